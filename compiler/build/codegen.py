@@ -1,0 +1,100 @@
+"""Scheduled tensor programs to a native object file, each a plain C function.
+
+TVM wraps kernels in its packed calling convention, which needs TVM's runtime on the device. The pass here
+gives them the bare one instead: `int32_t edgec_kernel_NAME(void *a0, …)`, all pointers 64-byte aligned and
+free of aliases, 0 for success.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tvm
+import tvm_ffi
+from tvm import ir, s_tir, tirx
+
+from ..target import Target
+from .memory import ALIGNMENT
+
+# A kernel named `exp` or `round` must not stand in for libm's.
+PREFIX = "edgec_kernel_"
+
+
+def symbol(kernel: str) -> str:
+    """The C name of a kernel."""
+    return PREFIX + kernel
+
+
+def compile_kernels(kernels: Mapping[str, Any], target: Target, path: Path) -> None:
+    """Writes an object file with one function for each scheduled PrimFunc, by name.
+
+    Raises:
+        tvm.error.TVMError: TVM or LLVM cannot generate code for a kernel.
+    """
+    tvm_target = tvm.target.Target(target.tvm_target())
+    tvm_target = tvm_target.with_host(tvm_target)
+    module = tvm.IRModule(
+        {
+            ir.GlobalVar(symbol(name)): func.with_attr({"global_symbol": symbol(name), "tirx.noalias": True})
+            for name, func in sorted(kernels.items())
+        }
+    )
+    # Asserts would call TVM's error functions; the loader checks shapes and types instead.
+    with tvm.transform.PassContext(opt_level=3, config={"tirx.disable_assert": True}), tvm_target:
+        module = tirx.transform.BindTarget(tvm_target)(module)
+        module = tvm.transform.Sequential(_lowering())(module)
+        tvm_ffi.get_global_func("target.build.llvm")(module, tvm_target).write_to_file(str(path), "o")
+
+
+def _lowering() -> list[Any]:
+    """TVM's own CPU lowering without the GPU passes, and with the bare calling convention."""
+    s, t = s_tir.transform, tirx.transform
+    return [
+        s.CanonicalizeLoop(),
+        s.LowerInitBlock(),
+        s.PlanAndUpdateBufferAllocationLocation(),
+        s.ConvertBlocksToOpaque(),
+        s.CompactBufferAllocation(),
+        s.LowerMatchBuffer(),
+        s.StmtSimplify(),
+        s.LowerOpaqueBlock(),
+        t.FlattenBuffer(),
+        t.BF16ComputeLegalize(),
+        t.NarrowDataType(32),
+        s.LoopPartition(),
+        t.VectorizeLoop(True),
+        t.StorageRewrite(),
+        s.HoistIfThenElse(),
+        t.UnrollLoop(),
+        s.RenormalizeSplitPattern(),
+        t.StmtSimplify(),
+        t.RemoveNoOp(),
+        s.RewriteUnsafeSelect(),
+        t.CommonSubexprElim(),
+        t.VerifyMemory(),
+        _bare_calls(),
+        t.BF16StorageLegalize(),
+        t.LowerTVMBuiltin(),
+        t.LowerIntrin(),
+    ]
+
+
+def _bare_calls() -> Any:
+    @tirx.transform.prim_func_pass(opt_level=0)
+    def bare_calls(func: Any, _module: Any, _context: Any) -> Any:
+        pointers, declarations = [], []
+        for param in func.params:
+            pointer = tirx.Var(f"{param.name}_data", ir.PointerType(param.ty.dtype))
+            pointers.append(pointer)
+            declarations.append(tirx.DeclBuffer(param, data=pointer))
+        body = tirx.SeqStmt([*declarations, func.body])
+        # The lowering of workspaces asks for the device they are on.
+        for key, value in (("device_id", 0), ("device_type", 1)):
+            body = tirx.AttrStmt(tvm.runtime.convert("default"), key, tirx.IntImm("int32", value), body)
+        for pointer in pointers:
+            body = tirx.AttrStmt(pointer, "storage_alignment", tirx.IntImm("int32", ALIGNMENT), body)
+        return tirx.PrimFunc(pointers, body, ir.PrimType("int32"), func.attrs)
+
+    return bare_calls

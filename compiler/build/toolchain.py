@@ -1,0 +1,143 @@
+"""Finds a C compiler for a target, and links an artifact with it.
+
+The system's own compiler serves the host. For boards, PyPI's ziglang comes first: it links against any
+glibc from 2.17 on, where a distribution's cross gcc ties the result to its own, newer one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UserError
+from ..process import run
+from ..target import Target
+from ..target_detect import running_machine
+from .elf import needed_glibc
+
+# Zig's name of the CPU to compile our C for, where the triple's baseline would use what the board lacks or ABI needs.
+_ZIG_CPU = {"armv7l": "cortex_a7"}
+_GNU_TRIPLE = {
+    "x86_64": "x86_64-linux-gnu",
+    "aarch64": "aarch64-linux-gnu",
+    "armv7l": "arm-linux-gnueabihf",
+    "riscv64": "riscv64-linux-gnu",
+}
+_GCC_FLAGS = {"armv7l": ("-march=armv7-a", "-mfpu=neon-vfpv4", "-mfloat-abi=hard")}
+_DEBIAN_PACKAGE = {
+    "x86_64": "gcc",
+    "aarch64": "gcc-aarch64-linux-gnu",
+    "armv7l": "gcc-arm-linux-gnueabihf",
+    "riscv64": "gcc-riscv64-linux-gnu",
+}
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """A compiler and linker for one target.
+
+    Attributes:
+        name: for people, as `gcc` or `ziglang`.
+        command: the compiler driver with the options that choose the target.
+        flags: further options for linking a shared object.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    flags: tuple[str, ...] = ()
+
+
+def find_toolchains(target: Target) -> list[Toolchain]:
+    """Every installed toolchain for `target`, best first.
+
+    Raises:
+        UserError: there is none; says which package brings one.
+    """
+    gcc = _system_gcc(target) if target.os == "linux" else None
+    zig = _zig(target) if importlib.util.find_spec("ziglang") else None
+    native = target.os == "linux" and target.machine == running_machine()
+    order = (gcc, zig) if native and target.name == "host" else (zig, gcc)
+    found = [toolchain for toolchain in order if toolchain is not None]
+    if not found:
+        debian = _DEBIAN_PACKAGE.get(target.machine)
+        other = f", or apt-get install {debian}" if debian and target.os == "linux" else ""
+        raise UserError(f"no C compiler and linker for {target.triple}", fix=f"pip install ziglang{other}")
+    return found
+
+
+def _system_gcc(target: Target) -> Toolchain | None:
+    native = target.machine == running_machine()
+    names = ("cc", "gcc", "clang") if native else (f"{_GNU_TRIPLE[target.machine]}-gcc",)
+    path = next((p for p in map(shutil.which, names) if p), None)
+    if path is None:
+        return None
+    return Toolchain(Path(path).name, (path, *_GCC_FLAGS.get(target.machine, ())), ("-static-libgcc", "-Wl,--build-id=none"))
+
+
+def _zig(target: Target) -> Toolchain:
+    if target.os == "macos":
+        triple = "aarch64-macos"
+    else:
+        triple = f"{_GNU_TRIPLE[target.machine]}.{target.glibc}"
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", triple]
+    if target.machine in _ZIG_CPU:
+        command.append(f"-mcpu={_ZIG_CPU[target.machine]}")
+    # Zig's own runtime library takes 15 seconds to build the first time; only armv7 needs it, for division.
+    flags = () if target.machine == "armv7l" or target.os == "macos" else ("-nostdlib",)
+    return Toolchain("ziglang", tuple(command), flags)
+
+
+def link_shared(target: Target, sources: Sequence[Path], include: Path, out: Path) -> tuple[Toolchain, str | None]:
+    """Compiles C and assembly sources and links them with objects into the shared object `out`.
+
+    Returns:
+        The toolchain that did it, and the glibc that the result needs at least (None for other systems).
+
+    Raises:
+        UserError: no toolchain, or only ones whose glibc is newer than the target's.
+        CommandError: the compiler failed.
+    """
+    too_new = []
+    for toolchain in find_toolchains(target):
+        _link(toolchain, target, sources, include, out)
+        if target.os != "linux":
+            return toolchain, None
+        needed = needed_glibc(out)
+        if _version(needed) <= _version(target.glibc):
+            return toolchain, needed
+        too_new.append(f"{toolchain.name} links against glibc {needed}")
+    raise UserError(
+        f"the artifact would need a newer glibc than {target.name} has ({target.glibc}): {'; '.join(too_new)}",
+        fix="pip install ziglang, which links against the target's own version",
+    )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("."))
+
+
+def _link(toolchain: Toolchain, target: Target, sources: Sequence[Path], include: Path, out: Path) -> None:
+    folder = out.parent
+    command = [*toolchain.command, "-shared", "-fPIC", "-O2", "-std=c11", "-fvisibility=hidden", "-g0", "-I", str(include)]
+    if target.os == "linux":
+        exports = folder / "exports.map"
+        exports.write_text("{ global: edgec_*; local: *; };\n")
+        # The prefix of the API is the generated symbols' too; those are hidden, which a version script respects.
+        command += ["-D_GNU_SOURCE", "-ffunction-sections", "-Wl,--gc-sections", "-Wl,-z,noexecstack"]
+        command += [f"-Wl,--version-script={exports.name}", "-Wl,--as-needed", "-Wl,-z,defs", "-s"]
+    command += [*toolchain.flags, "-o", out.name, *map(str, sources), "-lc", "-lm", "-lpthread"]
+    environment = dict(os.environ)
+    environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str(_cache_folder() / "zig"))
+    environment["ZIG_LOCAL_CACHE_DIR"] = str(folder / "zig-cache")
+    environment["SOURCE_DATE_EPOCH"] = "0"
+    run(command, cwd=folder, env=environment)
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "edgec"

@@ -1,0 +1,35 @@
+"""Lays the constants out as one read-only blob, which the operating system maps and never copies."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from .memory import align
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Byte offset of each constant in the blob, its size, and the SHA-256 of its bytes."""
+
+    offsets: tuple[int, ...]
+    nbytes: int
+    sha256: str
+
+
+def write_weights(constants: Sequence[np.ndarray[Any, Any]], file: BinaryIO) -> Weights:
+    """Writes the arrays in order, each 64-byte aligned, in little-endian bytes."""
+    digest = hashlib.sha256()
+    offsets, position = [], 0
+    for array in constants:
+        data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+        data += bytes(align(len(data)) - len(data))
+        offsets.append(position)
+        position += len(data)
+        digest.update(data)
+        file.write(data)
+    return Weights(tuple(offsets), position, digest.hexdigest())

@@ -1,0 +1,112 @@
+"""What a schedule rule needs to know of a tensor program: its blocks, their kinds and how they read memory."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import tvm_ffi
+from tvm import ir, sym, tirx
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block of a tensor program.
+
+    Attributes:
+        name: unique in the program.
+        spatial: extents of the data-parallel axes, in order.
+        reduction: extents of the reduction axes, in order.
+        contiguous: whether, along the last data-parallel axis, every read and write is contiguous or constant,
+            so that a vector of that axis is one load.
+        transcendental: whether it calls functions that libm computes one element at a time.
+    """
+
+    name: str
+    spatial: tuple[int, ...]
+    reduction: tuple[int, ...]
+    contiguous: bool
+    transcendental: bool
+
+    @property
+    def work(self) -> int:
+        """Innermost iterations in all."""
+        return math.prod(self.spatial) * math.prod(self.reduction)
+
+
+def blocks_of(sch: Any) -> list[Block]:
+    """The leaf blocks in program order; raises ValueError for what a static schedule cannot handle."""
+    found = []
+    for rv in sch.get_child_blocks(sch.get_sblock("root")):
+        block = sch.get(rv)
+        spatial, reduction, last = [], [], None
+        for axis in block.iter_vars:
+            extent = axis.dom.extent
+            if not isinstance(extent, tirx.IntImm):
+                raise ValueError(f"block {block.name_hint} has a dynamic extent")
+            if axis.iter_type == tirx.IterVar.DataPar:
+                spatial.append(int(extent.value))
+                last = axis.var
+            elif axis.iter_type == tirx.IterVar.CommReduce:
+                reduction.append(int(extent.value))
+            else:
+                raise ValueError(f"block {block.name_hint} has an axis that is neither parallel nor reduced")
+        visitor = _Accesses(last)
+        visitor.visit(block.body)
+        if block.init is not None:
+            visitor.visit(block.init)
+        found.append(
+            Block(
+                block.name_hint,
+                tuple(spatial),
+                tuple(reduction),
+                last is not None and visitor.contiguous,
+                visitor.transcendental,
+            )
+        )
+    return found
+
+
+class _Accesses:
+    """Walks a block's body and looks at each buffer access along one variable."""
+
+    CALLS = ("exp", "tanh", "erf", "log", "pow", "sin", "cos", "tan", "atan", "log2", "log10", "exp2", "sigmoid")
+
+    def __init__(self, var: Any) -> None:
+        self.var = var
+        self.contiguous = True
+        self.transcendental = False
+
+    def visit(self, node: Any) -> None:
+        def on_access(access: Any) -> None:
+            self._access(list(access.indices))
+
+        def on_call(call: Any) -> None:
+            self.transcendental |= str(getattr(call.op, "name", "")).removeprefix("tirx.") in self.CALLS
+
+        tvm_ffi.structural_walk(node, [((ir.TensorLoad, tirx.BufferStore), on_access), (ir.Call, on_call)])
+
+    def _access(self, indices: list[Any]) -> None:
+        if self.var is None or not indices:
+            return
+        if any(uses(index, self.var) for index in indices[:-1]):
+            self.contiguous = False
+            return
+        if not uses(indices[-1], self.var):
+            return
+        coefficients = sym.detect_linear_equation(indices[-1], [self.var])
+        if len(coefficients) != 2 or not isinstance(coefficients[0], tirx.IntImm) or coefficients[0].value != 1:
+            self.contiguous = False
+
+
+def uses(expr: Any, var: Any) -> bool:
+    """Whether `var` occurs in `expr`."""
+    hit = False
+
+    def on_var(node: Any) -> None:
+        nonlocal hit
+        hit = hit or bool(node.same_as(var))
+
+    tvm_ffi.structural_walk(expr, [(ir.Var, on_var)])
+    return hit

@@ -1,0 +1,79 @@
+"""Computes calls on constants at compile time.
+
+TVM's own pass compiles a kernel for each call, which takes seconds for a network's weights; the calls
+that importers and layout changes leave on weights are one NumPy call each. What this pass does not know,
+TVM's pass takes afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import ir, relax, tirx
+
+from .rewrite import rewrite_calls
+
+# Results beyond this size are left to run time, unless they are no larger than what they are made of.
+_MAX_GROWN_BYTES = 1 << 20
+
+_Evaluate = Callable[[list[np.ndarray[Any, Any]], Any, tuple[int, ...], str], np.ndarray[Any, Any]]
+
+
+def _axes(attrs: Any) -> list[int] | None:
+    return None if attrs.axes is None else [int(a) for a in attrs.axes]
+
+
+_EVALUATE: dict[str, _Evaluate] = {
+    "relax.permute_dims": lambda x, attrs, shape, dtype: np.transpose(x[0], _axes(attrs)),
+    "relax.reshape": lambda x, attrs, shape, dtype: x[0].reshape(shape),
+    "relax.expand_dims": lambda x, attrs, shape, dtype: x[0].reshape(shape),
+    "relax.squeeze": lambda x, attrs, shape, dtype: x[0].reshape(shape),
+    "relax.flatten": lambda x, attrs, shape, dtype: x[0].reshape(shape),
+    "relax.broadcast_to": lambda x, attrs, shape, dtype: np.broadcast_to(x[0], shape),
+    "relax.add": lambda x, attrs, shape, dtype: x[0] + x[1],
+    "relax.subtract": lambda x, attrs, shape, dtype: x[0] - x[1],
+    "relax.multiply": lambda x, attrs, shape, dtype: x[0] * x[1],
+    "relax.sqrt": lambda x, attrs, shape, dtype: np.sqrt(x[0]),
+    "relax.negative": lambda x, attrs, shape, dtype: -x[0],
+}
+# Division of integers rounds differently in NumPy; of floats it does not.
+_FLOAT_ONLY: dict[str, _Evaluate] = {"relax.divide": lambda x, attrs, shape, dtype: x[0] / x[1]}
+
+
+def fold_constants(module: tvm.IRModule) -> tvm.IRModule:
+    """The module with calls on constants replaced by their values, in `main`."""
+    return relax.transform.FoldConstant()(rewrite_calls(module, _fold))
+
+
+def _fold(_builder: relax.BlockBuilder, call: Any) -> Any:
+    name = getattr(call.op, "name", None)
+    if name not in _EVALUATE and name not in _FLOAT_ONLY:
+        return call
+    args = [_constant(arg) for arg in call.args if not isinstance(arg, relax.ShapeExpr)]
+    values = [a for a in args if a is not None]
+    ty = call.ty
+    if len(values) != len(args) or not isinstance(ty, relax.TensorType) or ty.shape is None:
+        return call
+    dtype = str(ty.dtype)
+    if name in _FLOAT_ONLY and not dtype.startswith("float"):
+        return call
+    shape = tuple(int(d) for d in ty.shape)
+    grown = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if grown > _MAX_GROWN_BYTES and grown > sum(v.nbytes for v in values):
+        return call
+    evaluate = _EVALUATE.get(name) or _FLOAT_ONLY[name]
+    with np.errstate(all="ignore"):
+        result = np.ascontiguousarray(evaluate(values, call.attrs, shape, dtype)).reshape(shape)
+    return relax.const(result, dtype) if result.dtype == np.dtype(dtype) else call
+
+
+def _constant(arg: Any) -> np.ndarray[Any, Any] | None:
+    if isinstance(arg, tirx.FloatImm | tirx.IntImm):
+        return np.asarray(arg.value, str(arg.ty.dtype))
+    if not isinstance(arg, ir.GenericConst) or "bfloat" in str(arg.ty.dtype) or "float8" in str(arg.ty.dtype):
+        return None
+    value: np.ndarray[Any, Any] = arg.value.numpy()
+    return value

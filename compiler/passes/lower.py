@@ -1,0 +1,46 @@
+"""The graph passes, in order: from the importer's Relax to calls of fused tensor programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import tvm
+from tvm import relax
+
+from .explicit_padding import make_padding_explicit
+from .fold_constants import fold_constants
+
+Pass = Callable[[tvm.IRModule], tvm.IRModule]
+
+# One layout inside, which serves every target: channels last, output channels of weights last.
+_CHANNELS_LAST = {"relax.nn.conv2d": ["NHWC", "HWIO"]}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A named step of the graph pipeline; `--dump` writes the module after each."""
+
+    name: str
+    run: Pass
+
+
+def _sequence(*passes: Pass) -> Pass:
+    def run(module: tvm.IRModule) -> tvm.IRModule:
+        for one in passes:
+            module = one(module)
+        return module
+
+    return run
+
+
+_T = relax.transform
+
+PHASES: tuple[Phase, ...] = (
+    Phase("fold", _sequence(_T.FoldBatchnormToConv2D(), _T.DecomposeOpsForInference(), fold_constants)),
+    Phase("layout", _sequence(_T.ConvertLayout(_CHANNELS_LAST), _T.Normalize(), fold_constants)),
+    Phase("padding", make_padding_explicit),
+    Phase("common", _sequence(_T.EliminateCommonSubexpr(), _T.CanonicalizeBindings(), _T.DeadCodeElimination())),
+    Phase("legalize", _sequence(_T.LegalizeOps(), _T.RewriteDataflowReshape(), _T.AnnotateTIROpPattern())),
+    Phase("fuse", _sequence(_T.FuseOps(), _T.FuseTIR(), _T.DeadCodeElimination())),
+)

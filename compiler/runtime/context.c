@@ -1,0 +1,148 @@
+/* Contexts: create, run, destroy, and the texts of their errors.
+ * No file of the runtime calls an exported function: with several models in a process it could reach another one's. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+static edgec_status fail_create(edgec_status status, const char *text) {
+  edgec_thread_error_set(text);
+  return status;
+}
+
+edgec_status edgec_create(int threads, edgec_context **out) {
+  if (out == NULL) return fail_create(EDGEC_INVALID_ARGUMENT, "edgec_create: `out` is NULL");
+  *out = NULL;
+  if (!edgec_keys_ready()) return EDGEC_SYSTEM_ERROR;
+  if (edgec_program_.abi != EDGEC_ABI) {
+    return fail_create(EDGEC_INCOMPATIBLE, "the model's program and the runtime linked with it differ in version: compile it again");
+  }
+  if (threads < 0) return fail_create(EDGEC_INVALID_ARGUMENT, "edgec_create: `threads` is negative; give 0 for the default");
+  int resolved = edgec_resolve_threads(threads);
+  if (resolved < 1) {
+    return fail_create(EDGEC_INVALID_ARGUMENT, "the environment variable EDGEC_THREADS is not a whole number from 1 to 9999");
+  }
+  edgec_context *ctx = calloc(1, sizeof *ctx);
+  if (ctx == NULL) return fail_create(EDGEC_OUT_OF_MEMORY, "not enough memory for a context");
+  ctx->arena = edgec_aligned_alloc(edgec_program_.arena_bytes);
+  if (ctx->arena == NULL) {
+    free(ctx);
+    return fail_create(EDGEC_OUT_OF_MEMORY,
+                       "not enough memory for the model's intermediate tensors (memory.arena_bytes in its manifest)");
+  }
+  ctx->threads = resolved;
+  atomic_init(&ctx->owner, 0);
+  atomic_init(&ctx->detail, NULL);
+  *out = ctx;
+  return EDGEC_OK;
+}
+
+/* The context's right to run, unless a thread of this process has it. A run that was under way in another thread when
+ * the process forked will never end in the child, so the child takes its place. */
+static bool acquire(edgec_context *ctx, int process) {
+  int owner = atomic_load(&ctx->owner);
+  return owner != process && atomic_compare_exchange_strong(&ctx->owner, &owner, process);
+}
+
+static void drop_inherited_pool(edgec_context *ctx, int process) {
+  if (ctx->pool != NULL && ctx->pool_owner != process) {
+    edgec_pool_abandon(ctx->pool);
+    ctx->pool = NULL;
+  }
+  ctx->pool_owner = process;
+}
+
+static edgec_status check_buffer(edgec_context *ctx, const char *kind, const edgec_tensor *tensor, const void *buffer) {
+  if (tensor->bytes == 0) return EDGEC_OK;
+  if (buffer == NULL) {
+    snprintf(ctx->error, sizeof ctx->error, "%s '%.100s' is NULL", kind, tensor->name);
+    return EDGEC_INVALID_ARGUMENT;
+  }
+  if (((uintptr_t)buffer & (EDGEC_ALIGNMENT - 1)) != 0) {
+    snprintf(ctx->error, sizeof ctx->error,
+             "%s '%.100s' is at %p, which is not %d-byte aligned: get it from posix_memalign or aligned_alloc, or copy it",
+             kind, tensor->name, (void *)(uintptr_t)buffer, EDGEC_ALIGNMENT);
+    return EDGEC_MISALIGNED;
+  }
+  return EDGEC_OK;
+}
+
+/* Kernels may write an output before they have read every input, so shared memory would give wrong numbers. */
+static edgec_status check_apart(edgec_context *ctx, const edgec_tensor *output, const void *out, const char *kind,
+                                const edgec_tensor *other, const void *buffer) {
+  uintptr_t a = (uintptr_t)out, b = (uintptr_t)buffer;
+  if (output->bytes == 0 || other->bytes == 0) return EDGEC_OK;
+  if (a < b ? b - a >= output->bytes : a - b >= other->bytes) return EDGEC_OK;
+  snprintf(ctx->error, sizeof ctx->error, "output '%.80s' overlaps %s '%.80s': give it memory of its own", output->name,
+           kind, other->name);
+  return EDGEC_INVALID_ARGUMENT;
+}
+
+static edgec_status check_buffers(edgec_context *ctx, const void *const *inputs, void *const *outputs) {
+  const edgec_program *p = &edgec_program_;
+  edgec_status status = EDGEC_OK;
+  if ((inputs == NULL && p->num_inputs > 0) || (outputs == NULL && p->num_outputs > 0)) {
+    snprintf(ctx->error, sizeof ctx->error, "edgec_run: the array of %s is NULL", inputs == NULL ? "inputs" : "outputs");
+    return EDGEC_INVALID_ARGUMENT;
+  }
+  for (uint32_t i = 0; i < p->num_inputs && !status; ++i) status = check_buffer(ctx, "input", &p->inputs[i], inputs[i]);
+  for (uint32_t o = 0; o < p->num_outputs && !status; ++o) {
+    status = check_buffer(ctx, "output", &p->outputs[o], outputs[o]);
+    for (uint32_t i = 0; i < p->num_inputs && !status; ++i) {
+      status = check_apart(ctx, &p->outputs[o], outputs[o], "input", &p->inputs[i], inputs[i]);
+    }
+    for (uint32_t i = 0; i < o && !status; ++i) {
+      status = check_apart(ctx, &p->outputs[o], outputs[o], "output", &p->outputs[i], outputs[i]);
+    }
+  }
+  return status;
+}
+
+static edgec_status run_program(edgec_context *ctx, const void *const *inputs, void *const *outputs) {
+  edgec_current current = {ctx, false};
+  edgec_current *outer = edgec_current_get();
+  const char *failed_kernel = NULL;
+  atomic_store(&ctx->detail, NULL);
+  edgec_current_set(&current);
+  int32_t code = edgec_program_.run(ctx->arena, inputs, outputs, &failed_kernel);
+  edgec_current_set(outer);
+  if (code == 0) return EDGEC_OK;
+  const char *detail = atomic_load(&ctx->detail);
+  snprintf(ctx->error, sizeof ctx->error, "kernel '%.100s' failed with code %d%s%s", failed_kernel ? failed_kernel : "?",
+           (int)code, detail ? ": " : "", detail ? detail : "");
+  return EDGEC_KERNEL_FAILED;
+}
+
+edgec_status edgec_run(edgec_context *ctx, const void *const *inputs, void *const *outputs) {
+  if (ctx == NULL) return fail_create(EDGEC_INVALID_ARGUMENT, "edgec_run: the context is NULL");
+  int process = (int)getpid();
+  if (!acquire(ctx, process)) return EDGEC_BUSY; /* no text: ctx->error belongs to the thread that runs */
+  drop_inherited_pool(ctx, process);
+  ctx->error[0] = '\0';
+  edgec_status status = check_buffers(ctx, inputs, outputs);
+  if (status == EDGEC_OK) status = run_program(ctx, inputs, outputs);
+  atomic_store(&ctx->owner, 0);
+  return status;
+}
+
+int edgec_num_threads(const edgec_context *ctx) { return ctx ? ctx->threads : 0; }
+
+edgec_status edgec_destroy(edgec_context *ctx) {
+  if (ctx == NULL) return EDGEC_OK;
+  int process = (int)getpid();
+  if (!acquire(ctx, process)) return EDGEC_BUSY;
+  drop_inherited_pool(ctx, process);
+  if (ctx->pool != NULL) edgec_pool_destroy(ctx->pool);
+  free(ctx->arena);
+  free(ctx);
+  return EDGEC_OK;
+}
+
+const char *edgec_last_error(const edgec_context *ctx) {
+  if (ctx == NULL) return edgec_thread_error_get();
+  if (atomic_load(&((edgec_context *)ctx)->owner) == (int)getpid()) {
+    return "the context is busy: another thread is running it; make one context for each thread";
+  }
+  return ctx->error;
+}

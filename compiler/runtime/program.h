@@ -1,0 +1,23 @@
+/* What the generated host program and the manifest section give to the runtime (internal, never installed). */
+#ifndef EDGEC_PROGRAM_H_
+#define EDGEC_PROGRAM_H_
+
+#include "edgec.h"
+
+#define EDGEC_HIDDEN __attribute__((visibility("hidden")))
+
+#define EDGEC_MANIFEST_HEADER_BYTES 48 /* magic, format, capacity, SHA-256; the JSON text follows */
+
+typedef struct edgec_program {
+  uint32_t abi; /* EDGEC_ABI the program was generated for */
+  uint32_t num_inputs, num_outputs;
+  const edgec_tensor *inputs, *outputs; /* static tables */
+  size_t arena_bytes;                   /* one 64-byte aligned arena a context, owned by the runtime, not cleared */
+  /* 0 on success; else *failed_kernel names the kernel that returned it (a static string). */
+  int32_t (*run)(uint8_t *arena, const void *const *inputs, void *const *outputs, const char **failed_kernel);
+} edgec_program;
+
+extern EDGEC_HIDDEN const edgec_program edgec_program_;    /* defined by the generated file */
+extern EDGEC_HIDDEN const char edgec_manifest_section[];   /* the manifest section, from its magic on */
+
+#endif /* EDGEC_PROGRAM_H_ */

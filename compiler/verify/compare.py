@@ -1,0 +1,73 @@
+"""How far two sets of results are apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+# Relative to the largest value of the output; two correct float32 runtimes stay far below.
+TOLERANCE = {"float64": 1e-3, "float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One output's distance from the reference; true when it is within the tolerance.
+
+    Attributes:
+        error: largest absolute difference over the largest finite absolute value of the reference; for
+            integers and booleans the share of elements that differ.
+        tolerance: the largest `error` that passes.
+        reason: what is wrong beyond the numbers, as a wrong shape or type; None otherwise.
+    """
+
+    name: str
+    error: float
+    tolerance: float
+    reason: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.reason is None and self.error <= self.tolerance
+
+    def __str__(self) -> str:
+        verdict = "ok" if self else "DIFFERS"
+        return f"{self.name}: {self.reason or f'error {self.error:.2e} (tolerance {self.tolerance:.0e})'} {verdict}"
+
+
+def compare(
+    results: Mapping[str, np.ndarray[Any, Any]],
+    reference: Mapping[str, np.ndarray[Any, Any]],
+    bfloat16: frozenset[str] = frozenset(),
+) -> list[Difference]:
+    """One Difference an output of the reference, in its order.
+
+    Args:
+        bfloat16: outputs whose arrays are bfloat16 bits as uint16, on both sides.
+    """
+    return [_compare(name, results.get(name), expected, name in bfloat16) for name, expected in reference.items()]
+
+
+def _compare(name: str, result: Any, expected: Any, bfloat16: bool) -> Difference:
+    dtype = "bfloat16" if bfloat16 else str(expected.dtype)
+    tolerance = TOLERANCE.get(dtype, 0.0)
+    if result is None:
+        return Difference(name, float("inf"), tolerance, "the output is missing")
+    if result.shape != expected.shape or result.dtype != expected.dtype:
+        made, wanted = f"{result.dtype}{list(result.shape)}", f"{expected.dtype}{list(expected.shape)}"
+        return Difference(name, float("inf"), tolerance, f"it is {made}, the reference {wanted}")
+    if bfloat16:
+        result, expected = ((a.astype(np.uint32) << 16).view(np.float32) for a in (result, expected))
+    if not expected.size:
+        return Difference(name, 0.0, tolerance)
+    if expected.dtype.kind != "f":
+        return Difference(name, float(np.mean(result != expected)), tolerance)
+    a, b = result.astype(np.float64), expected.astype(np.float64)
+    finite = np.isfinite(b)
+    if not np.array_equal(finite, np.isfinite(a)) or not np.array_equal(a[~finite], b[~finite], equal_nan=True):
+        return Difference(name, float("inf"), tolerance, "infinities or NaNs stand in different places")
+    if not finite.any():
+        return Difference(name, 0.0, tolerance)
+    scale = max(float(np.abs(b[finite]).max()), 1e-6)
+    return Difference(name, float(np.abs(a[finite] - b[finite]).max()) / scale, tolerance)

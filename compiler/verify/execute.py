@@ -1,0 +1,111 @@
+"""Runs an artifact in a process of its own: here, or in an emulator for another machine.
+
+New code may crash; it does so where it takes nothing else with it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..process import run
+from ..target import Target
+from ..target_detect import missing_here, running_machine
+
+LOADER = Path(__file__).resolve().parent.parent / "runtime" / "loader.py"
+
+_QEMU = {"aarch64": "qemu-aarch64", "armv7l": "qemu-arm", "riscv64": "qemu-riscv64", "x86_64": "qemu-x86_64"}
+# The folder of a userland (libc, Python, NumPy) to emulate with, by machine.
+_ROOT_VARIABLE = {"aarch64": "EDGEC_ARM64_ROOT", "armv7l": "EDGEC_ARMHF_ROOT", "riscv64": "EDGEC_RISCV64_ROOT"}
+
+
+@dataclass(frozen=True)
+class Executor:
+    """A way to run artifacts of a target.
+
+    Attributes:
+        name: `host` or the emulator with its CPU model.
+        python: the command that starts a Python with NumPy there.
+    """
+
+    name: str
+    python: tuple[str, ...]
+
+
+class NoExecutor(Exception):
+    """Artifacts of this target cannot run on this machine; says why."""
+
+
+def find_executor(target: Target) -> Executor:
+    """How to run artifacts of `target` here.
+
+    Raises:
+        NoExecutor: another machine without an emulator or userland, or CPU features that this machine lacks.
+    """
+    if target.os != "linux" and sys.platform != "darwin":
+        raise NoExecutor(f"{target.os} code does not run here")
+    if target.machine == running_machine():
+        missing = missing_here(target)
+        if missing:
+            raise NoExecutor(f"this CPU lacks {', '.join(missing)}")
+        return Executor("host", (sys.executable,))
+    emulator = _QEMU.get(target.machine)
+    path = next((p for p in (shutil.which(f"{emulator}-static"), shutil.which(str(emulator))) if p), None)
+    if emulator is None or path is None:
+        raise NoExecutor(f"no emulator for {target.machine} (Debian: qemu-user-static)")
+    variable = _ROOT_VARIABLE.get(target.machine, "")
+    root = os.environ.get(variable, "")
+    if not root:
+        raise NoExecutor(f"no {target.machine} userland (scripts/userland makes one; {variable} names it)")
+    pythons = sorted(Path(root).glob("usr/bin/python3.*[0-9]"))
+    if not pythons:
+        raise NoExecutor(f"{root} ({variable}) has no usr/bin/python3.x")
+    command = [path, "-L", root, "-E", f"PYTHONHOME={root}/usr"]
+    if target.qemu_cpu:
+        command[1:1] = ["-cpu", target.qemu_cpu]
+    return Executor(f"{emulator} -cpu {target.qemu_cpu or 'default'}", (*command, str(pythons[-1])))
+
+
+def execute(
+    executor: Executor, artifact: Path, inputs: Mapping[str, np.ndarray[Any, Any]], threads: int = 1, timeout: float = 600
+) -> dict[str, np.ndarray[Any, Any]]:
+    """The artifact's outputs for `inputs`.
+
+    Raises:
+        CommandError: it crashed or failed; the command line is in the message.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgec-run-") as name:
+        folder = Path(name)
+        # Names may be anything, those of files in an archive may not: arrays travel by number.
+        names = list(inputs)
+        np.savez(folder / "in.npz", **{f"a{i}": inputs[n] for i, n in enumerate(names)})  # type: ignore[arg-type]
+        script = folder / "run.py"
+        script.write_text(_RUN.format(loader=str(LOADER.parent), artifact=str(artifact), names=names, threads=threads))
+        run([*executor.python, "-S" if "qemu" in executor.name else "-B", str(script)], cwd=folder, timeout=timeout)
+        with np.load(folder / "out.npz", allow_pickle=False) as archive:
+            order = [str(n) for n in archive["names"]]
+            return {n: archive[f"a{i}"] for i, n in enumerate(order)}
+
+
+_RUN = """\
+import sys
+sys.path.insert(0, {loader!r})
+import numpy as np
+from loader import Model
+names = {names!r}
+with np.load("in.npz") as archive:
+    inputs = {{name: archive["a%d" % i] for i, name in enumerate(names)}}
+with Model({artifact!r}, threads={threads}) as model:
+    outputs = model.run(inputs)
+arrays = {{"a%d" % i: outputs[name] for i, name in enumerate(outputs)}}
+np.savez("out.npz", names=np.array(list(outputs)), **arrays)
+"""
+
