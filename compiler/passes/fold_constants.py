@@ -32,6 +32,7 @@ _EVALUATE: dict[str, _Evaluate] = {
     "relax.expand_dims": lambda x, attrs, shape, dtype: x[0].reshape(shape),
     "relax.squeeze": lambda x, attrs, shape, dtype: x[0].reshape(shape),
     "relax.flatten": lambda x, attrs, shape, dtype: x[0].reshape(shape),
+    "relax.flip": lambda x, attrs, shape, dtype: np.flip(x[0], int(attrs.axis)),
     "relax.broadcast_to": lambda x, attrs, shape, dtype: np.broadcast_to(x[0], shape),
     "relax.add": lambda x, attrs, shape, dtype: x[0] + x[1],
     "relax.subtract": lambda x, attrs, shape, dtype: x[0] - x[1],

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import tvm
 from tvm import relax
 
+from .bounded_indices import bound_indices
 from .explicit_padding import make_padding_explicit
 from .fold_constants import fold_constants
+from .transposed_convolution import expand_transposed_convolutions
 
 Pass = Callable[[tvm.IRModule], tvm.IRModule]
 
@@ -37,6 +39,7 @@ def _sequence(*passes: Pass) -> Pass:
 _T = relax.transform
 
 PHASES: tuple[Phase, ...] = (
+    Phase("expand", _sequence(expand_transposed_convolutions, bound_indices)),
     Phase("fold", _sequence(_T.FoldBatchnormToConv2D(), _T.DecomposeOpsForInference(), fold_constants)),
     Phase("layout", _sequence(_T.ConvertLayout(_CHANNELS_LAST), _T.Normalize(), fold_constants)),
     Phase("padding", make_padding_explicit),

@@ -68,7 +68,8 @@ def find_executor(target: Target) -> Executor:
     pythons = sorted(Path(root).glob("usr/bin/python3.*[0-9]"))
     if not pythons:
         raise NoExecutor(f"{root} ({variable}) has no usr/bin/python3.x")
-    command = [path, "-L", root, "-E", f"PYTHONHOME={root}/usr"]
+    packages = f"{root}/usr/lib/python3/dist-packages"
+    command = [path, "-L", root, "-E", f"PYTHONHOME={root}/usr", "-E", f"PYTHONPATH={packages}"]
     if target.qemu_cpu:
         command[1:1] = ["-cpu", target.qemu_cpu]
     return Executor(f"{emulator} -cpu {target.qemu_cpu or 'default'}", (*command, str(pythons[-1])))
@@ -89,7 +90,7 @@ def execute(
         np.savez(folder / "in.npz", **{f"a{i}": inputs[n] for i, n in enumerate(names)})  # type: ignore[arg-type]
         script = folder / "run.py"
         script.write_text(_RUN.format(loader=str(LOADER.parent), artifact=str(artifact), names=names, threads=threads))
-        run([*executor.python, "-S" if "qemu" in executor.name else "-B", str(script)], cwd=folder, timeout=timeout)
+        run([*executor.python, "-B", str(script)], cwd=folder, timeout=timeout)
         with np.load(folder / "out.npz", allow_pickle=False) as archive:
             order = [str(n) for n in archive["names"]]
             return {n: archive[f"a{i}"] for i, n in enumerate(order)}

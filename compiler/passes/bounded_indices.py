@@ -1,0 +1,49 @@
+"""Keeps indices that come from the model's inputs inside the tensors they point into.
+
+ONNX leaves an index out of range undefined; TVM's kernels would read or write memory that is not theirs.
+Clamping costs two instructions an index.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import ir, relax
+
+from .rewrite import rewrite_calls
+
+# Operators with an axis, and those whose last index axis runs over several.
+_AXIS = {"relax.gather_elements", "relax.scatter_elements"}
+_ND = {"relax.gather_nd", "relax.scatter_nd"}
+
+
+def bound_indices(module: tvm.IRModule) -> tvm.IRModule:
+    """Clamps the indices of gathers and scatters in `main`, unless they are constants within bounds."""
+    return rewrite_calls(module, _bound)
+
+
+def _bound(builder: relax.BlockBuilder, call: Any) -> Any:
+    name = getattr(call.op, "name", "")
+    if name == "relax.take":
+        axis = None if call.attrs.axis is None else int(call.attrs.axis)
+        return builder.normalize(relax.op.take(call.args[0], call.args[1], axis, mode="clip"))
+    if name not in _AXIS | _ND:
+        return call
+    data, indices = call.args[0], call.args[1]
+    shape = [int(d) for d in data.ty.shape]
+    if name in _AXIS:
+        limits = [shape[int(call.attrs.axis)]]
+    else:
+        batch = int(getattr(call.attrs, "batch_dims", 0) or 0)
+        depth = int(indices.ty.shape[-1])
+        limits = shape[batch : batch + depth]
+    highest = np.maximum(np.asarray(limits) - 1, 0).astype(str(indices.ty.dtype))
+    if isinstance(indices, ir.GenericConst):
+        values = indices.value.numpy()
+        if ((values >= 0) & (values <= highest)).all():
+            return call
+    zero = relax.const(np.zeros_like(highest))
+    bounded = builder.emit(relax.op.maximum(relax.op.minimum(indices, relax.const(highest)), zero))
+    return ir.Call(call.op, [data, bounded, *call.args[2:]], call.attrs, call.ty_args, ret_ty=call.ty)
