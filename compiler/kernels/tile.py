@@ -32,38 +32,42 @@ def schedule_tile(sch: Any, limits: Limits) -> bool:
     epilogue = _merge_epilogue(sch, anchor)
     if epilogue is None:
         return False
-    m, n = choose_tile(anchor, limits)
+    m, vectors, lanes = choose_tile(anchor, limits)
     if epilogue == anchor.name:
-        epilogue = sch.get(sch.cache_write(sch.get_sblock(anchor.name), 0, "local")).name_hint
-        # cache_write leaves the computing block under its name and adds the copy.
+        sch.cache_write(sch.get_sblock(anchor.name), 0, "local")
         epilogue = next(b.name for b in blocks_of(sch) if not b.reduction)
     else:
         sch.set_scope(sch.get_sblock(anchor.name), 0, "local")
-    out = sch.get_sblock(epilogue)
-    loops = sch.get_loops(out)
+    loops = sch.get_loops(sch.get_sblock(epilogue))
     if len(loops) != len(anchor.spatial):
         return False
-    no, ni = sch.split(loops[-1], [None, n])
+    columns, column, lane = sch.split(loops[-1], [None, vectors, lanes])
+    if anchor.spatial[-1] % (vectors * lanes):
+        # The last tile is a narrower one; without this its bounds check would stand in every tile.
+        sch.annotate(columns, "pragma_loop_partition_hint", 1)
+    outer, tile = list(loops[:-2]), [column, lane]
     if len(loops) > 1:
-        mo, mi = sch.split(loops[-2], [None, m])
-        outer = [*loops[:-2], no, mo]
-        sch.reorder(*outer, mi, ni)
-        sch.unroll(mi)
-    else:
-        outer = [no]
-    sch.vectorize(ni)
-    task = sch.fuse(*outer)
-    compute = sch.get_sblock(anchor.name)
-    sch.compute_at(compute, task, preserve_unit_loops=True)
-    inner = sch.get_loops(compute)[1:]
-    spatial, reduction = inner[: len(anchor.spatial)], inner[len(anchor.spatial) :]
-    sch.reorder(*reduction, *spatial)
-    # Decomposing comes last: the initialisation then gets the same vectors and unrolled loops.
-    sch.vectorize(spatial[-1])
-    for loop in spatial[:-1]:
+        row_tiles, row = sch.split(loops[-2], [None, m])
+        outer.append(row_tiles)
+        tile.insert(0, row)
+    sch.reorder(*outer, columns, *tile)
+    for loop in tile[:-1]:
         sch.unroll(loop)
+    sch.vectorize(lane)
+    task = sch.fuse(*outer) if outer else columns
+    compute = sch.get_sblock(anchor.name)
+    sch.compute_at(compute, columns, preserve_unit_loops=True)
+    inner = sch.get_loops(compute)[2 if outer else 1 :]
+    spatial, reduction = inner[: len(anchor.spatial)], inner[len(anchor.spatial) :]
+    column, lane = sch.split(spatial[-1], [None, lanes])
+    tile = [*spatial[:-1], column, lane]
+    sch.reorder(*reduction, *tile)
+    for loop in tile[:-1]:
+        sch.unroll(loop)
+    sch.vectorize(lane)
     if anchor.work >= limits.parallel_work:
         sch.parallel(task)
+    # Decomposing comes last: the initialisation then gets the same vectors and unrolled loops.
     sch.decompose_reduction(compute, reduction[0])
     return True
 
@@ -85,22 +89,28 @@ def _merge_epilogue(sch: Any, anchor: Block) -> str | None:
     return rest[0].name
 
 
-def choose_tile(anchor: Block, limits: Limits) -> tuple[int, int]:
-    """(MR, NR): divisors of the last two extents that fill the registers and load least per multiplication."""
+def choose_tile(anchor: Block, limits: Limits) -> tuple[int, int, int]:
+    """(rows, vectors, lanes) of the tile: rows divide the last but one extent, lanes are a power of two.
+
+    Chosen to fill the registers and to load least per multiplication.
+    """
     rows = anchor.spatial[-2] if len(anchor.spatial) > 1 else 1
     columns = anchor.spatial[-1]
+    lanes = limits.lanes
+    while lanes > 1 and lanes > columns:
+        lanes //= 2
     budget = limits.registers - (4 if limits.registers >= 32 else 3)
-    best, best_cost = (1, 1), float("inf")
-    for n in _divisors(columns, _MAX_VECTORS * limits.lanes):
-        vectors = -(-n // limits.lanes)
-        waste = vectors * limits.lanes / n  # idle lanes of the last vector
+    best, best_cost = (1, 1, lanes), float("inf")
+    for vectors in range(1, min(_MAX_VECTORS, -(-columns // lanes)) + 1):
+        width = vectors * lanes
+        waste = -(-columns // width) * width / columns  # idle lanes of the last tile
         for m in _divisors(rows, max(1, budget // vectors)):
             # One multiplication-addition costs a slot; so does each load, of which rows and vectors need one.
             cost = waste * (m * vectors + vectors + 0.5 * m) / (m * vectors)
             # Few independent accumulators leave the pipeline of the multiply-add unit idle.
             cost *= max(1.0, 8 / (m * vectors))
             if cost < best_cost:
-                best, best_cost = (m, n), cost
+                best, best_cost = (m, vectors, lanes), cost
     return best
 
 
