@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: every folder of compiler/ is a package, and two folders of data move into it."""
+"""What pyproject.toml cannot say: every folder of compiler/ is a package, two data folders move into it."""
 
 from setuptools import find_namespace_packages, setup
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .build.toolchain import find_toolchains
 from .errors import UserError
+from .files import move_into_place, private_folder
 from .process import CommandError
 from .target import Target, load_target
 from .versions import check_tvm
@@ -17,6 +19,7 @@ from .versions import check_tvm
 if TYPE_CHECKING:
     import onnx
 
+    from .frontend.prepare import Model
     from .kernels.schedule import Scheduled
 
 Progress = Callable[[str, float], None]
@@ -86,21 +89,43 @@ def compile_model(
     Raises:
         UserError: the input is at fault; nothing was written.
     """
-    from .frontend.prepare import load_model
+    options = resolve(source, target, out, shapes, verify, dump)
+    return compile_with(source, options, progress)
 
-    check_tvm()
-    resolved = target if isinstance(target, Target) else load_target(target)
-    clock = _Clock(progress)
-    model = load_model(source)
-    clock.lap("read")
-    options = Options(
-        resolved,
-        Path(out) if out is not None else Path(f"{model.name}.so"),
+
+def resolve(
+    source: str | os.PathLike[str] | onnx.ModelProto,
+    target: str | Target,
+    out: str | os.PathLike[str] | None,
+    shapes: Mapping[str, Sequence[int]] | None,
+    verify: bool,
+    dump: str | os.PathLike[str] | None,
+) -> Options:
+    """The options of a compilation with every default filled in; see `compile_model`."""
+    name = Path(source).stem if isinstance(source, str | os.PathLike) else source.graph.name or "model"
+    return Options(
+        target if isinstance(target, Target) else load_target(target),
+        Path(out) if out is not None else Path(f"{name}.so"),
         {name: tuple(shape) for name, shape in (shapes or {}).items()},
         verify,
         Path(dump) if dump is not None else None,
     )
-    return _compile(model, options, clock)
+
+
+def compile_with(
+    source: str | os.PathLike[str] | onnx.ModelProto, options: Options, progress: Progress | None = None
+) -> Artifact:
+    """Compiles with resolved options; see `compile_model`."""
+    check_tvm()
+    clock = _Clock(progress)
+    # The toolchain and the output's folder are checked before the long work.
+    find_toolchains(options.target)
+    with private_folder(options.out) as folder:
+        from .frontend.prepare import load_model
+
+        model = load_model(source)
+        clock.lap("read")
+        return _compile(model, options, clock, folder)
 
 
 class _Clock:
@@ -117,67 +142,58 @@ class _Clock:
         self.last = now
 
 
-def _compile(model: Any, options: Options, clock: _Clock) -> Artifact:
+def _compile(model: Model, options: Options, clock: _Clock, folder: Path) -> Artifact:
     import tvm
 
-    from .build.artifact import build_artifact, build_folder, publish
+    from .build.artifact import build_artifact
     from .build.program import extract_program
     from .frontend.prepare import prepare, refuse
+    from .kernels.schedule import UNSCHEDULED
     from .passes.lower import PHASES
     from .verify.check import verify_artifact
 
-    # The target's toolchain and the output's folder are checked before the long work.
-    from .build.toolchain import find_toolchains
+    # ONNX → Relax
+    prepared = prepare(model, options.shapes)
+    refuse(prepared.obstacles, model.name)
+    assert prepared.module is not None
+    module = prepared.module
+    _dump(options, "relax", module)
+    clock.lap("import")
 
-    find_toolchains(options.target)
-    with build_folder(options.out) as folder:
-        # ONNX → Relax
-        prepared = prepare(model, options.shapes)
-        refuse(prepared.obstacles, model.name)
-        assert prepared.module is not None
-        module = prepared.module
-        _dump(options, "relax", module)
-        clock.lap("import")
+    # Relax → calls of fused tensor programs
+    with tvm.target.Target(options.target.tvm_target()):
+        for phase in PHASES:
+            module = phase.run(module)
+            _dump(options, phase.name, module)
+            clock.lap(phase.name)
+    program = _extract(module, model.name, extract_program)
 
-        # Relax → calls of fused tensor programs
-        with tvm.target.Target(options.target.tvm_target()):
-            for phase in PHASES:
-                module = phase.run(module)
-                _dump(options, phase.name, module)
-                clock.lap(phase.name)
-        program = _extract(module, model.name, extract_program)
+    # tensor programs → scheduled for the target
+    scheduled = _schedule(module, program, options.target)
+    _dump(options, "schedule", tvm.IRModule({module.get_global_var(n): s.func for n, s in scheduled.items()}))
+    clock.lap("schedule")
 
-        # tensor programs → scheduled for the target
-        scheduled = _schedule(module, program, options.target)
-        _dump(options, "schedule", tvm.IRModule({module.get_global_var(n): s.func for n, s in scheduled.items()}))
-        clock.lap("schedule")
+    # → objects, host program, weights, one shared object
+    kernels = {name: s.func for name, s in scheduled.items()}
+    table = _kernel_table(program, scheduled)
+    try:
+        linked = build_artifact(
+            model, prepared.inputs, prepared.outputs, program, kernels, table, options.target, folder
+        )
+    except CommandError as error:
+        if "No space left on device" in error.output:
+            raise UserError("the disk is full", str(options.out), "free some space there") from error
+        raise
+    clock.lap("build")
 
-        # → objects, host program, weights, one shared object
-        table = _kernel_table(program, scheduled)
-        try:
-            linked = build_artifact(
-                model,
-                prepared.inputs,
-                prepared.outputs,
-                program,
-                {name: s.func for name, s in scheduled.items()},
-                table,
-                options.target,
-                folder,
-            )
-        except CommandError as error:
-            if "No space left on device" in error.output:
-                raise UserError("the disk is full", str(options.out), "free some space there") from error
-            raise
-        clock.lap("build")
-
-        # artifact → compared with a reference, sealed, moved into place
-        if options.verify:
-            verify_artifact(linked, model, options.target)
-            clock.lap("verify")
-        size = linked.path.stat().st_size
-        publish(linked, options.out)
-    unscheduled = {name: s.reason or "" for name, s in scheduled.items() if s.reason}
+    # artifact → compared with a reference, sealed, moved into place
+    if options.verify:
+        verify_artifact(linked, model, options.target)
+        clock.lap("verify")
+    size = linked.path.stat().st_size
+    linked.path.chmod(0o755)
+    move_into_place(linked.path, options.out)
+    unscheduled = {name: s.reason or "" for name, s in scheduled.items() if s.rule == UNSCHEDULED}
     return Artifact(options.out, linked.manifest, size, unscheduled, clock.seconds)
 
 

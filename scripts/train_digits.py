@@ -4,7 +4,7 @@
     python scripts/train_digits.py [FOLDER]        (default: examples/digits)
 
 Writes into FOLDER
-    digits.onnx     opset 17; `image` float32 [1,1,8,8], pixels 0 to 16 as in the data set -> `scores` float32 [1,10]
+    digits.onnx     opset 17; `image` float32 [1,1,8,8] (pixels 0 to 16 as in the data set) to `scores` [1,10]
     held_out.npz    `images` uint8 [360,1,8,8] and `labels` uint8 [360], which the training never saw
     input.npz       `image`, one of them, ready for `edgec run --input`
 
@@ -91,9 +91,9 @@ def gradients(p: Parameters, x: Array, labels: Array) -> Parameters:
     dscores = probabilities / n
     dz2 = (dscores @ p["gemm.weight"]).reshape(n, second, 4, 4) * (z2 > 0)
     dpooled, dconv2, dbias2 = conv_gradients(dz2, columns2, p["conv2.weight"])
-    winners = blocks == pooled[:, :, :, None, :, None]
+    winners = (blocks == pooled[:, :, :, None, :, None]).astype(x.dtype)  # of a tie, each gets a share
     dblocks = winners * dpooled[:, :, :, None, :, None] / winners.sum((3, 5), keepdims=True)
-    dz1 = dblocks.reshape(z1.shape).astype(np.float32) * (z1 > 0)
+    dz1 = dblocks.reshape(z1.shape) * (z1 > 0)
     _, dconv1, dbias1 = conv_gradients(dz1, columns1, p["conv1.weight"])
     return {
         "conv1.weight": dconv1, "conv1.bias": dbias1, "conv2.weight": dconv2, "conv2.bias": dbias2,
@@ -124,12 +124,18 @@ def train(images: Array, labels: Array) -> Parameters:
     return p
 
 
+def forward(p: Parameters, x: Array) -> Array:
+    """Scores [N,10] of images [N,1,8,8] with pixels from 0 to 1."""
+    hidden, _ = conv(x, p["conv1.weight"], p["conv1.bias"])
+    hidden = np.maximum(hidden, 0).reshape(len(x), -1, 4, 2, 4, 2).max((3, 5))
+    hidden, _ = conv(hidden, p["conv2.weight"], p["conv2.bias"])
+    scores: Array = np.maximum(hidden, 0).reshape(len(x), -1) @ p["gemm.weight"].T + p["gemm.bias"]
+    return scores
+
+
 def accuracy(p: Parameters, images: Array, labels: Array) -> float:
     """Share of the images whose highest score is the label's."""
-    hidden, _ = conv(images.astype(np.float32) / np.float32(PIXEL_MAX), p["conv1.weight"], p["conv1.bias"])
-    hidden = np.maximum(hidden, 0).reshape(len(images), -1, 4, 2, 4, 2).max((3, 5))
-    hidden, _ = conv(hidden, p["conv2.weight"], p["conv2.bias"])
-    scores = np.maximum(hidden, 0).reshape(len(images), -1) @ p["gemm.weight"].T + p["gemm.bias"]
+    scores = forward(p, images.astype(np.float32) / np.float32(PIXEL_MAX))
     return float((scores.argmax(1) == labels).mean())
 
 
@@ -153,7 +159,8 @@ def export(p: Parameters) -> onnx.ModelProto:
         [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 10])],
         [numpy_helper.from_array(value.astype(np.float32), name) for name, value in constants.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], producer_name="train_digits")
+    opsets = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opsets, producer_name="train_digits")
     model.ir_version = 8  # of opset 17's time, so that older readers take it
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -167,8 +174,8 @@ def main() -> None:
     onnx.save(export(p), folder / "digits.onnx")
     np.savez_compressed(folder / "held_out.npz", images=images, labels=labels)
     np.savez(folder / "input.npz", image=images[:1].astype(np.float32))
-    size = (folder / "digits.onnx").stat().st_size
-    print(f"{accuracy(p, images, labels):.2%} of {len(images)} held-out images; {folder / 'digits.onnx'}: {size / 1e3:.1f} kB")
+    size = (folder / "digits.onnx").stat().st_size / 1e3
+    print(f"{accuracy(p, images, labels):.2%} of {len(images)} held-out images; digits.onnx: {size:.1f} kB")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,34 +160,3 @@ def _manifest(
         "test_vectors": None,
         "verification": {"status": "not run", "reason": "not asked for"},
     }
-
-
-@contextmanager
-def build_folder(out: Path) -> Iterator[Path]:
-    """A private folder beside `out`, so that the finished file can be renamed into its place; removed at the end.
-
-    Raises:
-        UserError: the folder of `out` does not exist or cannot be written to.
-    """
-    if out.is_dir():
-        raise UserError(f"the output {out} is a folder", fix="give a file name, such as model.so")
-    try:
-        with tempfile.TemporaryDirectory(prefix=".edgec-", dir=out.resolve().parent) as name:
-            yield Path(name)
-    except OSError as error:
-        raise output_error(out, error) from error
-
-
-def publish(linked: Linked, out: Path) -> None:
-    """Moves the finished artifact to `out`, in one step."""
-    linked.path.chmod(0o755)
-    with linked.path.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(linked.path, out)
-
-
-def output_error(out: Path, error: OSError) -> UserError:
-    """What to tell the user when the output cannot be written."""
-    return UserError(
-        f"cannot write the output: {error.strerror or error}", str(out), "choose another -o, or free some space there"
-    )

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from .check import describe, opset_of
+from .check import opset_of
+from .graph import describe
+from .messages import blame_model, clean
 from .ops import CONVERTERS
-from .shapes import value_table
+from .shapes import static_shape, value_table
 from .support import Obstacle, operator_name
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ def to_relax(model: onnx.ModelProto) -> tuple[tvm.IRModule, list[Obstacle]]:
     importer = _importer_class()(model)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        module = importer.from_onnx(model.graph, opset_of(model))
+        with blame_model("TVM's importer refuses the graph", model.graph.name):
+            module = importer.from_onnx(model.graph, opset_of(model))
     return module, importer.obstacles
 
 
@@ -46,7 +49,9 @@ def _importer_class() -> Any:
         """TVM's importer that goes on after a failure and checks what each converter made."""
 
         def __init__(self, model: onnx.ModelProto) -> None:
-            super().__init__({}, "float32", sanitize=False)
+            # TVM takes a dimension of size 0 for a dynamic one unless it is told the shape.
+            shapes = {value.name: list(static_shape(value) or ()) for value in model.graph.input}
+            super().__init__(shapes, "float32", sanitize=False)
             self.types = value_table(model.graph)
             self.by_name = {node.name: node for node in model.graph.node}
             self.obstacles: list[Obstacle] = []
@@ -60,11 +65,19 @@ def _importer_class() -> Any:
                     result = super()._convert_operator(op_name, inputs, attrs, opset)
                 reason = self._mismatch(node, result)
             except Exception as error:  # a converter may raise anything
-                reason = "its converter refuses it: " + (str(error).strip().splitlines() or [type(error).__name__])[0]
+                reason = _refusal(error)
             if reason is None:
                 return result
             self.obstacles.append(Obstacle(describe(node), operator_name(node), reason))
             return self._placeholder(node)
+
+        def _check_for_unsupported_ops(self, graph: onnx.GraphProto) -> None:
+            """Done before, with our own converters counted."""
+
+        def _parse_attr(self, attributes: Any) -> dict[str, Any]:
+            """TVM's way refuses attributes that are empty lists."""
+            parsed: dict[str, Any] = super()._parse_attr([a for a in attributes if not _is_empty_list(a)])
+            return parsed | {a.name: () for a in attributes if _is_empty_list(a)}
 
         def _expected(self, name: str) -> tuple[tuple[int, ...], str]:
             elem_type, shape = self.types[name]
@@ -77,6 +90,8 @@ def _importer_class() -> Any:
                 types = list(result.ty.fields)
             else:
                 types = [getattr(r, "ty", None) for r in results]
+            if len(types) < len(node.output):
+                return f"TVM's importer makes {len(types)} of its {len(node.output)} results"
             for name, ty in zip(node.output, types, strict=False):
                 if not name:
                     continue
@@ -87,7 +102,9 @@ def _importer_class() -> Any:
                     return f"TVM's importer makes {ty} of {name!r}, which is no tensor"
                 made = None if ty.shape is None else [getattr(d, "value", None) for d in ty.shape]
                 if made != list(shape) or str(ty.dtype) != dtype:
-                    return f"TVM's importer makes {ty.dtype}{made} of {name!r}, ONNX says {dtype}{list(shape)}"
+                    return (
+                        f"TVM's importer makes {ty.dtype}{made} of {name!r}, ONNX says {dtype}{list(shape)}"
+                    )
             return None
 
         def _placeholder(self, node: onnx.NodeProto) -> Any:
@@ -98,6 +115,24 @@ def _importer_class() -> Any:
             return values[0] if len(values) == 1 else self.bb.normalize(relax.Tuple(values))
 
     return Importer
+
+
+_LISTS: dict[int, str] = {
+    onnx.AttributeProto.FLOATS: "floats",
+    onnx.AttributeProto.INTS: "ints",
+    onnx.AttributeProto.STRINGS: "strings",
+}
+
+
+def _is_empty_list(attribute: onnx.AttributeProto) -> bool:
+    return attribute.type in _LISTS and not getattr(attribute, _LISTS[attribute.type])
+
+
+def _refusal(error: Exception) -> str:
+    """Why a converter gave up; only errors that are raised for people say more than a place in its code."""
+    written = isinstance(error, ValueError | NotImplementedError) or "Op" in type(error).__name__
+    reason = clean(error) if written else ""
+    return f"its converter refuses it: {reason}" if reason else "its converter cannot handle this form of it"
 
 
 def dtype_name(elem_type: int) -> str:

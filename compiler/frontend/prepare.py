@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,18 +13,24 @@ from typing import TYPE_CHECKING
 import onnx
 
 from ..errors import UserError
-from .check import check_model, describe, opset_of
+from .check import VALUE_TYPES, check_model, opset_of
 from .convert import dtype_name, to_relax
-from .read import load_tensors, read_model
+from .fold import constants_to_initializers
+from .functions import inline_functions
+from .graph import describe, sort_nodes
+from .read import copy_model, parse_model, read_file
 from .shapes import check_sizes, fix_shapes, infer_shapes, value_table
-from .simplify import constants_to_initializers, simplify
-from .support import DEFAULT_DOMAINS, Obstacle, expand_functions, find_obstacles, has_body
-from .upgrade import upgrade_opset
+from .simplify import simplify
+from .support import Obstacle, expand_operators, find_obstacles, has_body, operator_name
+from .tensors import load_tensors
+from .upgrade import OPSET, upgrade_opset
 
 if TYPE_CHECKING:
     import tvm
 
-_ROUNDS = 16  # each round of inference and folding uncovers constants for the next; graphs settle in two or three
+_ROUNDS = (
+    16  # each round of inference and folding uncovers constants for the next; graphs settle in two or three
+)
 
 
 @dataclass(frozen=True)
@@ -72,20 +78,20 @@ def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> Model:
     """Reads and checks a model.
 
     Raises:
-        UserError: see `read_model` and `check_model`.
+        UserError: see `read_file`, `parse_model`, `load_tensors` and `check_model`.
     """
     if isinstance(source, onnx.ModelProto):
-        proto = onnx.ModelProto()
-        proto.CopyFrom(source)
-        name = proto.graph.name or "model"
-        load_tensors(proto, None, name)
-        digest = hashlib.sha256(proto.SerializeToString(deterministic=True)).hexdigest()
-        where = name
+        name = where = source.graph.name or "model"
+        proto, folder = copy_model(source, where), None
     else:
         path = Path(source)
-        proto = read_model(path)
-        name, where = path.stem, str(path)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        data, name, where = read_file(path), path.stem, str(path)
+        proto, folder = parse_model(data, where), path.resolve().parent
+        digest = hashlib.sha256(data).hexdigest()
+        del data
+    load_tensors(proto, folder, where)
+    if folder is None:
+        digest = hashlib.sha256(proto.SerializeToString(deterministic=True)).hexdigest()
     check_model(proto, where)
     return Model(name, proto, digest)
 
@@ -101,7 +107,7 @@ def prepare(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> 
     forced: frozenset[str] = frozenset()
     while True:
         proto = _canonical(model, shapes or {}, forced)
-        obstacles = find_obstacles(proto.graph) or _dynamic_values(proto.graph)
+        obstacles = find_obstacles(proto.graph) or _unusable_values(proto.graph)
         module = None
         if not obstacles:
             renamed = onnx.ModelProto()
@@ -109,39 +115,69 @@ def prepare(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> 
             _rename(renamed.graph)
             module, obstacles = to_relax(renamed)
         opset = opset_of(proto)
-        refused = {n.op_type for n in proto.graph.node if has_body(n, opset)} & {o.operator for o in obstacles}
+        refused = {n.op_type for n in proto.graph.node if has_body(n, opset)} & {
+            o.operator for o in obstacles
+        }
         if not refused - forced:
             break
         forced |= refused
     table = value_table(proto.graph)
     inputs, outputs = (
-        tuple(Tensor(v.name, dtype_name(table[v.name][0]), table[v.name][1] or ()) for v in values)
+        tuple(Tensor(v.name, _dtype(table[v.name][0]), table[v.name][1] or ()) for v in values)
         for values in (proto.graph.input, proto.graph.output)
     )
     return PreparedModel(proto, inputs, outputs, tuple(obstacles), module)
 
 
+def _dtype(elem_type: int) -> str:
+    return dtype_name(elem_type) if elem_type in VALUE_TYPES else "unknown"
+
+
 def _canonical(model: Model, shapes: Mapping[str, Sequence[int]], forced: frozenset[str]) -> onnx.ModelProto:
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
-    # Before IR 4 every initializer had to be an input too; they are inputs no longer after the next line.
-    proto.ir_version = max(proto.ir_version, 8)
     where = model.name
+    # Before IR 4 every initializer had to be an input too; in here none is.
+    proto.ir_version = max(proto.ir_version, 8)
+    proto = inline_functions(proto, where)
+    if not any(entry.domain == "" for entry in proto.opset_import):
+        proto.opset_import.append(onnx.helper.make_opsetid("", opset_of(proto)))
+    sort_nodes(proto.graph, where)
+    _merge_outputs(proto.graph)
     constants_to_initializers(proto.graph)
-    _refuse_sparse(proto.graph, where)
     fix_shapes(proto, shapes, where)
-    proto = upgrade_opset(proto, where)
-    for _ in range(_ROUNDS):
-        if all(node.domain in DEFAULT_DOMAINS and onnx.defs.has(node.op_type) for node in proto.graph.node):
-            proto = infer_shapes(proto, where)
-        check_sizes(proto.graph, where)
-        removed = simplify(proto)
-        nodes = len(proto.graph.node)
-        proto = expand_functions(proto, forced)
+    if opset_of(proto) < OPSET:
+        proto = _settle(proto, where)
+        upgrade_opset(proto, where)
         constants_to_initializers(proto.graph)
-        if not removed and len(proto.graph.node) == nodes:
+    return _settle(proto, where, expand=lambda p: expand_operators(p, forced, where))
+
+
+def _settle(
+    proto: onnx.ModelProto, where: str, expand: Callable[[onnx.ModelProto], onnx.ModelProto] | None = None
+) -> onnx.ModelProto:
+    """Infers, simplifies and expands until nothing changes."""
+    for _ in range(_ROUNDS):
+        proto = infer_shapes(proto, where)
+        check_sizes(proto.graph, where)
+        changed = simplify(proto)
+        if expand is not None:
+            before = proto
+            proto = expand(proto)
+            changed = changed or proto is not before
+        changed = constants_to_initializers(proto.graph) > 0 or changed
+        if not changed:
             break
     return proto
+
+
+def _merge_outputs(graph: onnx.GraphProto) -> None:
+    """The same value twice among the outputs is one output; results go by name."""
+    outputs = {v.name: v for v in reversed(graph.output)}
+    if len(outputs) < len(graph.output):
+        kept = [onnx.ValueInfoProto.FromString(v.SerializeToString()) for v in reversed(outputs.values())]
+        del graph.output[:]
+        graph.output.extend(kept)
 
 
 def refuse(obstacles: Sequence[Obstacle], where: str) -> None:
@@ -160,42 +196,44 @@ def refuse(obstacles: Sequence[Obstacle], where: str) -> None:
     )
 
 
-def _dynamic_values(graph: onnx.GraphProto) -> list[Obstacle]:
+def _unusable_values(graph: onnx.GraphProto) -> list[Obstacle]:
+    """Nodes whose results are no tensors of numbers, or of a size that is only known when the model runs."""
     types = value_table(graph)
     found = []
     for node in graph.node:
-        unknown = [name for name in node.output if name and types.get(name, (0, None))[1] is None]
-        if unknown:
-            label = f"{node.op_type} {node.name or unknown[0]!r}"
-            found.append(Obstacle(label, node.op_type, f"the shape of {unknown[0]!r} depends on the data"))
+        for name in filter(None, node.output):
+            elem_type, shape = types.get(name, (0, None))
+            if elem_type not in VALUE_TYPES:
+                reason = f"its result {name!r} is no tensor of numbers"
+            elif shape is None:
+                reason = f"the shape of {name!r} depends on the data"
+            else:
+                continue
+            found.append(Obstacle(describe(node), operator_name(node), reason))
+            break
     return found
 
 
-def _refuse_sparse(graph: onnx.GraphProto, where: str) -> None:
-    if graph.sparse_initializer:
-        names = ", ".join(repr(t.values.name) for t in graph.sparse_initializer)
-        raise UserError(f"sparse initializers are not supported: {names}", where, "export the weights as dense tensors")
-
-
 def _rename(graph: onnx.GraphProto) -> None:
-    """Names that are safe as TVM identifiers and unique: inputs `in0`, …, values `v0`, …, nodes `n0:op`."""
+    """Names that are safe as TVM identifiers and unique: inputs `in0`, …, values `v0`, …; nodes keep theirs where unique."""
     names: dict[str, str] = {"": ""}
     for index, value in enumerate(graph.input):
         names[value.name] = f"in{index}"
-    for tensor in graph.initializer:
-        names.setdefault(tensor.name, f"v{len(names)}")
-    for node in graph.node:
-        for name in node.output:
-            names.setdefault(name, f"v{len(names)}")
+    for name in [*(t.name for t in graph.initializer), *(o for node in graph.node for o in node.output)]:
+        names.setdefault(name, f"v{len(names)}")
     for value in [*graph.input, *graph.output, *graph.value_info]:
         value.name = names.get(value.name, value.name)
     for tensor in graph.initializer:
         tensor.name = names[tensor.name]
-    for node in graph.node:
-        node.name = describe(node).split(" ", 1)[1].strip("'\"") if not node.name else node.name
-        node.input[:] = [names[name] for name in node.input]
-        node.output[:] = [names[name] for name in node.output]
-    counts = Counter(node.name for node in graph.node)
+    taken: set[str] = set()
     for index, node in enumerate(graph.node):
-        if counts[node.name] > 1:
-            node.name = f"{node.name}#{index}"
+        label = node.name or next(filter(None, node.output), "node")
+        node.name = label if label not in taken else f"{label}#{index}"
+        while node.name in taken:
+            node.name += "'"
+        taken.add(node.name)
+        node.input[:] = [names[name] for name in node.input]
+        outputs = [names[name] for name in node.output]
+        while len(outputs) > 1 and not outputs[-1]:
+            outputs.pop()
+        node.output[:] = outputs

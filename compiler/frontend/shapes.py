@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import math
+import operator
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 
 import onnx
 
 from ..errors import UserError
-from .read import MAX_TENSOR_ELEMENTS
+from .graph import all_nodes
+from .messages import blame_model
+from .tensors import MAX_TENSOR_ELEMENTS
 
-_SHAPE = re.compile(r"(?P<name>.+)=(?P<dims>\d+(?:x\d+)*)$")
+# ONNX element type and static shape (None if unknown) by value name.
+Types = dict[str, tuple[int, tuple[int, ...] | None]]
+
+_SHAPE = re.compile(r"(?P<name>.+)=(?P<dims>[0-9]{1,10}(?:x[0-9]{1,10})*)", re.DOTALL)
 
 
 def parse_shapes(options: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -21,11 +29,13 @@ def parse_shapes(options: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """
     shapes: dict[str, tuple[int, ...]] = {}
     for option in options:
-        match = _SHAPE.match(option)
+        match = _SHAPE.fullmatch(option)
         if not match:
-            raise UserError(f"--shape {option!r} is malformed", fix="write NAME=1x3x224x224, one --shape an input")
+            raise UserError(
+                f"--shape {option!r} is malformed", fix="write NAME=1x3x224x224, one --shape an input"
+            )
         if match["name"] in shapes:
-            raise UserError(f"--shape gives input {match['name']!r} twice")
+            raise UserError(f"--shape gives input {match['name']!r} twice", fix="give one --shape an input")
         shapes[match["name"]] = tuple(int(d) for d in match["dims"].split("x"))
     return shapes
 
@@ -41,40 +51,71 @@ def fix_shapes(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]], wher
     for name in shapes:
         if name not in inputs:
             known = ", ".join(inputs) or "none"
-            raise UserError(f"--shape names {name!r}, which is no input of the model", where, f"inputs: {known}")
+            raise UserError(
+                f"--shape names {name!r}, which is no input of the model", where, f"inputs: {known}"
+            )
     symbols: dict[str, int] = {}
     for name, shape in shapes.items():
         _apply(inputs[name], shape, symbols, where)
-    missing = []
+    missing, examples = [], []
     for name, value in inputs.items():
-        if not value.type.tensor_type.HasField("shape"):
-            missing.append(f"{name}=? (unknown rank)")
-            continue
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param in symbols and not dim.HasField("dim_value"):
+        tensor = value.type.tensor_type
+        for dim in tensor.shape.dim:
+            if dim.WhichOneof("value") == "dim_param" and dim.dim_param in symbols:
                 dim.dim_value = symbols[dim.dim_param]
-        dims = value.type.tensor_type.shape.dim
-        if not all(d.HasField("dim_value") for d in dims):
-            missing.append(f"{name}=" + "x".join(str(d.dim_value) if d.HasField("dim_value") else d.dim_param or "?" for d in dims))
+        if not tensor.HasField("shape"):
+            missing.append(f"{name}=? (of unknown rank)")
+            examples.append(f"{name}=1x3x224x224")
+        elif static_shape(value) is None:
+            missing.append(f"{name}=" + "x".join(_dim_text(d, "?") for d in tensor.shape.dim))
+            examples.append(f"{name}=" + "x".join(_dim_text(d, "1", named=False) for d in tensor.shape.dim))
+        elif math.prod(static_shape(value) or ()) > MAX_TENSOR_ELEMENTS:
+            raise UserError(f"input {name!r} has more than 2^31 - 1 elements", where, "use a smaller --shape")
     if missing:
-        example = " ".join("--shape " + re.sub(r"(?<=[=x])[^x\d][^x]*", "1", m.split(" ")[0]) for m in missing)
+        example = " ".join("--shape " + shlex.quote(e) for e in examples)
         raise UserError(
-            f"these inputs have dynamic dimensions: {'; '.join(missing)}", where, f"fix them, for instance {example}"
+            f"these inputs have dynamic dimensions: {'; '.join(missing)}",
+            where,
+            f"fix them, for instance {example}",
         )
+
+
+def _dim_text(dim: onnx.TensorShapeProto.Dimension, unknown: str, named: bool = True) -> str:
+    if dim.HasField("dim_value"):
+        return str(dim.dim_value)
+    return (dim.dim_param if named else "") or unknown
 
 
 def _apply(value: onnx.ValueInfoProto, shape: Sequence[int], symbols: dict[str, int], where: str) -> None:
     tensor = value.type.tensor_type
-    if not tensor.HasField("shape"):
-        tensor.shape.CopyFrom(onnx.TensorShapeProto(dim=[onnx.TensorShapeProto.Dimension() for _ in shape]))
     label = f"{where}: input {value.name!r}"
-    if len(tensor.shape.dim) != len(shape):
-        raise UserError(f"--shape gives {len(shape)} dimensions, the input has {len(tensor.shape.dim)}", label)
-    for axis, (dim, size) in enumerate(zip(tensor.shape.dim, shape, strict=True)):
+    try:
+        sizes = [operator.index(size) for size in shape]
+    except TypeError as error:
+        raise UserError(
+            f"the shape {shape!r} is not a list of whole numbers", label, "give it like [1, 3, 224]"
+        ) from error
+    if any(size < 0 for size in sizes) or max([math.prod(sizes), *sizes]) > MAX_TENSOR_ELEMENTS:
+        raise UserError(
+            f"the shape {sizes} is impossible", label, "dimensions are 0 or more, at most 2^31 - 1 elements"
+        )
+    if not tensor.HasField("shape"):
+        tensor.shape.CopyFrom(onnx.TensorShapeProto(dim=[onnx.TensorShapeProto.Dimension() for _ in sizes]))
+    fix = "the model's shape: " + ("x".join(_dim_text(d, "?") for d in tensor.shape.dim) or "a scalar")
+    if len(tensor.shape.dim) != len(sizes):
+        raise UserError(
+            f"--shape gives {len(sizes)} dimensions, the input has {len(tensor.shape.dim)}", label, fix
+        )
+    for axis, (dim, size) in enumerate(zip(tensor.shape.dim, sizes, strict=True)):
         if dim.HasField("dim_value") and dim.dim_value != size:
-            raise UserError(f"--shape gives {size} for dimension {axis}, the model fixes it to {dim.dim_value}", label)
+            raise UserError(
+                f"--shape gives {size} for dimension {axis}, the model fixes it to {dim.dim_value}",
+                label,
+                fix,
+            )
         if dim.dim_param and symbols.setdefault(dim.dim_param, size) != size:
-            raise UserError(f"dimension {dim.dim_param!r} is given as {symbols[dim.dim_param]} and as {size}", label)
+            text = f"dimension {dim.dim_param!r} is given as {symbols[dim.dim_param]} and as {size}"
+            raise UserError(text, label, "dimensions of one name are of one size")
         dim.dim_value = size
 
 
@@ -84,14 +125,21 @@ def infer_shapes(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     Raises:
         UserError: shapes that contradict each other, with the node that onnx names.
     """
-    del model.graph.value_info[:]
-    for output in model.graph.output:
-        output.type.tensor_type.ClearField("shape")
-    try:
-        return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
-    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
-        text = " ".join(str(error).split())
-        raise UserError(f"the shapes of the graph contradict each other: {text[:400]}", where) from error
+    graph = model.graph
+    del graph.value_info[:]
+    given = {v.name: v.type for v in graph.input}
+    given |= {t.name: onnx.helper.make_tensor_type_proto(t.data_type, t.dims) for t in graph.initializer}
+    for output in graph.output:
+        if output.name in given:
+            output.type.CopyFrom(given[output.name])
+        elif output.type.HasField("tensor_type"):
+            output.type.tensor_type.ClearField("shape")
+    # Strict inference refuses operators that it does not know; those have no shape then, and are reported later.
+    strict = all(onnx.defs.has(node.op_type, node.domain) for node in all_nodes(graph.node))
+    with blame_model(
+        "the shapes or types of the graph contradict each other", where, "export the model again"
+    ):
+        return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=strict, data_prop=True)
 
 
 def static_shape(value: onnx.ValueInfoProto) -> tuple[int, ...] | None:
@@ -104,10 +152,10 @@ def static_shape(value: onnx.ValueInfoProto) -> tuple[int, ...] | None:
     return tuple(d.dim_value for d in tensor.shape.dim)
 
 
-def value_table(graph: onnx.GraphProto) -> dict[str, tuple[int, tuple[int, ...] | None]]:
-    """ONNX element type and static shape (None if unknown) by value name, initializers included."""
-    table: dict[str, tuple[int, tuple[int, ...] | None]] = {}
-    for value in [*graph.input, *graph.value_info, *graph.output]:
+def value_table(graph: onnx.GraphProto) -> Types:
+    """ONNX element type (0 if unknown) and static shape (None if unknown) by name, initializers included."""
+    table: Types = {}
+    for value in [*graph.output, *graph.value_info, *graph.input]:
         table[value.name] = (value.type.tensor_type.elem_type, static_shape(value))
     for tensor in graph.initializer:
         table[tensor.name] = (tensor.data_type, tuple(tensor.dims))
@@ -117,8 +165,8 @@ def value_table(graph: onnx.GraphProto) -> dict[str, tuple[int, tuple[int, ...] 
 def check_sizes(graph: onnx.GraphProto, where: str) -> None:
     """Raises UserError for a value that 32-bit indices cannot reach."""
     for name, (_, shape) in value_table(graph).items():
-        elements = 1
-        for dim in shape or ():
-            elements *= dim
+        elements = math.prod(shape or ())
         if elements > MAX_TENSOR_ELEMENTS:
-            raise UserError(f"value {name!r} has {elements} elements, more than 2^31 - 1", where, "use a smaller --shape")
+            raise UserError(
+                f"value {name!r} has {elements} elements, more than 2^31 - 1", where, "use a smaller --shape"
+            )

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import onnx
 import onnx.inliner
 
-from .check import describe, opset_of
+from .check import opset_of
+from .graph import DEFAULT_DOMAINS, describe
+from .messages import blame_model
 from .ops import CONVERTERS
+from .shapes import Types, value_table
 
-DEFAULT_DOMAINS = ("", "ai.onnx")
+# Domain of the functions that nodes are turned into on their way to being inlined.
+_EXPANDED = "edgec.expanded"
 
 
 @dataclass(frozen=True)
@@ -48,14 +52,15 @@ def is_supported(node: onnx.NodeProto) -> bool:
     return node.domain in DEFAULT_DOMAINS and (node.op_type in CONVERTERS or node.op_type in converters())
 
 
-def expand_functions(model: onnx.ModelProto, forced: frozenset[str] = frozenset()) -> onnx.ModelProto:
-    """Inlines the model's own functions, and the standard's function bodies of operators without a converter.
+def expand_operators(model: onnx.ModelProto, forced: frozenset[str], where: str) -> onnx.ModelProto:
+    """Expands operators without a converter to the function bodies that the standard gives them.
 
     Args:
         forced: operators to expand although a converter exists, because that refused a node.
+
+    Returns:
+        The model itself if there is nothing to expand.
     """
-    if model.functions:
-        model = onnx.inliner.inline_local_functions(model, convert_version=True)
     opset = opset_of(model)
     expandable = {
         (node.domain, node.op_type)
@@ -64,10 +69,50 @@ def expand_functions(model: onnx.ModelProto, forced: frozenset[str] = frozenset(
     }
     if not expandable:
         return model
-    # Bodies that depend on the types of their inputs need those of initializers too.
-    for tensor in model.graph.initializer:
-        model.graph.value_info.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-    return onnx.inliner.inline_selected_functions(model, sorted(expandable), inline_schema_functions=True)
+    types = value_table(model.graph)
+    for index, node in enumerate(model.graph.node):
+        if (node.domain, node.op_type) in expandable:
+            with blame_model("the node cannot be expanded to simpler ones", f"{where}: {describe(node)}"):
+                function = _body(node, opset, types)
+                function.domain, function.name = _EXPANDED, f"{node.op_type}{index}"
+                model.functions.append(function)
+                node.domain, node.op_type = function.domain, function.name
+    model.opset_import.append(onnx.helper.make_opsetid(_EXPANDED, 1))
+    with blame_model("operators cannot be expanded to simpler ones", where):
+        model = onnx.inliner.inline_local_functions(model, convert_version=True)
+    imports = [entry for entry in model.opset_import if entry.domain != _EXPANDED]
+    del model.opset_import[:]
+    model.opset_import.extend(imports)
+    return model
+
+
+def _body(node: onnx.NodeProto, opset: int, types: Types) -> onnx.FunctionProto:
+    """The function that the standard gives for a node, for the types of its inputs where it depends on them."""
+    schema: Any = onnx.defs.get_schema(node.op_type, opset, node.domain)
+    given = {attribute.name for attribute in node.attribute}
+    # Bodies refer to attributes without regard to their defaults.
+    for name, attribute in schema.attributes.items():
+        if name not in given and attribute.default_value.name:
+            node.attribute.append(attribute.default_value)
+    if schema.has_function:
+        written = max(v for v in schema.function_opset_versions if v <= opset)
+        body = schema.get_function_with_opset_version(written)
+    else:
+        written = max(v for v in schema.context_dependent_function_opset_versions if v <= opset)
+        inputs = [_type(*types.get(name, (0, None))).SerializeToString() for name in node.input]
+        body = schema.get_context_dependent_function_with_opset_version(
+            written, node.SerializeToString(), inputs
+        )
+    function = onnx.FunctionProto()
+    function.ParseFromString(body)
+    # The standard writes a new body whenever an operator in it changes its meaning.
+    for entry in function.opset_import:
+        entry.version = opset if entry.domain == node.domain else entry.version
+    return function
+
+
+def _type(elem_type: int, shape: tuple[int, ...] | None) -> onnx.TypeProto:
+    return onnx.helper.make_tensor_type_proto(elem_type, shape) if elem_type else onnx.TypeProto()
 
 
 def has_body(node: onnx.NodeProto, opset: int) -> bool:
@@ -75,18 +120,16 @@ def has_body(node: onnx.NodeProto, opset: int) -> bool:
     if node.domain not in DEFAULT_DOMAINS or not onnx.defs.has(node.op_type, node.domain):
         return False
     try:
-        schema = onnx.defs.get_schema(node.op_type, opset, node.domain)
+        schema: Any = onnx.defs.get_schema(node.op_type, opset, node.domain)
     except onnx.defs.SchemaError:
         return False
     return bool(schema.has_function or schema.has_context_dependent_function)
 
 
-def find_obstacles(graph: onnx.GraphProto, reason_of: Callable[[onnx.NodeProto], str] | None = None) -> list[Obstacle]:
+def find_obstacles(graph: onnx.GraphProto) -> list[Obstacle]:
     """Every node that neither a converter nor a function body covers."""
-    reason_of = reason_of or default_reason
-    return [
-        Obstacle(describe(node), operator_name(node), reason_of(node)) for node in graph.node if not is_supported(node)
-    ]
+    missing = (node for node in graph.node if not is_supported(node))
+    return [Obstacle(describe(node), operator_name(node), default_reason(node)) for node in missing]
 
 
 def default_reason(node: onnx.NodeProto) -> str:

@@ -19,7 +19,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("blocks", schedule_blocks),
 )
 
-UNSCHEDULED = "none"
+UNSCHEDULED = "none"  # the rule's name for a program that runs as written
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def _verify(linked: Linked, proto: onnx.ModelProto, inputs: list[Tensor], target
     arrays = seeded_inputs(inputs)
     linked.manifest["test_vectors"] = {"seed": SEED, "sha256": digest(arrays)}
     try:
-        executor = find_executor(target)
+        executor = find_executor(target.os, target.machine, target)
     except NoExecutor as error:
         return {"status": "not run", "reason": str(error)}
     try:

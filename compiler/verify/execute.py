@@ -16,13 +16,15 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import UserError
 from ..process import run
-from ..target import Target
+from ..target import Target, load_target
 from ..target_detect import missing_here, running_machine
 
 LOADER = Path(__file__).resolve().parent.parent / "runtime" / "loader.py"
 
 _QEMU = {"aarch64": "qemu-aarch64", "armv7l": "qemu-arm", "riscv64": "qemu-riscv64", "x86_64": "qemu-x86_64"}
+_GENERIC = {"aarch64": "generic-aarch64", "armv7l": "generic-armv7", "riscv64": "generic-riscv64", "x86_64": "x86-64-v2"}
 # The folder of a userland (libc, Python, NumPy) to emulate with, by machine.
 _ROOT_VARIABLE = {"aarch64": "EDGEC_ARM64_ROOT", "armv7l": "EDGEC_ARMHF_ROOT", "riscv64": "EDGEC_RISCV64_ROOT"}
 
@@ -44,27 +46,35 @@ class NoExecutor(Exception):
     """Artifacts of this target cannot run on this machine; says why."""
 
 
-def find_executor(target: Target) -> Executor:
-    """How to run artifacts of `target` here.
+def find_executor(os_name: str, machine: str, target: Target | str) -> Executor:
+    """How to run artifacts for `machine` here.
+
+    Args:
+        target: the target they were made for, or its name; gives the CPU to emulate.
 
     Raises:
         NoExecutor: another machine without an emulator or userland, or CPU features that this machine lacks.
     """
-    if target.os != "linux" and sys.platform != "darwin":
-        raise NoExecutor(f"{target.os} code does not run here")
-    if target.machine == running_machine():
+    if os_name != ("macos" if sys.platform == "darwin" else "linux"):
+        raise NoExecutor(f"{os_name} code does not run here")
+    if isinstance(target, str):
+        try:
+            target = load_target(target)
+        except UserError:  # made elsewhere, for a target of its maker's own
+            target = load_target("host") if machine == running_machine() else load_target(_GENERIC[machine])
+    if machine == running_machine():
         missing = missing_here(target)
         if missing:
             raise NoExecutor(f"this CPU lacks {', '.join(missing)}")
         return Executor("host", (sys.executable,))
-    emulator = _QEMU.get(target.machine)
+    emulator = _QEMU.get(machine)
     path = next((p for p in (shutil.which(f"{emulator}-static"), shutil.which(str(emulator))) if p), None)
     if emulator is None or path is None:
-        raise NoExecutor(f"no emulator for {target.machine} (Debian: qemu-user-static)")
-    variable = _ROOT_VARIABLE.get(target.machine, "")
+        raise NoExecutor(f"no emulator for {machine} (Debian: qemu-user-static)")
+    variable = _ROOT_VARIABLE.get(machine, "")
     root = os.environ.get(variable, "")
     if not root:
-        raise NoExecutor(f"no {target.machine} userland (scripts/userland makes one; {variable} names it)")
+        raise NoExecutor(f"no {machine} userland (scripts/userland makes one; {variable} names it)")
     pythons = sorted(Path(root).glob("usr/bin/python3.*[0-9]"))
     if not pythons:
         raise NoExecutor(f"{root} ({variable}) has no usr/bin/python3.x")

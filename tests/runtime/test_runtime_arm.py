@@ -88,5 +88,5 @@ def test_c_api(tmp_path: Path) -> None:
     program = tmp_path / "api_test"
     command = [GCC, *fake_artifact.CFLAGS, "-static", "-I", str(fake_artifact.RUNTIME), *map(str, sources)]
     subprocess.run([*command, "-o", str(program)], check=True)
-    done = subprocess.run([QEMU, str(program), "nofork"], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([QEMU, str(program), "no-fork"], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr

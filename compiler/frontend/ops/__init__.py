@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .lp_normalization import lp_normalization
 from .onehot import one_hot
+from .power import power
 
 Converter = Callable[[Any, Any, list[Any], dict[str, Any]], Any]
 
-CONVERTERS: dict[str, Converter] = {"OneHot": one_hot}
+CONVERTERS: dict[str, Converter] = {"LpNormalization": lp_normalization, "OneHot": one_hot, "Pow": power}

@@ -21,8 +21,12 @@ def one_hot(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any]) -> Any
     dtype = str(indices.ty.dtype)
     steps = np.arange(size, dtype=dtype).reshape([size] + [1] * (rank - axis))
     wrapped = relax.op.where(
-        relax.op.less(indices, relax.const(0, dtype)), relax.op.add(indices, relax.const(size, dtype)), indices
+        relax.op.less(indices, relax.const(0, dtype)),
+        relax.op.add(indices, relax.const(size, dtype)),
+        indices,
     )
     hit = relax.op.equal(relax.op.expand_dims(wrapped, axis), relax.const(steps))
-    off, on = (relax.op.reshape(v, []) for v in (relax.op.strided_slice(values, [0], [i], [i + 1]) for i in (0, 1)))
+    off, on = (
+        relax.op.reshape(v, []) for v in (relax.op.strided_slice(values, [0], [i], [i + 1]) for i in (0, 1))
+    )
     return bb.normalize(relax.op.where(bb.normalize(hit), bb.normalize(on), bb.normalize(off)))

@@ -1,0 +1,5 @@
+"""`python -m compiler` is `edgec`."""
+
+from .cli import main
+
+main()

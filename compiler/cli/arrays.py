@@ -1,0 +1,46 @@
+"""`.npz` files of named arrays, read without trust and written in one step."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import UserError
+from ..files import write_atomically
+
+_FIX = "save it with numpy.savez(path, **{name: array})"
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays of a `.npz` file by name.
+
+    Raises:
+        UserError: missing, not an archive of plain arrays, or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise UserError("this is a single array, not an .npz archive", str(path), _FIX)
+            return {name: archive[name] for name in archive.files}
+    except OSError as error:
+        raise UserError(f"cannot read the arrays: {error.strerror or error}", str(path)) from error
+    except (ValueError, zipfile.BadZipFile, EOFError, KeyError, NotImplementedError) as error:
+        raise UserError(f"this is not an .npz archive of plain arrays: {error}", str(path), _FIX) from error
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    """Writes a `.npz` file; a name that a file system would not take is fine, the archive never touches one."""
+
+    def write(temporary: Path) -> None:
+        with zipfile.ZipFile(temporary, "w") as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+
+    write_atomically(path, write)
+
+

@@ -1,0 +1,85 @@
+"""`edgec compile`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from ..frontend.shapes import parse_shapes
+from ..pipeline import Artifact, Options, compile_with, resolve
+from .show import kib
+
+
+@click.command("compile")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--target", "target", default="host", show_default=True, help="A board's name, `host`, or a TOML file.")
+@click.option("-o", "out", type=click.Path(path_type=Path), help="The artifact; MODEL.so by default.")
+@click.option("--shape", "shapes", multiple=True, metavar="NAME=1x3x224x224", help="Fix an input's shape; repeatable.")
+@click.option("--dump", type=click.Path(path_type=Path), help="Folder for the graph after each phase.")
+@click.option("--no-verify", is_flag=True, help="Do not compare the result with a reference.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    model: Path,
+    target: str,
+    out: Path | None,
+    shapes: tuple[str, ...],
+    dump: Path | None,
+    no_verify: bool,
+    as_json: bool,
+) -> None:
+    """Compile MODEL, an ONNX file, into one native module for a board."""
+    options = resolve(model, target, out, parse_shapes(shapes), not no_verify, dump)
+    if not as_json:
+        _print_options(model, options)
+    artifact = compile_with(model, options, None if as_json else _print_phase)
+    if as_json:
+        click.echo(json.dumps(_summary(artifact), indent=2))
+    else:
+        _print_result(artifact)
+    if artifact.verified == "failed":
+        ctx.exit(1)
+
+
+def _print_options(model: Path, options: Options) -> None:
+    shapes = " ".join(f"{name}={'x'.join(map(str, shape))}" for name, shape in options.shapes.items())
+    target = options.target
+    click.echo(f"model     {model}")
+    click.echo(f"target    {target.name} ({target.triple}, {target.core})")
+    click.echo(f"output    {options.out}")
+    click.echo(f"shapes    {shapes or 'as in the model'}")
+    click.echo("precision fp32")
+    click.echo(f"verify    {'yes, where it can run' if options.verify else 'no'}")
+
+
+def _print_phase(name: str, seconds: float) -> None:
+    click.echo(f"  {name:<10}{seconds:8.2f} s")
+
+
+def _print_result(artifact: Artifact) -> None:
+    manifest = artifact.manifest
+    for name, reason in artifact.unscheduled.items():
+        click.echo(f"unscheduled: {name}: {reason}", err=True)
+    verification = manifest["verification"]
+    status = verification["status"]
+    detail = f"error {verification['max_error']:.1e}" if "max_error" in verification else verification.get("reason", "")
+    click.echo(f"verification {status} ({detail})", err=status == "failed")
+    memory = manifest["memory"]
+    plain = ", ".join(artifact.unscheduled) or "nothing"
+    click.echo(
+        f"{artifact.path}: {kib(artifact.size)}, weights {kib(memory['weights_bytes'])}, "
+        f"arena {kib(memory['arena_bytes'])}, unscheduled: {plain}"
+    )
+
+
+def _summary(artifact: Artifact) -> dict[str, object]:
+    return {
+        "path": str(artifact.path),
+        "bytes": artifact.size,
+        "seconds": {phase: round(seconds, 3) for phase, seconds in artifact.seconds.items()},
+        "unscheduled": artifact.unscheduled,
+        "manifest": artifact.manifest,
+    }

@@ -1,0 +1,99 @@
+"""`edgec inspect`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import UserError
+from ..frontend.shapes import parse_shapes
+from ..runtime.loader import LoadError, read_manifest
+from .show import kib, shape_text, table
+
+
+@click.command("inspect")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--target", default="host", show_default=True, help="The board that a model is meant for.")
+@click.option("--shape", "shapes", multiple=True, metavar="NAME=1x3x224x224", help="Fix an input's shape; repeatable.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(path: Path, target: str, shapes: tuple[str, ...], as_json: bool) -> None:
+    """Show what PATH, an ONNX model or an artifact, is made of.
+
+    Of a model: inputs, outputs, operators, and every node that cannot be compiled. Of an artifact: its manifest.
+    """
+    if _is_binary(path):
+        try:
+            manifest = read_manifest(path)
+        except LoadError as error:
+            raise UserError(str(error)) from error
+        click.echo(json.dumps(manifest, indent=2) if as_json else "\n".join(_artifact_lines(manifest)))
+        return
+    from ..report.summary import summarize_model
+    from ..target import load_target
+
+    resolved = load_target(target)
+    summary = summarize_model(path, parse_shapes(shapes)) | {"target": resolved.name}
+    click.echo(json.dumps(summary, indent=2) if as_json else "\n".join(_model_lines(summary)))
+
+
+def _is_binary(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(4) in (b"\x7fELF", b"\xcf\xfa\xed\xfe")
+    except OSError as error:
+        raise UserError(f"cannot read the file: {error.strerror}", str(path)) from error
+
+
+def _tensor_rows(manifest: dict[str, Any]) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [("", "NAME", "DTYPE", "SHAPE")]
+    for kind in ("input", "output"):
+        for tensor in manifest[f"{kind}s"]:
+            rows.append((kind, tensor["name"], tensor["dtype"], shape_text(tensor["shape"])))
+    return rows
+
+
+def _model_lines(summary: dict[str, Any]) -> list[str]:
+    lines = [
+        f"{summary['name']}: {summary['nodes']} nodes, {summary['parameters']} parameters, operator set {summary['opset']}",
+        "",
+        table(_tensor_rows(summary)),
+        "",
+        table(
+            [
+                ("OPERATOR", "COUNT", "CONVERTER"),
+                *((o["operator"], str(o["count"]), "yes" if o["converter"] else "no") for o in summary["operators"]),
+            ]
+        ),
+        "",
+    ]
+    if summary["dynamic"]:
+        lines += [summary["dynamic"]["what"], summary["dynamic"]["fix"], ""]
+    obstacles = summary["obstacles"]
+    if not obstacles:
+        lines.append(f"nothing found that stands in the way of compiling it for {summary['target']}")
+    else:
+        lines.append(f"{len(obstacles)} nodes cannot be compiled:")
+        lines += [f"  {o['node']}: {o['reason']}" for o in obstacles]
+    return lines
+
+
+def _artifact_lines(manifest: dict[str, Any]) -> list[str]:
+    target, requires, memory = manifest["target"], manifest["requires"], manifest["memory"]
+    features = ", ".join(f["name"] for f in requires["cpu_features"]) or "none beyond the machine's own"
+    verification = manifest["verification"]
+    detail = "".join(f", {key} {verification[key]}" for key in ("max_error", "reference", "where", "reason") if key in verification)
+    kernels = [("KERNEL", "CALLS", "RULE"), *((k["name"], str(k["calls"]), k["rule"]) for k in manifest["kernels"])]
+    return [
+        f"{manifest['model']['name']} for {target['name']} ({target['triple']}, {target['cpu']}), {manifest['precision']}",
+        f"needs        {requires['machine']}, {requires['os']}, glibc {requires.get('glibc', '-')}; CPU features: {features}",
+        f"memory       weights {kib(memory['weights_bytes'])}, arena {kib(memory['arena_bytes'])}",
+        f"verification {verification['status']}{detail}",
+        f"made by      edgec {manifest['versions']['edgec']}, TVM {manifest['versions']['tvm']}, LLVM {manifest['versions']['llvm']}",
+        "",
+        table(_tensor_rows(manifest)),
+        "",
+        table(kernels),
+    ]

@@ -1,0 +1,50 @@
+"""Writes files so that they are whole or not there."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import UserError
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Lets `write` fill a temporary file beside `path`, then renames it into place.
+
+    Raises:
+        UserError: the folder cannot be written to, or the disk is full; nothing is left behind.
+    """
+    with private_folder(path) as folder:
+        temporary = folder / "file"
+        write(temporary)
+        move_into_place(temporary, path)
+
+
+@contextmanager
+def private_folder(out: Path) -> Iterator[Path]:
+    """A private folder beside `out`, so that a finished file can be renamed into its place; removed at the end.
+
+    Raises:
+        UserError: the folder of `out` does not exist or cannot be written to, or the disk is full.
+    """
+    if out.is_dir():
+        raise UserError(f"the output {out} is a folder", fix="give a file's name")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".edgec-", dir=out.resolve().parent) as name:
+            yield Path(name)
+    except OSError as error:
+        raise UserError(
+            f"cannot write the output: {error.strerror or error}",
+            str(out),
+            "choose another place with -o, or free some space there",
+        ) from error
+
+
+def move_into_place(temporary: Path, out: Path) -> None:
+    """Renames a finished file to `out`, in one step, its contents on the disk before its name."""
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, out)

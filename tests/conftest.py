@@ -1,0 +1,17 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import ctypes.util
+
+import hypothesis
+import pytest
+
+# A deadline of an example would measure what else this machine does.
+hypothesis.settings.register_profile("edgec", deadline=None)
+hypothesis.settings.load_profile("edgec")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("cuda") and ctypes.util.find_library("cuda") is None:
+        pytest.skip("no NVIDIA driver (libcuda.so.1)")

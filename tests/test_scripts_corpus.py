@@ -1,0 +1,63 @@
+"""scripts/corpus_table.py on a corpus of two tiny models."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from scripts import corpus_table
+
+
+def make_corpus(folder: Path, scale: float) -> Path:
+    """A Relu whose golden output is `scale` times the right one, and an operator that nobody has."""
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 3]) for name in "xy")
+    entries: list[dict[str, Any]] = []
+    for name, operator, domain in (("relu", "Relu", ""), ("strange", "Strange", "nobody")):
+        graph = helper.make_graph([helper.make_node(operator, ["x"], ["y"], domain=domain)], name, [x], [y])
+        opsets = [helper.make_opsetid("", 17), helper.make_opsetid("nobody", 1)]
+        onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), folder / f"{name}.onnx")
+        given = np.array([[-1, 0, 1], [2, -3, 4]], np.float32)
+        arrays = {"in_names": ["x"], "in_0": given, "out_names": ["y"], "out_0": np.maximum(given, 0) * scale}
+        np.savez(folder / f"{name}.npz", **{k: np.asarray(v) for k, v in arrays.items()})
+        tensor = {"name": "x", "golden_shape": [2, 3], "dynamic": []}
+        entry = {"file": f"{name}.onnx", "quantised": name == "strange", "op_histogram": {operator: 1}}
+        entries.append(entry | {"inputs": [tensor], "golden": {"file": f"{name}.npz"}})
+    (folder / "catalog.json").write_text(json.dumps({"models": entries}))
+    return folder
+
+
+@pytest.mark.parametrize(("scale", "status", "exit_status"), [(1, "pass", 0), (2, "differs", 1)])
+def test_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: np.float32, status: str, exit_status: int
+) -> None:
+    out = tmp_path / "out"
+    folder = make_corpus(tmp_path, np.float32(scale))
+    arguments = ["corpus_table.py", str(folder), "--target", "host", "--out", str(out)]
+    monkeypatch.setattr("sys.argv", arguments)
+    assert corpus_table.main() == exit_status
+    relu, strange = json.loads(out.with_suffix(".json").read_text())["rows"]
+    assert (relu["status"], relu["required"]) == (status, True)
+    assert relu["artifact_bytes"] > 1000
+    assert (strange["status"], strange["required"]) == ("refused", False)
+    assert "Strange" in strange["reason"]
+    table = out.with_suffix(".md").read_text()
+    assert f"| relu.onnx | {status}" in table
+    assert "| *strange.onnx* | refused" in table
+
+
+def die(*_: object) -> None:
+    os._exit(3)
+
+
+def test_a_dead_process_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus_table, "_check_model", die)
+    entry = {"file": "a.onnx", "quantised": False, "op_histogram": {}, "inputs": []}
+    row = corpus_table.Workers(60).check(tmp_path, entry, "host")
+    assert (row["status"], row["reason"]) == ("crashed", "the process died")
