@@ -11,6 +11,12 @@ from pathlib import Path
 from .errors import UserError
 
 
+def cache_folder() -> Path:
+    """Where edgec keeps what it can make again; nothing breaks when it is deleted."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "edgec"
+
+
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Lets `write` fill a temporary file beside `path`, then renames it into place.
 
@@ -21,6 +27,15 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         temporary = folder / "file"
         write(temporary)
         move_into_place(temporary, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file; see `write_atomically`."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    write_atomically(path, write)
 
 
 @contextmanager

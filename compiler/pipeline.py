@@ -128,6 +128,13 @@ def compile_with(
         return _compile(model, options, clock, folder)
 
 
+def count_phases(options: Options) -> int:
+    """How many phases `compile_with` reports, for a progress bar."""
+    from .passes.lower import PHASES
+
+    return len(("read", "import", *PHASES, "schedule", "build")) + options.verify
+
+
 class _Clock:
     def __init__(self, progress: Progress | None) -> None:
         self.progress = progress
@@ -205,7 +212,13 @@ def _extract(module: Any, name: str, extract: Callable[[Any], Any]) -> Any:
     try:
         return extract(module)
     except ExtractError as error:
-        refuse([Obstacle(op, op, "it needs a runtime function of TVM, which devices lack") for op in error.operators], name)
+        refuse(
+            [
+                Obstacle(op, op, "it needs a runtime function of TVM, which devices lack")
+                for op in error.operators
+            ],
+            name,
+        )
         raise
 
 

@@ -97,9 +97,14 @@ class Workers:
                 reason = f"not done after {self.timeout:.0f} s"
                 for process in (self.pool._processes or {}).values():
                     process.kill()
-        self.pool.shutdown()
-        self.pool = None
+        self.close()
         return row | {"status": "crashed", "reason": reason}
+
+    def close(self) -> None:
+        """Ends the process; left to the interpreter's exit, its pipe may be closed too early."""
+        if self.pool is not None:
+            self.pool.shutdown()
+            self.pool = None
 
 
 def _check_model(folder: Path, entry: Entry, target_name: str, scratch: Path) -> Entry:
@@ -118,7 +123,8 @@ def _check_model(folder: Path, entry: Entry, target_name: str, scratch: Path) ->
     row["arena_bytes"] = artifact.manifest["memory"]["arena_bytes"]
     row["plain_kernels"] = len(artifact.unscheduled)
     try:
-        executor = find_executor(load_target(target_name))
+        target = load_target(target_name)
+        executor = find_executor(target.os, target.machine, target)
     except NoExecutor as error:
         return row | {"status": "not run", "reason": str(error)}
     inputs, expected = read_golden(folder / entry["golden"]["file"])
@@ -187,6 +193,7 @@ def main() -> int:
         for target in arguments.target:
             rows.append(workers.check(arguments.folder, entry, target))
             print(f"{entry['file']} for {target}: {_format_result(rows[-1])}", file=sys.stderr, flush=True)
+    workers.close()
     table = format_table(rows, arguments.target)
     setting = {"edgec": EDGEC, "tvm": TVM, "machine": platform.machine(), "python": platform.python_version()}
     text = json.dumps({"setting": setting, "rows": rows}, indent=1)

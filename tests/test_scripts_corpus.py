@@ -59,5 +59,7 @@ def die(*_: object) -> None:
 def test_a_dead_process_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(corpus_table, "_check_model", die)
     entry = {"file": "a.onnx", "quantised": False, "op_histogram": {}, "inputs": []}
-    row = corpus_table.Workers(60).check(tmp_path, entry, "host")
+    workers = corpus_table.Workers(60)
+    row = workers.check(tmp_path, entry, "host")
+    workers.close()
     assert (row["status"], row["reason"]) == ("crashed", "the process died")

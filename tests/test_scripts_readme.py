@@ -26,10 +26,10 @@ COMMANDS = sorted(
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_commands(line: str) -> None:
-    from compiler.cli import main
+    from compiler.cli import cli
 
     words = shlex.split(line)[1:]
-    command: click.Command = main
+    command: click.Command = cli
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         found = command.get_command(click.Context(command), words[0])
         assert found is not None, words[0]

@@ -82,7 +82,7 @@ def _lowering() -> list[Any]:
 
 
 def _bare_calls() -> Any:
-    @tirx.transform.prim_func_pass(opt_level=0)
+    @tirx.transform.prim_func_pass(opt_level=0)  # type: ignore[untyped-decorator]  # TVM has no annotations
     def bare_calls(func: Any, _module: Any, _context: Any) -> Any:
         pointers, declarations = [], []
         for param in func.params:

@@ -35,7 +35,9 @@ def generate(
             if size:
                 lines.append(f"  memcpy({args[1]}, {args[0]}, {size});")
             continue
-        lines.append(f"  if ({symbol(step.kernel)}({', '.join(args)})) return *failed = {_string(step.kernel)}, 1;")
+        lines.append(
+            f"  if ({symbol(step.kernel)}({', '.join(args)})) return *failed = {_string(step.kernel)}, 1;"
+        )
     lines += ["  return 0;", "}", ""]
     lines += [
         "const edgec_program edgec_program_ = {",

@@ -18,7 +18,9 @@ _SLACK_BYTES = 2048
 
 def section_bytes(manifest: dict[str, Any], capacity: int | None = None) -> bytes:
     """Header, JSON text padded with spaces to `capacity`, and a NUL; the digest is zero until the file is sealed."""
-    text = json.dumps(manifest, ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()
+    text = json.dumps(
+        manifest, ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False
+    ).encode()
     capacity = len(text) + _SLACK_BYTES if capacity is None else capacity
     if len(text) > capacity:
         raise ValueError(f"the manifest has {len(text)} bytes, its section holds {capacity}")
@@ -46,5 +48,3 @@ def seal(path: Path, before: bytes, manifest: dict[str, Any]) -> bytes:
     data[offset : offset + len(section)] = section
     path.write_bytes(data)
     return bytes(section)
-
-

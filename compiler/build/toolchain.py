@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
+from ..files import cache_folder
 from ..process import run
 from ..target import Target
 from ..target_detect import running_machine
@@ -76,7 +77,11 @@ def _system_gcc(target: Target) -> Toolchain | None:
     path = next((p for p in map(shutil.which, names) if p), None)
     if path is None:
         return None
-    return Toolchain(Path(path).name, (path, *_GCC_FLAGS.get(target.machine, ())), ("-static-libgcc", "-Wl,--build-id=none"))
+    return Toolchain(
+        Path(path).name,
+        (path, *_GCC_FLAGS.get(target.machine, ())),
+        ("-static-libgcc", "-Wl,--build-id=none"),
+    )
 
 
 def _zig(target: Target) -> Toolchain:
@@ -92,7 +97,9 @@ def _zig(target: Target) -> Toolchain:
     return Toolchain("ziglang", tuple(command), flags)
 
 
-def link_shared(target: Target, sources: Sequence[Path], include: Path, out: Path) -> tuple[Toolchain, str | None]:
+def link_shared(
+    target: Target, sources: Sequence[Path], include: Path, out: Path
+) -> tuple[Toolchain, str | None]:
     """Compiles C and assembly sources and links them with objects into the shared object `out`.
 
     Returns:
@@ -123,7 +130,17 @@ def _version(text: str) -> tuple[int, ...]:
 
 def _link(toolchain: Toolchain, target: Target, sources: Sequence[Path], include: Path, out: Path) -> None:
     folder = out.parent
-    command = [*toolchain.command, "-shared", "-fPIC", "-O2", "-std=c11", "-fvisibility=hidden", "-g0", "-I", str(include)]
+    command = [
+        *toolchain.command,
+        "-shared",
+        "-fPIC",
+        "-O2",
+        "-std=c11",
+        "-fvisibility=hidden",
+        "-g0",
+        "-I",
+        str(include),
+    ]
     if target.os == "linux":
         exports = folder / "exports.map"
         exports.write_text("{ global: edgec_*; local: *; };\n")
@@ -132,12 +149,7 @@ def _link(toolchain: Toolchain, target: Target, sources: Sequence[Path], include
         command += [f"-Wl,--version-script={exports.name}", "-Wl,--as-needed", "-Wl,-z,defs", "-s"]
     command += [*toolchain.flags, "-o", out.name, *map(str, sources), "-lc", "-lm", "-lpthread"]
     environment = dict(os.environ)
-    environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str(_cache_folder() / "zig"))
+    environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str(cache_folder() / "zig"))
     environment["ZIG_LOCAL_CACHE_DIR"] = str(folder / "zig-cache")
     environment["SOURCE_DATE_EPOCH"] = "0"
     run(command, cwd=folder, env=environment)
-
-
-def _cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "edgec"

@@ -42,5 +42,3 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None
                     np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
     write_atomically(path, write)
-
-

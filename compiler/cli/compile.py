@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
+from rich.console import Console
+from rich.progress import BarColumn, SpinnerColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
 
 from ..frontend.shapes import parse_shapes
-from ..pipeline import Artifact, Options, compile_with, resolve
+from ..pipeline import Artifact, Options, Progress, compile_with, count_phases, resolve
 from .show import kib
 
 
 @click.command("compile")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--target", "target", default="host", show_default=True, help="A board's name, `host`, or a TOML file.")
+@click.option(
+    "--target", "target", default="host", show_default=True, help="A board's name, `host`, or a TOML file."
+)
 @click.option("-o", "out", type=click.Path(path_type=Path), help="The artifact; MODEL.so by default.")
-@click.option("--shape", "shapes", multiple=True, metavar="NAME=1x3x224x224", help="Fix an input's shape; repeatable.")
+@click.option(
+    "--shape", "shapes", multiple=True, metavar="NAME=1x3x224x224", help="Fix an input's shape; repeatable."
+)
 @click.option("--dump", type=click.Path(path_type=Path), help="Folder for the graph after each phase.")
 @click.option("--no-verify", is_flag=True, help="Do not compare the result with a reference.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else.")
@@ -35,7 +44,8 @@ def command(
     options = resolve(model, target, out, parse_shapes(shapes), not no_verify, dump)
     if not as_json:
         _print_options(model, options)
-    artifact = compile_with(model, options, None if as_json else _print_phase)
+    with _progress(options) as progress:
+        artifact = compile_with(model, options, None if as_json else progress)
     if as_json:
         click.echo(json.dumps(_summary(artifact), indent=2))
     else:
@@ -55,8 +65,19 @@ def _print_options(model: Path, options: Options) -> None:
     click.echo(f"verify    {'yes, where it can run' if options.verify else 'no'}")
 
 
-def _print_phase(name: str, seconds: float) -> None:
-    click.echo(f"  {name:<10}{seconds:8.2f} s")
+@contextmanager
+def _progress(options: Options) -> Iterator[Progress]:
+    """Prints a line a phase, above a bar where the error output is a terminal."""
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), BarColumn(), TimeElapsedColumn())
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=count_phases(options))
+
+        def report(name: str, seconds: float) -> None:
+            click.echo(f"  {name:<10}{seconds:8.2f} s")
+            bar.advance(task)
+
+        yield report
 
 
 def _print_result(artifact: Artifact) -> None:
@@ -65,7 +86,11 @@ def _print_result(artifact: Artifact) -> None:
         click.echo(f"unscheduled: {name}: {reason}", err=True)
     verification = manifest["verification"]
     status = verification["status"]
-    detail = f"error {verification['max_error']:.1e}" if "max_error" in verification else verification.get("reason", "")
+    detail = (
+        f"error {verification['max_error']:.1e}"
+        if "max_error" in verification
+        else verification.get("reason", "")
+    )
     click.echo(f"verification {status} ({detail})", err=status == "failed")
     memory = manifest["memory"]
     plain = ", ".join(artifact.unscheduled) or "nothing"

@@ -17,7 +17,9 @@ from .show import kib, shape_text, table
 @click.command("inspect")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--target", default="host", show_default=True, help="The board that a model is meant for.")
-@click.option("--shape", "shapes", multiple=True, metavar="NAME=1x3x224x224", help="Fix an input's shape; repeatable.")
+@click.option(
+    "--shape", "shapes", multiple=True, metavar="NAME=1x3x224x224", help="Fix an input's shape; repeatable."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(path: Path, target: str, shapes: tuple[str, ...], as_json: bool) -> None:
     """Show what PATH, an ONNX model or an artifact, is made of.
@@ -64,7 +66,10 @@ def _model_lines(summary: dict[str, Any]) -> list[str]:
         table(
             [
                 ("OPERATOR", "COUNT", "CONVERTER"),
-                *((o["operator"], str(o["count"]), "yes" if o["converter"] else "no") for o in summary["operators"]),
+                *(
+                    (o["operator"], str(o["count"]), "yes" if o["converter"] else "no")
+                    for o in summary["operators"]
+                ),
             ]
         ),
         "",
@@ -84,8 +89,15 @@ def _artifact_lines(manifest: dict[str, Any]) -> list[str]:
     target, requires, memory = manifest["target"], manifest["requires"], manifest["memory"]
     features = ", ".join(f["name"] for f in requires["cpu_features"]) or "none beyond the machine's own"
     verification = manifest["verification"]
-    detail = "".join(f", {key} {verification[key]}" for key in ("max_error", "reference", "where", "reason") if key in verification)
-    kernels = [("KERNEL", "CALLS", "RULE"), *((k["name"], str(k["calls"]), k["rule"]) for k in manifest["kernels"])]
+    detail = "".join(
+        f", {key} {verification[key]}"
+        for key in ("max_error", "reference", "where", "reason")
+        if key in verification
+    )
+    kernels = [
+        ("KERNEL", "CALLS", "RULE"),
+        *((k["name"], str(k["calls"]), k["rule"]) for k in manifest["kernels"]),
+    ]
     return [
         f"{manifest['model']['name']} for {target['name']} ({target['triple']}, {target['cpu']}), {manifest['precision']}",
         f"needs        {requires['machine']}, {requires['os']}, glibc {requires.get('glibc', '-')}; CPU features: {features}",

@@ -13,7 +13,9 @@ from .arrays import read_arrays
 @click.command("verify")
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--input", "input_path", type=click.Path(path_type=Path), help=".npz with an array for each input.")
+@click.option(
+    "--input", "input_path", type=click.Path(path_type=Path), help=".npz with an array for each input."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def command(ctx: click.Context, artifact: Path, model: Path, input_path: Path | None, as_json: bool) -> None:
@@ -27,7 +29,13 @@ def command(ctx: click.Context, artifact: Path, model: Path, input_path: Path | 
     result = verify(artifact, model, read_arrays(input_path) if input_path else None)
     if as_json:
         outputs = [
-            {"name": d.name, "error": min(d.error, 1e300), "tolerance": d.tolerance, "ok": bool(d), "reason": d.reason}
+            {
+                "name": d.name,
+                "error": min(d.error, 1e300),
+                "tolerance": d.tolerance,
+                "ok": bool(d),
+                "reason": d.reason,
+            }
             for d in result.differences
         ]
         report = {"passed": bool(result), "reference": result.reference, "where": result.where}

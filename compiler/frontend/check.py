@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import onnx
 from onnx import TensorProto
@@ -53,7 +55,7 @@ def check_model(model: onnx.ModelProto, where: str) -> None:
             _check_input(value, where)
     unknown = _unknown_operators(model)
     if not unknown:
-        with blame_model("onnx's checker refuses the model", where, _EXPORT):
+        with blame_model("onnx's checker refuses the model", where, _EXPORT), _ranked(graph):
             onnx.checker.check_model(model)
         return
     # The checker stops at the first operator that it does not know; the support check lists all of them.
@@ -64,6 +66,20 @@ def check_model(model: onnx.ModelProto, where: str) -> None:
         if unknown.isdisjoint((n.domain, n.op_type) for n in all_nodes([node])):
             with blame_model("onnx's checker refuses a node", f"{where}: {describe(node)}", _EXPORT):
                 _check_node(node, context)
+
+
+@contextmanager
+def _ranked(graph: onnx.GraphProto) -> Iterator[None]:
+    """Hides from the checker that inputs and outputs are of unknown rank; `--shape` and inference fix that later."""
+    tensors = [v.type.tensor_type for v in [*graph.input, *graph.output] if v.type.HasField("tensor_type")]
+    unranked = [tensor for tensor in tensors if not tensor.HasField("shape")]
+    for tensor in unranked:
+        tensor.shape.SetInParent()
+    try:
+        yield
+    finally:
+        for tensor in unranked:
+            tensor.ClearField("shape")
 
 
 def _check_node(node: onnx.NodeProto, context: onnx.checker.C.CheckerContext) -> None:

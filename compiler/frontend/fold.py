@@ -113,7 +113,7 @@ def _too_large(node: onnx.NodeProto, inputs: list[onnx.TensorProto], known: Type
 
 
 def _fits(tensor: onnx.TensorProto, elem_type: int, shape: tuple[int, ...] | None) -> bool:
-    """Whether the reference's result has the type that the standard says; not all of its operators take care."""
+    """Whether a result has the type that the standard says; not all of the reference's operators care."""
     return tensor.data_type == elem_type and shape in (None, tuple(tensor.dims))
 
 

@@ -64,7 +64,8 @@ class PreparedModel:
     Attributes:
         proto: the ONNX graph with constants folded, functions expanded and every shape known.
         obstacles: nodes that stop the compilation.
-        module: Relax, its parameters `in0`, `in1`, … in the inputs' order; None or incomplete if there are obstacles.
+        module: Relax, its parameters `in0`, `in1`, … in the inputs' order; None or incomplete if there are
+            obstacles.
     """
 
     proto: onnx.ModelProto
@@ -215,7 +216,7 @@ def _unusable_values(graph: onnx.GraphProto) -> list[Obstacle]:
 
 
 def _rename(graph: onnx.GraphProto) -> None:
-    """Names that are safe as TVM identifiers and unique: inputs `in0`, …, values `v0`, …; nodes keep theirs where unique."""
+    """Unique names that are safe in TVM: inputs `in0`, …, values `v0`, …; nodes keep theirs where unique."""
     names: dict[str, str] = {"": ""}
     for index, value in enumerate(graph.input):
         names[value.name] = f"in{index}"

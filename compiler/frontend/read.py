@@ -71,26 +71,27 @@ def parse_model(data: bytes, where: str) -> onnx.ModelProto:
     model = onnx.ModelProto()
     try:
         model.ParseFromString(data)
-        _decode_texts(model)
-    except UnicodeDecodeError as error:
-        raise UserError(
-            "the model has names that are not UTF-8", where, "the file is damaged: " + _EXPORT
-        ) from error
+        readable = _is_text(model)
     except (DecodeError, RuntimeError, ValueError) as error:
         raise _not_onnx(data, where, "it cannot be parsed: truncated, damaged, or no ONNX at all") from error
+    if not readable:
+        raise UserError(
+            "the model has names that are not UTF-8", where, "the file is damaged: export it again"
+        )
     if not model.HasField("graph") or not (model.graph.node or model.graph.output):
         raise _not_onnx(data, where, "it holds no graph")
     return model
 
 
-def _decode_texts(message: Message) -> None:
-    """Raises UnicodeDecodeError for a damaged name anywhere; protobuf itself notices only when it is used."""
+def _is_text(message: Message) -> bool:
+    """Whether every string of the message is UTF-8; protobuf hands out bytes, or raises, where one is not."""
     for field, value in message.ListFields():
-        if field.type == field.TYPE_MESSAGE:
-            for inner in value if field.is_repeated else [value]:
-                _decode_texts(inner)
-        elif field.type == field.TYPE_STRING and field.is_repeated:
-            list(value)
+        values = value if field.is_repeated else [value]
+        if field.type == field.TYPE_MESSAGE and not all(map(_is_text, values)):
+            return False
+        if field.type == field.TYPE_STRING and not all(isinstance(v, str) for v in values):
+            return False
+    return True
 
 
 def _not_onnx(data: bytes, where: str, reason: str) -> UserError:

@@ -41,10 +41,10 @@ def parse_shapes(options: Sequence[str]) -> dict[str, tuple[int, ...]]:
 
 
 def fix_shapes(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]], where: str) -> None:
-    """Writes `shapes` into the graph's inputs, spreads named dimensions, and demands that none is left dynamic.
+    """Writes `shapes` into the graph's inputs, spreads named dimensions, demands that none is left dynamic.
 
     Raises:
-        UserError: unknown input, wrong rank, a contradiction, or dimensions that are still dynamic (all listed).
+        UserError: unknown input, wrong rank, contradiction, or dimensions still dynamic (all listed).
     """
     initializers = {t.name for t in model.graph.initializer}
     inputs = {v.name: v for v in model.graph.input if v.name not in initializers}
@@ -120,7 +120,7 @@ def _apply(value: onnx.ValueInfoProto, shape: Sequence[int], symbols: dict[str, 
 
 
 def infer_shapes(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
-    """The model with a shape for every value that onnx can infer; shapes that the file claims are not trusted.
+    """The model with a shape for every value that onnx can infer; what the file claims is not trusted.
 
     Raises:
         UserError: shapes that contradict each other, with the node that onnx names.
@@ -134,7 +134,7 @@ def infer_shapes(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
             output.type.CopyFrom(given[output.name])
         elif output.type.HasField("tensor_type"):
             output.type.tensor_type.ClearField("shape")
-    # Strict inference refuses operators that it does not know; those have no shape then, and are reported later.
+    # Strict inference refuses operators that it does not know; those are reported later.
     strict = all(onnx.defs.has(node.op_type, node.domain) for node in all_nodes(graph.node))
     with blame_model(
         "the shapes or types of the graph contradict each other", where, "export the model again"
@@ -153,7 +153,7 @@ def static_shape(value: onnx.ValueInfoProto) -> tuple[int, ...] | None:
 
 
 def value_table(graph: onnx.GraphProto) -> Types:
-    """ONNX element type (0 if unknown) and static shape (None if unknown) by name, initializers included."""
+    """ONNX element type (0 if unknown) and static shape (None if unknown) by name, of initializers too."""
     table: Types = {}
     for value in [*graph.output, *graph.value_info, *graph.input]:
         table[value.name] = (value.type.tensor_type.elem_type, static_shape(value))

@@ -87,7 +87,7 @@ def expand_operators(model: onnx.ModelProto, forced: frozenset[str], where: str)
 
 
 def _body(node: onnx.NodeProto, opset: int, types: Types) -> onnx.FunctionProto:
-    """The function that the standard gives for a node, for the types of its inputs where it depends on them."""
+    """The function that the standard gives for a node, and for the types of its inputs."""
     schema: Any = onnx.defs.get_schema(node.op_type, opset, node.domain)
     given = {attribute.name for attribute in node.attribute}
     # Bodies refer to attributes without regard to their defaults.

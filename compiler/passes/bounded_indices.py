@@ -39,11 +39,13 @@ def _bound(builder: relax.BlockBuilder, call: Any) -> Any:
         batch = int(getattr(call.attrs, "batch_dims", 0) or 0)
         depth = int(indices.ty.shape[-1])
         limits = shape[batch : batch + depth]
-    highest = np.maximum(np.asarray(limits) - 1, 0).astype(str(indices.ty.dtype))
+    dtype = str(indices.ty.dtype)
+    highest = np.maximum(np.asarray(limits) - 1, 0).astype(dtype)
     if isinstance(indices, ir.GenericConst):
         values = indices.value.numpy()
         if ((values >= 0) & (values <= highest)).all():
             return call
-    zero = relax.const(np.zeros_like(highest))
-    bounded = builder.emit(relax.op.maximum(relax.op.minimum(indices, relax.const(highest)), zero))
+    # Without its type named, `relax.const` makes 32-bit integers of 64-bit ones.
+    zero, last = relax.const(np.zeros_like(highest), dtype), relax.const(highest, dtype)
+    bounded = builder.emit(relax.op.maximum(relax.op.minimum(indices, last), zero))
     return ir.Call(call.op, [data, bounded, *call.args[2:]], call.attrs, call.ty_args, ret_ty=call.ty)

@@ -16,12 +16,16 @@ edgec_status edgec_create(int threads, edgec_context **out) {
   *out = NULL;
   if (!edgec_keys_ready()) return EDGEC_SYSTEM_ERROR;
   if (edgec_program_.abi != EDGEC_ABI) {
-    return fail_create(EDGEC_INCOMPATIBLE, "the model's program and the runtime linked with it differ in version: compile it again");
+    return fail_create(EDGEC_INCOMPATIBLE,
+                       "the model's program and the runtime linked with it differ in version: compile it again");
   }
-  if (threads < 0) return fail_create(EDGEC_INVALID_ARGUMENT, "edgec_create: `threads` is negative; give 0 for the default");
+  if (threads < 0) {
+    return fail_create(EDGEC_INVALID_ARGUMENT, "edgec_create: `threads` is negative; give 0 for the default");
+  }
   int resolved = edgec_resolve_threads(threads);
   if (resolved < 1) {
-    return fail_create(EDGEC_INVALID_ARGUMENT, "the environment variable EDGEC_THREADS is not a whole number from 1 to 9999");
+    return fail_create(EDGEC_INVALID_ARGUMENT,
+                       "the environment variable EDGEC_THREADS is not a whole number from 1 to 9999");
   }
   edgec_context *ctx = calloc(1, sizeof *ctx);
   if (ctx == NULL) return fail_create(EDGEC_OUT_OF_MEMORY, "not enough memory for a context");
@@ -61,7 +65,7 @@ static edgec_status check_buffer(edgec_context *ctx, const char *kind, const edg
   }
   if (((uintptr_t)buffer & (EDGEC_ALIGNMENT - 1)) != 0) {
     snprintf(ctx->error, sizeof ctx->error,
-             "%s '%.100s' is at %p, which is not %d-byte aligned: get it from posix_memalign or aligned_alloc, or copy it",
+             "%s '%.100s' is at %p, which is not %d-byte aligned: get its memory from aligned_alloc, or copy it",
              kind, tensor->name, (void *)(uintptr_t)buffer, EDGEC_ALIGNMENT);
     return EDGEC_MISALIGNED;
   }
@@ -83,7 +87,8 @@ static edgec_status check_buffers(edgec_context *ctx, const void *const *inputs,
   const edgec_program *p = &edgec_program_;
   edgec_status status = EDGEC_OK;
   if ((inputs == NULL && p->num_inputs > 0) || (outputs == NULL && p->num_outputs > 0)) {
-    snprintf(ctx->error, sizeof ctx->error, "edgec_run: the array of %s is NULL", inputs == NULL ? "inputs" : "outputs");
+    const char *which = inputs == NULL && p->num_inputs > 0 ? "inputs" : "outputs";
+    snprintf(ctx->error, sizeof ctx->error, "edgec_run: the array of %s is NULL", which);
     return EDGEC_INVALID_ARGUMENT;
   }
   for (uint32_t i = 0; i < p->num_inputs && !status; ++i) status = check_buffer(ctx, "input", &p->inputs[i], inputs[i]);
@@ -109,8 +114,8 @@ static edgec_status run_program(edgec_context *ctx, const void *const *inputs, v
   edgec_current_set(outer);
   if (code == 0) return EDGEC_OK;
   const char *detail = atomic_load(&ctx->detail);
-  snprintf(ctx->error, sizeof ctx->error, "kernel '%.100s' failed with code %d%s%s", failed_kernel ? failed_kernel : "?",
-           (int)code, detail ? ": " : "", detail ? detail : "");
+  snprintf(ctx->error, sizeof ctx->error, "kernel '%.100s' failed with code %d%s%s",
+           failed_kernel ? failed_kernel : "?", (int)code, detail ? ": " : "", detail ? detail : "");
   return EDGEC_KERNEL_FAILED;
 }
 

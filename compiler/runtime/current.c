@@ -32,7 +32,7 @@ edgec_current *edgec_current_get(void) { return ready ? (edgec_current *)pthread
 void edgec_current_set(edgec_current *current) { (void)pthread_setspecific(current_key, current); }
 
 const char *edgec_thread_error_get(void) {
-  if (!ready) return "this process has no thread-specific keys left (pthread_key_create); close models it no longer needs";
+  if (!ready) return "this process has no thread-specific keys left: close models that it no longer needs";
   const char *text = (const char *)pthread_getspecific(error_key);
   return text ? text : "";
 }

@@ -29,9 +29,9 @@ MAGIC = b"EDGECMF\x01"
 MACHO = b"\xcf\xfa\xed\xfe"
 HEADER = 48  # bytes before the JSON text: magic, format, capacity, SHA-256
 MAX_JSON = 64 << 20  # bytes; a larger manifest can only be damage
-DTYPES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
+INTS = [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
+DTYPES = ["bool", *INTS, "float16", "float32", "float64"]
 NUMPY_DTYPES = {**{d: d for d in DTYPES}, "bfloat16": "uint16"}  # NumPy has none: its bits are exchanged
-
 OTHER_LOADER = "use the loader.py of the edgec that made it"
 Path = Union[str, "os.PathLike[str]"]
 Array = np.ndarray

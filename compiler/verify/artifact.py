@@ -56,6 +56,8 @@ def verify(
         raise UserError(str(error)) from error
     loaded = load_model(model)
     tensors = [Tensor(t["name"], t["dtype"], tuple(t["shape"])) for t in manifest["inputs"]]
+    if not {t.name for t in tensors} >= _inputs(loaded.proto):
+        raise UserError(f"{path} was made from another model: their inputs differ", str(model))
     arrays = dict(inputs) if inputs is not None else seeded_inputs(tensors)
     target = manifest["target"]
     try:
@@ -72,3 +74,7 @@ def verify(
     return Verification(
         tuple(differences), reference, executor.name, manifest["model"]["sha256"] == loaded.sha256
     )
+
+
+def _inputs(proto: onnx.ModelProto) -> set[str]:
+    return {v.name for v in proto.graph.input} - {t.name for t in proto.graph.initializer}

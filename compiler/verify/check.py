@@ -37,7 +37,11 @@ def _verify(linked: Linked, proto: onnx.ModelProto, inputs: list[Tensor], target
     try:
         results = execute(executor, linked.path, arrays)
     except CommandError as error:
-        return {"status": "failed", "reason": error.output.strip()[-500:] or str(error)[-500:], "where": executor.name}
+        return {
+            "status": "failed",
+            "reason": error.output.strip()[-500:] or str(error)[-500:],
+            "where": executor.name,
+        }
     differences = compare(results, expected)
     worst = max(differences, key=lambda d: d.error / max(d.tolerance, 1e-12), default=None)
     status = "passed" if all(differences) else "failed"

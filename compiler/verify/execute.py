@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
+from ..files import cache_folder
 from ..process import run
 from ..target import Target, load_target
 from ..target_detect import missing_here, running_machine
@@ -24,9 +25,19 @@ from ..target_detect import missing_here, running_machine
 LOADER = Path(__file__).resolve().parent.parent / "runtime" / "loader.py"
 
 _QEMU = {"aarch64": "qemu-aarch64", "armv7l": "qemu-arm", "riscv64": "qemu-riscv64", "x86_64": "qemu-x86_64"}
-_GENERIC = {"aarch64": "generic-aarch64", "armv7l": "generic-armv7", "riscv64": "generic-riscv64", "x86_64": "x86-64-v2"}
-# The folder of a userland (libc, Python, NumPy) to emulate with, by machine.
-_ROOT_VARIABLE = {"aarch64": "EDGEC_ARM64_ROOT", "armv7l": "EDGEC_ARMHF_ROOT", "riscv64": "EDGEC_RISCV64_ROOT"}
+_GENERIC = {
+    "aarch64": "generic-aarch64",
+    "armv7l": "generic-armv7",
+    "riscv64": "generic-riscv64",
+    "x86_64": "x86-64-v2",
+}
+# By machine, the variable that names a userland (libc, Python, NumPy) to emulate with, and its folder by default.
+_USERLAND = {
+    "aarch64": ("EDGEC_ARM64_ROOT", "arm64"),
+    "armv7l": ("EDGEC_ARMHF_ROOT", "armhf"),
+    "riscv64": ("EDGEC_RISCV64_ROOT", "riscv64"),
+    "x86_64": ("EDGEC_AMD64_ROOT", "amd64"),
+}
 
 
 @dataclass(frozen=True)
@@ -71,22 +82,29 @@ def find_executor(os_name: str, machine: str, target: Target | str) -> Executor:
     path = next((p for p in (shutil.which(f"{emulator}-static"), shutil.which(str(emulator))) if p), None)
     if emulator is None or path is None:
         raise NoExecutor(f"no emulator for {machine} (Debian: qemu-user-static)")
-    variable = _ROOT_VARIABLE.get(machine, "")
-    root = os.environ.get(variable, "")
-    if not root:
-        raise NoExecutor(f"no {machine} userland (scripts/userland makes one; {variable} names it)")
-    pythons = sorted(Path(root).glob("usr/bin/python3.*[0-9]"))
+    root = _userland(machine)
+    pythons = sorted(root.glob("usr/bin/python3.*[0-9]"))
     if not pythons:
-        raise NoExecutor(f"{root} ({variable}) has no usr/bin/python3.x")
+        raise NoExecutor(f"no {machine} userland with Python in {root} (scripts/userland makes one)")
     packages = f"{root}/usr/lib/python3/dist-packages"
-    command = [path, "-L", root, "-E", f"PYTHONHOME={root}/usr", "-E", f"PYTHONPATH={packages}"]
+    command = [path, "-L", str(root), "-E", f"PYTHONHOME={root}/usr", "-E", f"PYTHONPATH={packages}"]
     if target.qemu_cpu:
         command[1:1] = ["-cpu", target.qemu_cpu]
     return Executor(f"{emulator} -cpu {target.qemu_cpu or 'default'}", (*command, str(pythons[-1])))
 
 
+def _userland(machine: str) -> Path:
+    """The folder that holds the machine's system files: where the variable says, or scripts/userland put it."""
+    variable, name = _USERLAND[machine]
+    return Path(os.environ.get(variable) or cache_folder() / "userland" / name)
+
+
 def execute(
-    executor: Executor, artifact: Path, inputs: Mapping[str, np.ndarray[Any, Any]], threads: int = 1, timeout: float = 600
+    executor: Executor,
+    artifact: Path,
+    inputs: Mapping[str, np.ndarray[Any, Any]],
+    threads: int = 1,
+    timeout: float = 600,
 ) -> dict[str, np.ndarray[Any, Any]]:
     """The artifact's outputs for `inputs`.
 
@@ -99,7 +117,9 @@ def execute(
         names = list(inputs)
         np.savez(folder / "in.npz", **{f"a{i}": inputs[n] for i, n in enumerate(names)})  # type: ignore[arg-type]
         script = folder / "run.py"
-        script.write_text(_RUN.format(loader=str(LOADER.parent), artifact=str(artifact), names=names, threads=threads))
+        script.write_text(
+            _RUN.format(loader=str(LOADER.parent), artifact=str(artifact), names=names, threads=threads)
+        )
         run([*executor.python, "-B", str(script)], cwd=folder, timeout=timeout)
         with np.load(folder / "out.npz", allow_pickle=False) as archive:
             order = [str(n) for n in archive["names"]]
@@ -119,4 +139,3 @@ with Model({artifact!r}, threads={threads}) as model:
 arrays = {{"a%d" % i: outputs[name] for i, name in enumerate(outputs)}}
 np.savez("out.npz", names=np.array(list(outputs)), **arrays)
 """
-

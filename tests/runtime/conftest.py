@@ -1,4 +1,4 @@
-"""Artifacts made once for the whole folder, and the loader imported the way a device does: from its one file."""
+"""Artifacts made once for the whole folder, and the loader, imported from its one file as on a device."""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ HERE = Path(__file__).resolve().parent
 RUNTIME = HERE.parent.parent / "compiler" / "runtime"
 CFLAGS = ["-std=c11", "-O2", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-ffp-contract=off"]
 N = 4096  # FAKE_N of fake_program.c
-MODES = dict(PLAIN=0, FAIL=1, TASK_FAILS=2, BARRIER=3, HUGE_WORKSPACE=4, NESTED=5, MANY_TASKS=6, ONE_TASK=7)
+# As in fake_program.c.
+MODES = ["PLAIN", "FAIL", "TASK_FAILS", "BARRIER", "HUGE_WORKSPACE", "NESTED", "MANY_TASKS", "ONE_TASK"]
 MAGIC = b"EDGECMF\x01"
 
 
@@ -55,7 +56,8 @@ def runtime_sources() -> List[str]:
 
 def _section_assembly(data: Path) -> str:
     return (
-        '.section .edgec.manifest,"a"\n.balign 64\n.globl edgec_manifest_section\n.hidden edgec_manifest_section\n'
+        '.section .edgec.manifest,"a"\n.balign 64\n'
+        ".globl edgec_manifest_section\n.hidden edgec_manifest_section\n"
         f'edgec_manifest_section:\n.incbin "{data}"\n.section .note.GNU-stack,"",%progbits\n'
     )
 
@@ -93,15 +95,27 @@ def build(
     folder.mkdir(parents=True, exist_ok=True)
     assembly = write_section(folder, content or manifest(), version)
     sources = [*runtime_sources(), str(HERE / "fake_program.c"), str(assembly)]
-    command = [*compiler, *CFLAGS, *flags, "-I", str(RUNTIME), "-shared", *sources, "-o", str(path), "-lm", "-lpthread"]
+    command = [
+        *compiler,
+        *CFLAGS,
+        *flags,
+        "-I",
+        str(RUNTIME),
+        "-shared",
+        *sources,
+        "-o",
+        str(path),
+        "-lm",
+        "-lpthread",
+    ]
     subprocess.run(command, check=True)
     seal(path)
     return path
 
 
 def edit_manifest(source: Path, target: Path, edit: Any) -> Path:
-    """A copy of an artifact whose manifest went through `edit(dict)`, sealed again. Its JSON must not become longer
-    than the capacity (64 bytes more than at first)."""
+    """A copy of an artifact whose manifest went through `edit(dict)`, sealed again. Its JSON must not
+    become longer than the capacity (64 bytes more than at first)."""
     data = bytearray(source.read_bytes())
     at = data.index(MAGIC)
     capacity = int.from_bytes(data[at + 12 : at + 16], "little")
@@ -119,7 +133,7 @@ def edit_manifest(source: Path, target: Path, edit: Any) -> Path:
 def make_feed(mode: str = "PLAIN", seed: int = 0) -> Dict[str, Any]:
     """Inputs of the fake model."""
     x = np.random.default_rng(seed).standard_normal(N).astype(np.float32)
-    return {"x": x, "mode": np.int32(MODES[mode]), "empty": np.empty((0, 3))}
+    return {"x": x, "mode": np.int32(MODES.index(mode)), "empty": np.empty((0, 3))}
 
 
 def expected(x: np.ndarray[Any, Any], scale: float = 2, rounds: int = 3) -> np.ndarray[Any, Any]:

@@ -71,7 +71,8 @@ def test_fork(artifact: Path, when: str) -> None:
 def test_multiprocessing_fork_pool(artifact: Path) -> None:
     code = FORK.split("def child")[0] + (
         "import multiprocessing\nassert good(1)\n"
-        "with multiprocessing.get_context('fork').Pool(3) as pool:\n    assert all(pool.map(good, range(12)))\nprint('ok')"
+        "with multiprocessing.get_context('fork').Pool(3) as pool:\n"
+        "    assert all(pool.map(good, range(12)))\nprint('ok')"
     )
     command = [sys.executable, "-c", code, str(artifact), str(HERE), str(fake_artifact.RUNTIME)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -154,7 +155,9 @@ def test_loader_evaluates_nothing_newer_than_python_38() -> None:
         if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
             assert node.value.id not in ("list", "dict", "tuple", "set", "type"), ast.unparse(node)
         if isinstance(node, ast.Attribute):
-            assert node.attr not in ("removeprefix", "removesuffix", "WeakSet", "process_cpu_count"), ast.unparse(node)
+            assert node.attr not in ("removeprefix", "removesuffix", "WeakSet", "process_cpu_count"), (
+                ast.unparse(node)
+            )
         if isinstance(node, ast.keyword):
             assert node.arg != "strict"
 
@@ -169,20 +172,32 @@ def test_no_global_state_in_c() -> None:
     assert static == {"static pthread_key_t current_key, error_key;", "static bool ready;"}
 
 
-def test_busy_machine_does_not_stall(loader: Any, artifact: Path) -> None:
-    """Twice as many spinning processes as CPUs, and more threads than CPUs: a launch must not wait for workers that
-    are not scheduled. A pool that did took 31 ms a run; the typical run here stays far below."""
-    spinners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
+def test_a_launch_does_not_wait_for_workers_that_are_not_scheduled(loader: Any, artifact: Path) -> None:
+    """The workers sit on one CPU with the lowest priority, behind a process that keeps it busy. The typical run
+    must not notice; a pool that waited for each worker took 31 ms a run on a busy machine."""
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) < 2:
+        pytest.skip("one CPU only: the workers cannot be kept away from the caller")
+    spinner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
+        os.sched_setaffinity(spinner.pid, cpus[:1])
+        before = set(os.listdir("/proc/self/task"))
         with loader.Model(artifact, threads=4) as model:
             feed = fake_artifact.make_feed()
+            model.run(feed)
+            workers = set(os.listdir("/proc/self/task")) - before
+            assert len(workers) == 3
+            for worker in map(int, workers):
+                os.sched_setaffinity(worker, cpus[:1])
+                os.sched_setscheduler(worker, os.SCHED_IDLE, os.sched_param(0))
+            os.sched_setaffinity(0, cpus[1:])
             times = []
-            for _ in range(200):
+            for _ in range(60):
                 start = time.perf_counter()
                 model.run(feed)
                 times.append(time.perf_counter() - start)
         assert sorted(times)[len(times) // 2] < 5e-3
     finally:
-        for spinner in spinners:
-            spinner.kill()
-            spinner.wait()
+        os.sched_setaffinity(0, cpus)
+        spinner.kill()
+        spinner.wait()

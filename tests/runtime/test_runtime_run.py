@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Dict, Iterator
+from typing import Any, Dict, Iterator, List
 
 import fake_artifact
 import numpy as np
@@ -37,7 +37,8 @@ def aligned(shape: Any, dtype: Any, offset: int = 0) -> np.ndarray[Any, Any]:
     count = int(np.prod(shape)) * np.dtype(dtype).itemsize
     memory = np.zeros(count + 128, np.uint8)
     begin = -memory.ctypes.data % 64 + offset
-    return memory[begin : begin + count].view(dtype).reshape(shape)
+    view: np.ndarray[Any, Any] = memory[begin : begin + count].view(dtype).reshape(shape)
+    return view
 
 
 def test_description(single: Any) -> None:
@@ -133,7 +134,9 @@ def test_layouts_and_byte_order(single: Any, feed: Feed) -> None:
     np.testing.assert_array_equal(single.run({**feed, "mode": np.array(5, ">i4")})["y"], expected(x))
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float16", "int32", "uint32", "object", "complex64", "bool", "S4"])
+@pytest.mark.parametrize(
+    "dtype", ["float64", "float16", "int32", "uint32", "object", "complex64", "bool", "S4"]
+)
 def test_no_silent_cast(single: Any, feed: Feed, dtype: str) -> None:
     with pytest.raises(TypeError) as caught:
         single.run({**feed, "x": np.zeros(N, dtype)})
@@ -159,7 +162,13 @@ def test_names_and_shapes(single: Any, feed: Feed) -> None:
 def test_callers_outputs(single: Any, feed: Feed) -> None:
     wide = np.full((N, 3), 7, np.float32)
     swapped = np.zeros(N, ">f4")
-    for y in (aligned(N, np.float32), aligned(N, np.float32, 4), wide[:, 1], swapped, np.zeros(N, np.float32)[::-1]):
+    for y in (
+        aligned(N, np.float32),
+        aligned(N, np.float32, 4),
+        wide[:, 1],
+        swapped,
+        np.zeros(N, np.float32)[::-1],
+    ):
         total = np.zeros((), np.float32)
         result = single.run(feed, {"y": y, "total": total, "nothing": None})
         assert result["y"] is y and result["total"] is total and result["nothing"].shape == (0, 3)
@@ -208,7 +217,9 @@ def test_interleaved_outputs(single: Any, feed: Feed) -> None:
     assert memory[5, 1] == result["total"] != 0
 
 
-def test_two_models_in_one_process(loader: ModuleType, artifact: Path, other_artifact: Path, feed: Feed) -> None:
+def test_two_models_in_one_process(
+    loader: ModuleType, artifact: Path, other_artifact: Path, feed: Feed
+) -> None:
     with loader.Model(artifact, threads=2) as a, loader.Model(other_artifact, threads=2) as b:
         for _ in range(3):
             np.testing.assert_array_equal(a.run(feed)["y"], expected(feed["x"]))
@@ -273,9 +284,19 @@ def test_thousands_of_loads_leak_nothing(loader: ModuleType, artifact: Path, fee
 def test_thread_counts(loader: ModuleType, artifact: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.delenv("EDGEC_THREADS", raising=False)
     cpus = len(os.sched_getaffinity(0))
-    one = fake_artifact.edit_manifest(artifact, tmp_path / "one.so", lambda m: m["target"].update(fast_cores=1))
-    many = fake_artifact.edit_manifest(artifact, tmp_path / "many.so", lambda m: m["target"].update(fast_cores=99))
-    for path, given, wanted in ((artifact, None, cpus), (one, None, 1), (many, None, cpus), (one, 3, 3), (one, 999, 64)):
+    one = fake_artifact.edit_manifest(
+        artifact, tmp_path / "one.so", lambda m: m["target"].update(fast_cores=1)
+    )
+    many = fake_artifact.edit_manifest(
+        artifact, tmp_path / "many.so", lambda m: m["target"].update(fast_cores=99)
+    )
+    for path, given, wanted in (
+        (artifact, None, cpus),
+        (one, None, 1),
+        (many, None, cpus),
+        (one, 3, 3),
+        (one, 999, 64),
+    ):
         with loader.Model(path, threads=given) as model:
             assert model.threads == wanted
     monkeypatch.setenv("EDGEC_THREADS", "3")
@@ -328,7 +349,7 @@ def test_a_model_for_each_thread(loader: ModuleType, artifact: Path) -> None:
 
 
 def run_in_threads(threads: int, rounds: int, choose: Any) -> None:
-    errors = []
+    errors: List[Any] = []
 
     def body(index: int) -> None:
         try:
@@ -355,5 +376,7 @@ def test_bfloat16_travels_as_bits(loader: ModuleType, artifact: Path, tmp_path: 
     bits = feed["x"].view(np.uint16)
     with loader.Model(fake_artifact.edit_manifest(artifact, tmp_path / "bf16.so", edit), threads=1) as model:
         np.testing.assert_array_equal(model.run({**feed, "x": bits})["y"], expected(feed["x"]))
-        with pytest.raises(TypeError, match=r"must be bfloat16, but bfloat16 was given: hand over its bits with .view"):
+        with pytest.raises(
+            TypeError, match=r"must be bfloat16, but bfloat16 was given: hand over its bits with .view"
+        ):
             model.run({**feed, "x": bits.view(ml_dtypes.bfloat16)})

@@ -1,0 +1,146 @@
+"""The commands: what they print, what they write, and their exit status."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.networks import convnet, elementwise
+
+
+def edgec(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "compiler", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("cli")
+    onnx.save(convnet(), folder / "net.onnx")
+    done = edgec("compile", folder / "net.onnx", "--target", "host", "-o", folder / "net.so")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("model")
+    assert any(line.strip().startswith("schedule") for line in lines)
+    assert "verification passed" in done.stdout
+    assert lines[-1].startswith(f"{folder / 'net.so'}: ")
+    assert "unscheduled: nothing" in lines[-1]
+    return folder / "net.onnx", folder / "net.so"
+
+
+def test_run_writes_the_outputs(built: tuple[Path, Path], tmp_path: Path) -> None:
+    x = np.ones((1, 3, 9, 9), np.float32)
+    np.savez(tmp_path / "in.npz", x=x)
+    done = edgec("run", built[1], "--input", tmp_path / "in.npz", "--output", tmp_path / "out.npz")
+    assert done.returncode == 0, done.stderr
+    assert "1x5" in done.stdout
+    with np.load(tmp_path / "out.npz") as archive:
+        assert archive["y"].shape == (1, 5)
+
+
+def test_bench_writes_json(built: tuple[Path, Path], tmp_path: Path) -> None:
+    done = edgec("bench", built[1], "--threads", 1, "--seconds", 0.05, "--json", tmp_path / "b.json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "b.json").read_text())
+    assert report["threads"] == 1
+    assert 0 < report["p05_seconds"] <= report["median_seconds"] <= report["p95_seconds"]
+
+
+def test_verify_passes_on_its_model_and_fails_on_another(built: tuple[Path, Path], tmp_path: Path) -> None:
+    assert edgec("verify", built[1], built[0]).returncode == 0
+    other = convnet()
+    other.graph.initializer[0].raw_data = bytes(len(other.graph.initializer[0].raw_data))
+    onnx.save(other, tmp_path / "other.onnx")
+    done = edgec("verify", built[1], tmp_path / "other.onnx", "--json")
+    assert done.returncode == 1
+    report = json.loads(done.stdout)
+    assert report["passed"] is False
+    assert report["same_model"] is False
+
+
+def test_verify_refuses_a_model_with_other_inputs(built: tuple[Path, Path], tmp_path: Path) -> None:
+    other = elementwise()
+    other.graph.input[0].name = other.graph.node[0].input[0] = "z"
+    onnx.save(other, tmp_path / "other.onnx")
+    done = edgec("verify", built[1], tmp_path / "other.onnx")
+    assert done.returncode == 2
+    assert "another model" in done.stderr
+
+
+def test_inspect_shows_models_and_artifacts(built: tuple[Path, Path]) -> None:
+    model = json.loads(edgec("inspect", built[0], "--json").stdout)
+    assert model["obstacles"] == []
+    assert {o["operator"] for o in model["operators"]} >= {"Conv", "Gemm"}
+    assert "Conv" in edgec("inspect", built[0]).stdout
+    artifact = json.loads(edgec("inspect", built[1], "--json").stdout)
+    assert artifact["format"] == 1
+    text = edgec("inspect", built[1]).stdout
+    assert "RULE" in text
+    assert "verification passed" in text
+
+
+def test_inspect_suggests_shapes_for_dynamic_dimensions(tmp_path: Path) -> None:
+    onnx.save(convnet(batch="N"), tmp_path / "net.onnx")
+    done = edgec("inspect", tmp_path / "net.onnx")
+    assert done.returncode == 0, done.stderr
+    assert "--shape x=" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["compile", "none.onnx"], "does not exist"),
+        (["compile", "net.onnx", "--target", "raspbery-pi-5"], "raspberry-pi-5"),
+        (["compile", "net.onnx", "--shape", "x"], "malformed"),
+        (["compile", "net.onnx", "--shape", "q=1x2"], "no input"),
+        (["run", "net.onnx"], "net.onnx"),
+        (["run", "none.so"], "none.so"),
+        (["bench", "text.txt"], "text.txt"),
+        (["inspect", "none"], "cannot read"),
+        (["inspect", "text.txt"], "ONNX"),
+        (["verify", "text.txt", "net.onnx"], "text.txt"),
+        (["frobnicate"], "frobnicate"),
+        (["compile"], "MODEL"),
+    ],
+)
+def test_bad_input_ends_with_status_2_and_no_traceback(
+    arguments: list[str], words: str, tmp_path: Path
+) -> None:
+    onnx.save(convnet(), tmp_path / "net.onnx")
+    (tmp_path / "text.txt").write_text("hello")
+    before = sorted(p.name for p in tmp_path.iterdir())
+    done = edgec(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", b"PK\x03\x04broken", b"\x93NUMPY\x01\x00v\x00{'descr': '|O'"]
+)
+def test_run_refuses_bad_arrays(built: tuple[Path, Path], content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "in.npz").write_bytes(content)
+    done = edgec("run", built[1], "--input", tmp_path / "in.npz")
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_run_refuses_arrays_that_do_not_fit(built: tuple[Path, Path], tmp_path: Path) -> None:
+    for arrays in ({}, {"x": np.ones(3, np.float32)}, {"x": np.ones((1, 3, 9, 9))}):
+        np.savez(tmp_path / "in.npz", **arrays)
+        done = edgec("run", built[1], "--input", tmp_path / "in.npz")
+        assert done.returncode == 2, done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_help_is_instant_because_tvm_is_not_imported() -> None:
+    code = "import sys; sys.argv = ['edgec', '--help']\nfrom compiler.cli import main\n"
+    code += "try:\n    main()\nexcept SystemExit:\n    assert 'tvm' not in sys.modules and 'onnx' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0

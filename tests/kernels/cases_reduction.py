@@ -1,0 +1,149 @@
+"""Cases of pooling, reductions, normalisations and what else runs along an axis."""
+
+from __future__ import annotations
+
+from itertools import chain, combinations
+from typing import Any
+
+import numpy as np
+
+from tests.kernels.grid import Case, floats, one, rng_of
+
+
+def pools() -> list[Case]:
+    """Pooling in one to three dimensions."""
+    cases = []
+
+    def pool(op: str, shape: tuple[int, ...], **attributes: Any) -> None:
+        labels = "_".join(f"{k}{'x'.join(map(str, np.ravel(v)))}" for k, v in attributes.items())
+        name = f"{op}_{'x'.join(map(str, shape))}_{labels}"
+        cases.append(one(op, name, {"x": floats(name, *shape)}, **attributes))
+
+    for op in ("MaxPool", "AveragePool"):
+        pool(op, (1, 1, 4, 4), kernel_shape=[2, 2])
+        pool(op, (1, 17, 9, 8), kernel_shape=[3, 3], strides=[2, 2])
+        pool(op, (3, 16, 9, 8), kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 2, 1])
+        pool(op, (1, 5, 10, 10), kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
+        pool(op, (1, 5, 10, 9), kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], ceil_mode=1)
+        pool(op, (1, 5, 10, 10), kernel_shape=[2, 3], dilations=[2, 3])
+        pool(op, (1, 5, 7, 7), kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_UPPER")
+        pool(op, (1, 5, 7, 7), kernel_shape=[2, 2], strides=[1, 1], auto_pad="SAME_LOWER")
+        pool(op, (1, 3, 1, 1), kernel_shape=[1, 1])
+        pool(op, (1, 3, 11), kernel_shape=[3], strides=[2], pads=[1, 1])
+        pool(op, (1, 3, 5, 6, 7), kernel_shape=[2, 3, 2], strides=[1, 2, 2])
+        pool(op, (1, 32, 48, 48), kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    pool("AveragePool", (1, 5, 9, 8), kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1)
+    pool("AveragePool", (1, 5, 9, 8), kernel_shape=[3, 3], strides=[2, 2], pads=[0, 1, 2, 1], ceil_mode=1, count_include_pad=1)
+    for op in ("GlobalAveragePool", "GlobalMaxPool"):
+        pool(op, (1, 1, 1, 1))
+        pool(op, (3, 17, 7, 5))
+        pool(op, (2, 64, 9))
+        pool(op, (1, 5, 3, 4, 5))
+    return cases
+
+
+_OPERATORS = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2")
+_OPERATORS += ("ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare")
+
+
+def reductions() -> list[Case]:
+    """Reductions over every set of axes."""
+    cases = []
+    shape = (3, 5, 4, 17)
+    sets = list(chain.from_iterable(combinations(range(4), n) for n in range(1, 5)))
+    for number, axes in enumerate(sets):
+        for keep in (0, 1):
+            op = _OPERATORS[(number + 5 * keep) % len(_OPERATORS)]
+            name = f"{op}_{axes}_{keep}"
+            x = np.abs(floats(name, *shape)) + 0.1 if op in ("ReduceLogSum", "ReduceProd") else floats(name, *shape)
+            axes_ = np.array([a - 4 * ((a + number) % 2) for a in axes])  # some are counted from the end
+            cases.append(one(op, name, {"x": x}, {"axes": axes_}, keepdims=keep, tolerance=1e-4))
+    x = floats("all", 1, 197, 64)
+    cases += [
+        one("ReduceSum", "sum_all", {"x": x}, keepdims=0),
+        one("ReduceSum", "sum_none", {"x": x}, keepdims=1, noop_with_empty_axes=1),
+        one("ReduceMean", "mean_last", {"x": x}, {"axes": np.array([-1])}),
+        one("ReduceMean", "mean_middle", {"x": x}, {"axes": np.array([1])}),
+        one("ReduceMax", "max_large", {"x": floats("large", 64, 1000)}, {"axes": np.array([1])}),
+        one("ReduceMax", "max_infinite", {"x": np.array([[-np.inf, -np.inf], [np.inf, 1]], "float32")}, {"axes": np.array([1])}),
+        one("ReduceSum", "sum_scalar", {"x": np.float32(3).reshape(())}, keepdims=0),
+        one("ReduceSum", "sum_one", {"x": floats("one", 1)}, {"axes": np.array([0])}, keepdims=0),
+        one("ReduceSum", "sum_double", {"x": floats("d", 7, 33, dtype="float64")}, {"axes": np.array([1])}),
+        one("ReduceSum", "sum_half", {"x": floats("h", 7, 33, dtype="float16")}, {"axes": np.array([0])}),
+        one("ReduceSum", "sum_empty", {"x": np.zeros((3, 0, 2), "float32")}, {"axes": np.array([1])},
+            expected=(np.zeros((3, 1, 2), "float32"),)),
+    ]
+    rng = rng_of("integers")
+    for op in ("ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd"):
+        for dtype in ("int32", "int64"):
+            x = rng.integers(-9, 9, (4, 3, 5)).astype(dtype)
+            cases.append(one(op, f"{op}_{dtype}", {"x": x}, {"axes": np.array([1])}))
+    return cases
+
+
+def normalisations() -> list[Case]:
+    """Softmax and the normalisations."""
+    cases = []
+    for op in ("Softmax", "LogSoftmax"):
+        for shape in ((1, 1), (3, 17), (197, 64), (2, 5, 7), (2, 4, 3, 5), (1, 1000), (17,)):
+            for axis in {-1, 0, len(shape) // 2}:
+                name = f"{op}_{'x'.join(map(str, shape))}_{axis}"
+                cases.append(one(op, name, {"x": 5 * floats(name, *shape)}, axis=axis, tolerance=1e-4))
+        large = np.array([[1e4, -1e4, 0], [-np.inf, 0, 1], [1e30, 1e30, 1]], "float32")
+        cases.append(one(op, f"{op}_large", {"x": large}, axis=1))
+        cases.append(one(op, f"{op}_half", {"x": floats(op, 5, 33, dtype="float16")}, axis=1))
+        cases.append(one(op, f"{op}_double", {"x": floats(op, 5, 33, dtype="float64")}, axis=1))
+    for shape, axis in (((3, 17), -1), ((197, 64), -1), ((2, 5, 7), 1), ((2, 3, 4, 5), -2), ((1, 1, 1), -1), ((4, 768), -1)):
+        name = f"LayerNormalization_{'x'.join(map(str, shape))}_{axis}"
+        x = 3 * floats(name, *shape) + 1
+        weights = {"s": floats(name + "s", *shape[axis:]), "b": floats(name + "b", *shape[axis:])}
+        cases.append(one("LayerNormalization", name, {"x": x}, weights, axis=axis, tolerance=1e-4))
+    s = floats("s", 7)
+    cases.append(one("LayerNormalization", "layer_no_bias", {"x": floats("l", 5, 7)}, {"s": s}, epsilon=1e-2))
+    for shape in ((1, 3, 4, 5), (3, 17, 7), (2, 16, 9, 9), (1, 4, 3, 3, 3)):
+        name = f"InstanceNormalization_{'x'.join(map(str, shape))}"
+        weights = {"s": floats(name + "s", shape[1]), "b": floats(name + "b", shape[1])}
+        cases.append(one("InstanceNormalization", name, {"x": 2 * floats(name, *shape) + 1}, weights, tolerance=1e-4))
+    for shape, groups in (((1, 4, 5, 5), 2), ((2, 12, 3, 4), 3)):
+        name = f"GroupNormalization_{groups}"
+        weights = {"s": floats(name + "s", shape[1]), "b": floats(name + "b", shape[1])}
+        cases.append(
+            one("GroupNormalization", name, {"x": floats(name, *shape)}, weights, num_groups=groups, tolerance=1e-4)
+        )
+    weights = {n: floats(f"bn{n}", 5) for n in ("s", "b", "m")} | {"v": np.abs(floats("bnv", 5)) + 0.3}
+    cases.append(one("BatchNormalization", "batch", {"x": floats("bn", 2, 5, 3, 4)}, weights))
+    cases.append(one("LRN", "lrn", {"x": floats("lrn", 2, 7, 3, 4)}, size=3, alpha=0.1, beta=0.7, bias=1.5))
+    cases.append(one("LpNormalization", "lp", {"x": floats("lp", 3, 7)}, axis=1, p=2))
+    cases.append(one("MeanVarianceNormalization", "mvn", {"x": floats("mvn", 2, 3, 4, 5)}, axes=[0, 2, 3]))
+    return cases
+
+
+def searches() -> list[Case]:
+    """Arg-reductions, sorting and running sums."""
+    cases = []
+    rng = rng_of("searches")
+    for op in ("ArgMax", "ArgMin"):
+        for shape, axis in (((5,), 0), ((3, 17), 1), ((3, 17), 0), ((2, 3, 4, 5), -2), ((1, 1), 1), ((1, 4, 300), 2)):
+            for keep in (0, 1):
+                name = f"{op}_{'x'.join(map(str, shape))}_{axis}_{keep}"
+                x = rng.integers(0, 6, shape).astype("float32")  # with ties: the first one counts
+                cases.append(one(op, name, {"x": x}, axis=axis, keepdims=keep))
+        cases.append(one(op, f"{op}_last_of_ties", {"x": rng.integers(0, 3, (4, 9)).astype("float32")}, axis=1, select_last_index=1))
+        cases.append(one(op, f"{op}_int32", {"x": rng.integers(-9, 9, (4, 9)).astype("int32")}, axis=1))
+    for exclusive in (0, 1):
+        for reverse in (0, 1):
+            name = f"cumsum_{exclusive}{reverse}"
+            cases.append(
+                one("CumSum", name, {"x": floats(name, 3, 9, 4)}, {"axis": np.array(1)}, exclusive=exclusive, reverse=reverse)
+            )
+    cases.append(one("CumSum", "cumsum_last", {"x": floats("cl", 70)}, {"axis": np.array(-1)}))
+    cases.append(one("CumSum", "cumsum_int", {"x": rng.integers(-9, 9, (3, 5)).astype("int64")}, {"axis": np.array(0)}))
+    for largest in (0, 1):
+        x = rng.permutation(60).reshape(3, 20).astype("float32")
+        cases.append(one("TopK", f"topk_{largest}", {"x": x}, {"k": np.array([4])}, outputs=("v", "i"), largest=largest))
+    cases.append(one("TopK", "topk_axis", {"x": rng.permutation(60).reshape(5, 12).astype("float32")}, {"k": np.array([2])},
+                     outputs=("v", "i"), axis=0))
+    return cases
+
+
+FAMILIES = {"pool": pools, "reduction": reductions, "normalisation": normalisations, "search": searches}
