@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -53,16 +54,21 @@ def model(
         functions=list(functions),
         ir_version=8,
     )
-    for output, given in zip(made.graph.output, outputs, strict=True):
-        if isinstance(given, str):
-            output.ClearField("type")
-    try:
-        inferred = onnx.shape_inference.infer_shapes(made, data_prop=True)
-    except Exception:  # a model that is wrong on purpose
-        inferred = made
-    for output, guess, given in zip(made.graph.output, inferred.graph.output, outputs, strict=True):
-        if isinstance(given, str):
-            output.CopyFrom(guess if guess.HasField("type") else value(given, None))
+    if all(isinstance(given, onnx.ValueInfoProto) for given in outputs):
+        return made
+    known = {v.name: v.type for v in made.graph.input}
+    known |= {t.name: helper.make_tensor_type_proto(t.data_type, t.dims) for t in made.graph.initializer}
+    wanted = [given for given in outputs if isinstance(given, str)]
+    bare = onnx.ModelProto()
+    bare.CopyFrom(made)
+    del bare.graph.output[:]
+    bare.graph.output.extend(onnx.ValueInfoProto(name=name) for name in {*wanted} - known.keys())
+    with contextlib.suppress(Exception):  # a model may be wrong on purpose
+        inferred = onnx.shape_inference.infer_shapes(bare, data_prop=True)
+        known |= {v.name: v.type for v in inferred.graph.output if v.HasField("type")}
+    for output in made.graph.output:
+        if output.name in wanted and output.name in known:
+            output.type.CopyFrom(known[output.name])
     return made
 
 

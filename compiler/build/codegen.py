@@ -15,6 +15,7 @@ import tvm
 import tvm_ffi
 from tvm import ir, s_tir, tirx
 
+from ..kernels.vector_math import expand_math
 from ..target import Target
 from .memory import ALIGNMENT
 
@@ -74,6 +75,7 @@ def _lowering() -> list[Any]:
         s.RewriteUnsafeSelect(),
         t.CommonSubexprElim(),
         t.VerifyMemory(),
+        expand_math(),
         _bare_calls(),
         t.BF16StorageLegalize(),
         t.LowerTVMBuiltin(),

@@ -29,7 +29,10 @@ _GNU_TRIPLE = {
     "armv7l": "arm-linux-gnueabihf",
     "riscv64": "riscv64-linux-gnu",
 }
-_GCC_FLAGS = {"armv7l": ("-march=armv7-a", "-mfpu=neon-vfpv4", "-mfloat-abi=hard")}
+_GCC_FLAGS = {
+    "aarch64": ("-mno-outline-atomics",),  # the helpers they call are in libgcc
+    "armv7l": ("-march=armv7-a", "-mfpu=neon-vfpv4", "-mfloat-abi=hard"),
+}
 _DEBIAN_PACKAGE = {
     "x86_64": "gcc",
     "aarch64": "gcc-aarch64-linux-gnu",
@@ -137,6 +140,7 @@ def _link(toolchain: Toolchain, target: Target, sources: Sequence[Path], include
         "-O2",
         "-std=c11",
         "-fvisibility=hidden",
+        "-fno-stack-protector",  # its guard lives in the dynamic linker, which would become a library we need
         "-g0",
         "-I",
         str(include),

@@ -12,7 +12,7 @@ from onnx import TensorProto
 from ..errors import UserError
 from .functions import check_functions
 from .graph import DEFAULT_DOMAINS, all_nodes, describe, sort_nodes, subgraphs
-from .messages import blame_model, clean
+from .messages import blame_model
 from .tensors import MAX_TENSOR_ELEMENTS
 
 # Older operator sets broadcast and pass axes by rules of their own; onnxruntime's promise starts here too.
@@ -62,15 +62,24 @@ def check_model(model: onnx.ModelProto, where: str) -> None:
     context = onnx.checker.C.CheckerContext()
     context.ir_version = model.ir_version
     context.opset_imports = {o.domain: o.version for o in model.opset_import}
-    for node in graph.node:
-        if unknown.isdisjoint((n.domain, n.op_type) for n in all_nodes([node])):
+    for node in all_nodes(graph.node):
+        if (node.domain, node.op_type) not in unknown:
             with blame_model("onnx's checker refuses a node", f"{where}: {describe(node)}", _EXPORT):
-                _check_node(node, context)
+                onnx.checker.check_node(_shell(node), context)
+
+
+def _shell(node: onnx.NodeProto) -> onnx.NodeProto:
+    """The node with empty graphs inside, whose nodes are checked by themselves."""
+    shell = onnx.NodeProto()
+    shell.CopyFrom(node)
+    for inner in subgraphs(shell):
+        inner.CopyFrom(onnx.GraphProto(name="inside"))
+    return shell
 
 
 @contextmanager
 def _ranked(graph: onnx.GraphProto) -> Iterator[None]:
-    """Hides from the checker that inputs and outputs are of unknown rank; `--shape` and inference fix that later."""
+    """Hides from the checker that inputs and outputs are of unknown rank; that is fixed later."""
     tensors = [v.type.tensor_type for v in [*graph.input, *graph.output] if v.type.HasField("tensor_type")]
     unranked = [tensor for tensor in tensors if not tensor.HasField("shape")]
     for tensor in unranked:
@@ -80,15 +89,6 @@ def _ranked(graph: onnx.GraphProto) -> Iterator[None]:
     finally:
         for tensor in unranked:
             tensor.ClearField("shape")
-
-
-def _check_node(node: onnx.NodeProto, context: onnx.checker.C.CheckerContext) -> None:
-    try:
-        onnx.checker.check_node(node, context)
-    except onnx.checker.ValidationError as error:
-        # Names that subgraphs capture are checked by sort_nodes; this context does not know them.
-        if "SSA" not in str(error) and "not output of any previous" not in clean(error):
-            raise
 
 
 def _unknown_operators(model: onnx.ModelProto) -> set[tuple[str, str]]:

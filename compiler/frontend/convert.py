@@ -19,6 +19,7 @@ from .check import opset_of
 from .graph import describe
 from .messages import blame_model, clean
 from .ops import CONVERTERS
+from .quirks import find_quirk
 from .shapes import static_shape, value_table
 from .support import Obstacle, operator_name
 
@@ -53,11 +54,18 @@ def _importer_class() -> Any:
             shapes = {value.name: list(static_shape(value) or ()) for value in model.graph.input}
             super().__init__(shapes, "float32", sanitize=False)
             self.types = value_table(model.graph)
+            self.constants = {
+                t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer if len(t.dims) < 2
+            }
             self.by_name = {node.name: node for node in model.graph.node}
             self.obstacles: list[Obstacle] = []
 
         def _convert_operator(self, op_name: str, inputs: Any, attrs: dict[str, Any], opset: int) -> Any:
             node = self.by_name[attrs["tvm_custom"]["name"]]
+            reason = None if op_name in CONVERTERS else find_quirk(node, self.types, self.constants)
+            if reason is not None:
+                self.obstacles.append(Obstacle(describe(node), operator_name(node), reason))
+                return self._placeholder(node)
             try:
                 if op_name in CONVERTERS:
                     result = CONVERTERS[op_name](self.bb, node, list(inputs), attrs)
@@ -131,6 +139,7 @@ def _is_empty_list(attribute: onnx.AttributeProto) -> bool:
 def _refusal(error: Exception) -> str:
     """Why a converter gave up; only errors that are raised for people say more than a place in its code."""
     written = isinstance(error, ValueError | NotImplementedError) or "Op" in type(error).__name__
+    written = written and not isinstance(error, UnicodeError)
     reason = clean(error) if written else ""
     return f"its converter refuses it: {reason}" if reason else "its converter cannot handle this form of it"
 

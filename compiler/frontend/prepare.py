@@ -18,8 +18,9 @@ from .convert import dtype_name, to_relax
 from .fold import constants_to_initializers
 from .functions import inline_functions
 from .graph import describe, sort_nodes
+from .infer import infer_shapes
 from .read import copy_model, parse_model, read_file
-from .shapes import check_sizes, fix_shapes, infer_shapes, value_table
+from .shapes import fix_shapes, value_table
 from .simplify import simplify
 from .support import Obstacle, expand_operators, find_obstacles, has_body, operator_name
 from .tensors import load_tensors
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _ROUNDS = (
     16  # each round of inference and folding uncovers constants for the next; graphs settle in two or three
 )
+_LISTED = 20  # obstacles in a message; one screen
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,6 @@ def _settle(
     """Infers, simplifies and expands until nothing changes."""
     for _ in range(_ROUNDS):
         proto = infer_shapes(proto, where)
-        check_sizes(proto.graph, where)
         changed = simplify(proto)
         if expand is not None:
             before = proto
@@ -174,9 +175,11 @@ def _settle(
 
 def _merge_outputs(graph: onnx.GraphProto) -> None:
     """The same value twice among the outputs is one output; results go by name."""
-    outputs = {v.name: v for v in reversed(graph.output)}
+    outputs: dict[str, onnx.ValueInfoProto] = {}
+    for value in graph.output:
+        outputs.setdefault(value.name, value)
     if len(outputs) < len(graph.output):
-        kept = [onnx.ValueInfoProto.FromString(v.SerializeToString()) for v in reversed(outputs.values())]
+        kept = [onnx.ValueInfoProto.FromString(v.SerializeToString()) for v in outputs.values()]
         del graph.output[:]
         graph.output.extend(kept)
 
@@ -186,9 +189,9 @@ def refuse(obstacles: Sequence[Obstacle], where: str) -> None:
     if not obstacles:
         return
     kinds = Counter(o.operator for o in obstacles)
-    lines = [f"  {o.node}: {o.reason}" for o in obstacles[:50]]
-    if len(obstacles) > 50:
-        lines.append(f"  … and {len(obstacles) - 50} more")
+    lines = [f"  {o.node}: {o.reason}" for o in obstacles[:_LISTED]]
+    if len(obstacles) > _LISTED:
+        lines.append(f"  … and {len(obstacles) - _LISTED} more")
     summary = ", ".join(f"{name} x{count}" if count > 1 else name for name, count in sorted(kinds.items()))
     raise UserError(
         f"{len(obstacles)} nodes cannot be compiled ({summary}):\n" + "\n".join(lines),

@@ -1,4 +1,4 @@
-"""Fixes dynamic dimensions from `--shape` and infers the shape of every value."""
+"""Fixes dynamic dimensions from `--shape`, and looks shapes up."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 import onnx
 
 from ..errors import UserError
-from .graph import all_nodes
-from .messages import blame_model
 from .tensors import MAX_TENSOR_ELEMENTS
 
 # ONNX element type and static shape (None if unknown) by value name.
@@ -119,29 +117,6 @@ def _apply(value: onnx.ValueInfoProto, shape: Sequence[int], symbols: dict[str, 
         dim.dim_value = size
 
 
-def infer_shapes(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
-    """The model with a shape for every value that onnx can infer; what the file claims is not trusted.
-
-    Raises:
-        UserError: shapes that contradict each other, with the node that onnx names.
-    """
-    graph = model.graph
-    del graph.value_info[:]
-    given = {v.name: v.type for v in graph.input}
-    given |= {t.name: onnx.helper.make_tensor_type_proto(t.data_type, t.dims) for t in graph.initializer}
-    for output in graph.output:
-        if output.name in given:
-            output.type.CopyFrom(given[output.name])
-        elif output.type.HasField("tensor_type"):
-            output.type.tensor_type.ClearField("shape")
-    # Strict inference refuses operators that it does not know; those are reported later.
-    strict = all(onnx.defs.has(node.op_type, node.domain) for node in all_nodes(graph.node))
-    with blame_model(
-        "the shapes or types of the graph contradict each other", where, "export the model again"
-    ):
-        return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=strict, data_prop=True)
-
-
 def static_shape(value: onnx.ValueInfoProto) -> tuple[int, ...] | None:
     """The shape of a value, or None if it is not a tensor of known, fixed shape."""
     tensor = value.type.tensor_type
@@ -160,13 +135,3 @@ def value_table(graph: onnx.GraphProto) -> Types:
     for tensor in graph.initializer:
         table[tensor.name] = (tensor.data_type, tuple(tensor.dims))
     return table
-
-
-def check_sizes(graph: onnx.GraphProto, where: str) -> None:
-    """Raises UserError for a value that 32-bit indices cannot reach."""
-    for name, (_, shape) in value_table(graph).items():
-        elements = math.prod(shape or ())
-        if elements > MAX_TENSOR_ELEMENTS:
-            raise UserError(
-                f"value {name!r} has {elements} elements, more than 2^31 - 1", where, "use a smaller --shape"
-            )

@@ -18,6 +18,8 @@ MAX_TENSOR_ELEMENTS = (1 << 31) - 1
 # All weights must fit one protobuf message of 2 GiB, with room for the graph.
 MAX_WEIGHT_BYTES = (1 << 31) - (1 << 26)
 
+MAX_RANK = 32  # NumPy's limit, in its older versions
+
 _DAMAGED = "the file is damaged: export it again"
 _BITS = {"UINT2": 2, "INT2": 2, "UINT4": 4, "INT4": 4, "FLOAT4E2M1": 4}
 _FIELDS: dict[int, tuple[str, int]] = {
@@ -41,6 +43,10 @@ def load_tensors(model: onnx.ModelProto, folder: Path | None, where: str) -> Non
     total = 0
     for tensor in iter_tensors(model):
         label = f"{where}: tensor {tensor.name!r}"
+        if len(tensor.dims) > MAX_RANK:
+            raise UserError(
+                f"the tensor has {len(tensor.dims)} dimensions, at most {MAX_RANK} work", label, _DAMAGED
+            )
         if any(d < 0 for d in tensor.dims):
             raise UserError(
                 f"negative dimension in shape {list(tensor.dims)}", label, "export the model again"

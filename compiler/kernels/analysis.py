@@ -20,7 +20,11 @@ class Block:
         reduction: extents of the reduction axes, in order.
         contiguous: whether, along the last data-parallel axis, every read and write is contiguous or constant,
             so that a vector of that axis is one load.
+        contiguous_reduction: the same along the last reduction axis, which reads alone depend on.
+        period: along the last data-parallel axis, reads change their place only after so many elements, as those
+            of a convolution in groups; 0 if they are contiguous all along.
         transcendental: whether it calls functions that libm computes one element at a time.
+        writes: buffers that it writes.
     """
 
     name: str
@@ -28,6 +32,9 @@ class Block:
     reduction: tuple[int, ...]
     contiguous: bool
     transcendental: bool
+    contiguous_reduction: bool = False
+    period: int = 0
+    writes: int = 1
 
     @property
     def work(self) -> int:
@@ -40,7 +47,7 @@ def blocks_of(sch: Any) -> list[Block]:
     found = []
     for rv in sch.get_child_blocks(sch.get_sblock("root")):
         block = sch.get(rv)
-        spatial, reduction, last = [], [], None
+        spatial, reduction, last, last_reduction = [], [], None, None
         for axis in block.iter_vars:
             extent = axis.dom.extent
             if not isinstance(extent, tirx.IntImm):
@@ -50,12 +57,15 @@ def blocks_of(sch: Any) -> list[Block]:
                 last = axis.var
             elif axis.iter_type == tirx.IterVar.CommReduce:
                 reduction.append(int(extent.value))
+                last_reduction = axis.var
             else:
                 raise ValueError(f"block {block.name_hint} has an axis that is neither parallel nor reduced")
         visitor = _Accesses(last)
         visitor.visit(block.body)
         if block.init is not None:
             visitor.visit(block.init)
+        reduced = _Accesses(last_reduction)
+        reduced.visit(block.body)
         found.append(
             Block(
                 block.name_hint,
@@ -63,6 +73,9 @@ def blocks_of(sch: Any) -> list[Block]:
                 tuple(reduction),
                 last is not None and visitor.contiguous,
                 visitor.transcendental,
+                last_reduction is not None and reduced.contiguous and not reduced.period,
+                visitor.period,
+                len(block.writes),
             )
         )
     return found
@@ -76,6 +89,7 @@ class _Accesses:
     def __init__(self, var: Any) -> None:
         self.var = var
         self.contiguous = True
+        self.period = 0
         self.transcendental = False
 
     def visit(self, node: Any) -> None:
@@ -90,6 +104,7 @@ class _Accesses:
     def _access(self, indices: list[Any]) -> None:
         if self.var is None or not indices:
             return
+        indices = [tvm_ffi.structural_map(index, [(tirx.FloorDiv, self._step)]) for index in indices]
         if any(uses(index, self.var) for index in indices[:-1]):
             self.contiguous = False
             return
@@ -98,6 +113,13 @@ class _Accesses:
         coefficients = sym.detect_linear_equation(indices[-1], [self.var])
         if len(coefficients) != 2 or not isinstance(coefficients[0], tirx.IntImm) or coefficients[0].value != 1:
             self.contiguous = False
+
+    def _step(self, quotient: Any) -> Any:
+        """`var // c` stays the same for c elements."""
+        if not quotient.a.same_as(self.var) or not isinstance(quotient.b, tirx.IntImm):
+            return quotient
+        self.period = math.gcd(self.period, int(quotient.b.value))
+        return tirx.IntImm(str(quotient.ty.dtype), 0)
 
 
 def uses(expr: Any, var: Any) -> bool:

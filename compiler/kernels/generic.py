@@ -8,6 +8,9 @@ from typing import Any
 from .analysis import Block, blocks_of
 from .limits import Limits
 
+# Tasks that a few threads share evenly.
+_TASKS = 16
+
 
 def schedule_injective(sch: Any, limits: Limits) -> bool:
     """Programs without reductions: every block is inlined into those that write results, those are vectorised."""
@@ -52,46 +55,85 @@ def inline_producers(sch: Any, blocks: list[Block], keep: set[str], cheap_only: 
 
 
 def parallel_vector(sch: Any, block: Block, limits: Limits) -> None:
-    """Fuses the data-parallel axes, splits them over threads, and vectorises the last one if it pays."""
+    """Splits the outer data-parallel axes over threads, and vectorises the innermost loop if it pays."""
     rv = sch.get_sblock(block.name)
     loops = sch.get_loops(rv)
     if len(loops) != len(block.spatial) + len(block.reduction):
         return  # opaque or rearranged before: leave it as it is
     outer, inner = loops[: len(block.spatial)], loops[len(block.spatial) :]
-    if not outer or 0 in block.spatial:
+    if not outer or 0 in block.spatial or 0 in block.reduction:
         return
     lanes = vector_lanes(block, limits)
-    decompose = None
+    if not block.reduction:
+        extents = list(block.spatial)
+        if lanes > 1:
+            rest, vector = sch.split(outer[-1], [None, lanes])
+            sch.vectorize(vector)
+            outer, extents[-1] = [*outer[:-1], rest], extents[-1] // lanes
+        _share(sch, outer, extents, block, limits)
+    elif lanes > 1:
+        rest, vector = sch.split(outer[-1], [None, lanes], preserve_unit_iters=False)
+        sch.reorder(*outer[:-1], rest, *inner, vector)
+        sch.vectorize(vector)
+        extents = [*block.spatial[:-1], block.spatial[-1] // lanes]
+        _share(sch, [*outer[:-1], rest], extents, block, limits)
+        sch.decompose_reduction(rv, inner[0])
+    else:
+        _reduce_rows(sch, block, limits)
+
+
+def _reduce_rows(sch: Any, block: Block, limits: Limits) -> None:
+    """A reduction along contiguous memory: partial results, one a lane, which are reduced in the end."""
+    rv = sch.get_sblock(block.name)
+    lanes = sum_lanes(block, limits)
+    partial = None
     if lanes > 1:
-        if block.reduction:
-            rest, vector = sch.split(outer[-1], [None, lanes], preserve_unit_iters=False)
-            sch.reorder(*outer[:-1], rest, *inner, vector)
-            sch.vectorize(vector)
-            decompose = inner[0]
-            outer = [*outer[:-1], rest]
-        else:
-            fused = sch.fuse(*outer)
-            # Whole vectors, and as few as possible in one piece of work for a thread.
-            rest, vector = sch.split(fused, [None, lanes])
-            sch.vectorize(vector)
-            outer = [rest]
-    if block.work >= limits.parallel_work:
-        sch.parallel(sch.fuse(*outer) if len(outer) > 1 else outer[0])
-    if decompose is not None:
-        sch.decompose_reduction(rv, decompose)
+        _steps, lane = sch.split(sch.get_loops(rv)[-1], [None, lanes])
+        partial = sch.rfactor(lane, len(block.spatial))
+    outer = sch.get_loops(rv)[: len(block.spatial)]
+    row = _share(sch, outer, list(block.spatial), block, limits)
+    if partial is None:
+        return
+    sch.set_scope(partial, 0, "local")
+    sch.compute_at(partial, row)
+    lane, *steps = sch.get_loops(partial)[len(sch.get_loops(rv)) - 1 :]
+    sch.reorder(*steps, lane)
+    sch.vectorize(lane)
+    sch.decompose_reduction(partial, steps[0])
+    sch.decompose_reduction(rv, sch.get_loops(rv)[-1])
+
+
+def _share(sch: Any, outer: list[Any], extents: list[int], block: Block, limits: Limits) -> Any:
+    """Fuses the fewest leading loops that make enough tasks, shares them among threads; the last fused loop.
+
+    The loops inside stay apart: what depends on one of them alone is computed once there, and indices need
+    no division.
+    """
+    count = next((n for n in range(1, len(outer) + 1) if math.prod(extents[:n]) >= _TASKS), len(outer))
+    if block.work < limits.parallel_work:
+        return outer[-1]
+    task = sch.fuse(*outer[:count]) if count > 1 else outer[0]
+    sch.parallel(task)
+    return outer[-1] if count < len(outer) else task
 
 
 def vector_lanes(block: Block, limits: Limits) -> int:
-    """Lanes to vectorise the last data-parallel axis with; 1 for none.
-
-    Without a reduction the axes are fused first, so the whole extent has to divide; with one, the last axis.
-    """
-    if block.transcendental and not block.contiguous:
+    """Lanes to vectorise the last data-parallel axis with; 1 for none."""
+    if not block.contiguous or not block.spatial:
         return 1
-    if block.reduction:
-        return largest_divisor(block.spatial[-1], 2 * limits.lanes) if block.contiguous else 1
-    total = math.prod(block.spatial)
-    return largest_divisor(total if len(block.spatial) == 1 else block.spatial[-1], 2 * limits.lanes) if block.contiguous else 1
+    lanes = largest_divisor(math.gcd(block.spatial[-1], block.period), 2 * limits.lanes)
+    # LLVM makes whole vectors and a remainder of a plain loop; that is faster than odd vectors.
+    return lanes if block.reduction or lanes >= limits.lanes else 1
+
+
+def sum_lanes(block: Block, limits: Limits) -> int:
+    """Lanes to split the last reduction axis into, where memory is contiguous along it; 1 for none."""
+    if not block.contiguous_reduction or block.writes > 1:
+        return 1
+    steps = math.prod(block.reduction)
+    # More than one step, or there is nothing to sum in vectors.
+    lanes = largest_divisor(block.reduction[-1], min(4 * limits.lanes, steps // 2))
+    return lanes if lanes >= limits.lanes else 1
 
 
 def largest_divisor(extent: int, limit: int) -> int:

@@ -8,7 +8,9 @@ from typing import Any
 
 from ..target import Target
 from .generic import schedule_blocks, schedule_injective
+from .infinity import begin_with_infinity
 from .limits import Limits, limits_of
+from .overlap import overlap_tiles
 from .tile import schedule_tile
 
 Rule = Callable[[Any, Limits], bool]
@@ -47,7 +49,7 @@ def schedule(func: Any, target: Target) -> Scheduled:
         sch = s_tir.Schedule(func, debug_mask="none")
         try:
             if rule(sch, limits):
-                return Scheduled(sch.mod["main"], name)
+                return Scheduled(begin_with_infinity(overlap_tiles(sch.mod["main"])), name)
         except (s_tir.ScheduleError, ValueError) as error:
             reason = f"rule {name}: " + (str(error).strip().splitlines() or [type(error).__name__])[0]
     return Scheduled(func, UNSCHEDULED, reason)

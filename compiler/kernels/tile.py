@@ -12,6 +12,7 @@ from typing import Any
 from .analysis import Block, blocks_of
 from .generic import inline_producers
 from .limits import Limits
+from .overlap import split_overlapping
 
 # Wider tiles than this many vectors along the last axis gain nothing and lengthen compilation.
 _MAX_VECTORS = 4
@@ -41,23 +42,24 @@ def schedule_tile(sch: Any, limits: Limits) -> bool:
     loops = sch.get_loops(sch.get_sblock(epilogue))
     if len(loops) != len(anchor.spatial):
         return False
-    columns, column, lane = sch.split(loops[-1], [None, vectors, lanes])
-    if anchor.spatial[-1] % (vectors * lanes):
-        # The last tile is a narrower one; without this its bounds check would stand in every tile.
-        sch.annotate(columns, "pragma_loop_partition_hint", 1)
-    outer, tile = list(loops[:-2]), [column, lane]
+    columns, inside = split_overlapping(sch, loops[-1], vectors * lanes, anchor.spatial[-1])
+    column, lane = sch.split(inside, [None, lanes])
+    outer, tile, alone = list(loops[:-2]), [column, lane], None
     if len(loops) > 1:
-        row_tiles, row = sch.split(loops[-2], [None, m])
-        outer.append(row_tiles)
+        row_tiles, row = split_overlapping(sch, loops[-2], m, anchor.spatial[-2])
         tile.insert(0, row)
-    sch.reorder(*outer, columns, *tile)
+        if anchor.spatial[-2] % m and outer:
+            alone = row_tiles  # overlapping tiles cannot be fused
+        else:
+            outer.append(row_tiles)
+    sch.reorder(*outer, *([alone] if alone is not None else []), columns, *tile)
     for loop in tile[:-1]:
         sch.unroll(loop)
     sch.vectorize(lane)
-    task = sch.fuse(*outer) if outer else columns
+    task = (sch.fuse(*outer) if len(outer) > 1 else outer[0]) if outer else columns
     compute = sch.get_sblock(anchor.name)
     sch.compute_at(compute, columns, preserve_unit_loops=True)
-    inner = sch.get_loops(compute)[2 if outer else 1 :]
+    inner = sch.get_loops(compute)[1 + bool(outer) + (alone is not None) :]
     spatial, reduction = inner[: len(anchor.spatial)], inner[len(anchor.spatial) :]
     column, lane = sch.split(spatial[-1], [None, lanes])
     tile = [*spatial[:-1], column, lane]
@@ -90,21 +92,27 @@ def _merge_epilogue(sch: Any, anchor: Block) -> str | None:
 
 
 def choose_tile(anchor: Block, limits: Limits) -> tuple[int, int, int]:
-    """(rows, vectors, lanes) of the tile: rows divide the last but one extent, lanes are a power of two.
+    """(rows, vectors, lanes) of the tile, no larger than the last two extents; lanes are a power of two.
 
-    Chosen to fill the registers and to load least per multiplication.
+    Chosen to fill the registers, to load least per multiplication, and to compute little twice.
     """
     rows = anchor.spatial[-2] if len(anchor.spatial) > 1 else 1
     columns = anchor.spatial[-1]
     lanes = limits.lanes
     while lanes > 1 and lanes > columns:
         lanes //= 2
-    budget = limits.registers - (4 if limits.registers >= 32 else 3)
+    while lanes > 1 and anchor.period % lanes:
+        lanes //= 2
     best, best_cost = (1, 1, lanes), float("inf")
-    for vectors in range(1, min(_MAX_VECTORS, -(-columns // lanes)) + 1):
+    for vectors in range(1, min(_MAX_VECTORS, columns // lanes) + 1):
         width = vectors * lanes
-        waste = -(-columns // width) * width / columns  # idle lanes of the last tile
-        for m in _divisors(rows, max(1, budget // vectors)):
+        if anchor.period % width:
+            continue  # a tile stays within a group
+        # Beside the sums, the vectors of a column and one broadcast element are in registers.
+        most = max(1, (limits.registers - 1 - vectors) // vectors)
+        for m in range(1, min(rows, most) + 1):
+            # Tiles that do not divide an axis overlap.
+            waste = (-(-columns // width) * width / columns) * (-(-rows // m) * m / rows)
             # One multiplication-addition costs a slot; so does each load, of which rows and vectors need one.
             cost = waste * (m * vectors + vectors + 0.5 * m) / (m * vectors)
             # Few independent accumulators leave the pipeline of the multiply-add unit idle.
@@ -113,6 +121,3 @@ def choose_tile(anchor: Block, limits: Limits) -> tuple[int, int, int]:
                 best, best_cost = (m, vectors, lanes), cost
     return best
 
-
-def _divisors(extent: int, limit: int) -> list[int]:
-    return [d for d in range(1, min(extent, limit) + 1) if extent % d == 0]

@@ -27,6 +27,8 @@ def bound_indices(module: tvm.IRModule) -> tvm.IRModule:
 def _bound(builder: relax.BlockBuilder, call: Any) -> Any:
     name = getattr(call.op, "name", "")
     if name == "relax.take":
+        if str(call.attrs.mode) in ("wrap", "clip"):
+            return call  # inside already; and -1 means another element to each of them
         axis = None if call.attrs.axis is None else int(call.attrs.axis)
         return builder.normalize(relax.op.take(call.args[0], call.args[1], axis, mode="clip"))
     if name not in _AXIS | _ND:
@@ -47,5 +49,9 @@ def _bound(builder: relax.BlockBuilder, call: Any) -> Any:
             return call
     # Without its type named, `relax.const` makes 32-bit integers of 64-bit ones.
     zero, last = relax.const(np.zeros_like(highest), dtype), relax.const(highest, dtype)
+    if dtype.startswith("int"):  # negative ones count from the end
+        size = relax.const(highest + np.ones_like(highest), dtype)
+        negative = builder.emit(relax.op.less(indices, zero))
+        indices = builder.emit(relax.op.where(negative, builder.emit(relax.op.add(indices, size)), indices))
     bounded = builder.emit(relax.op.maximum(relax.op.minimum(indices, last), zero))
     return ir.Call(call.op, [data, bounded, *call.args[2:]], call.attrs, call.ty_args, ret_ty=call.ty)

@@ -46,6 +46,6 @@ def rewrite_calls(module: tvm.IRModule, visit: Visit) -> tvm.IRModule:
             result = builder.emit_output(builder.normalize(substitute(main.body.body)))
         builder.emit_func_output(result)
     made = builder.get()
-    module = tvm.IRModule(dict(module.functions.items()), attrs=module.attrs)
-    module.update_func(module.get_global_var("main"), made["main"])
-    return module
+    # What `visit` made with call_te are new tensor programs, which join those that were there.
+    functions = {v: f for v, f in module.functions.items() if v.name_hint != "main"}
+    return tvm.IRModule(functions | dict(made.functions.items()), attrs=module.attrs)

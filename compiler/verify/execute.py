@@ -38,6 +38,8 @@ _USERLAND = {
     "riscv64": ("EDGEC_RISCV64_ROOT", "riscv64"),
     "x86_64": ("EDGEC_AMD64_ROOT", "amd64"),
 }
+# Written last, so that a userland in the making is not taken for a whole one.
+_USERLAND_MARK = ".edgec-userland"
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def find_executor(os_name: str, machine: str, target: Target | str) -> Executor:
         raise NoExecutor(f"no emulator for {machine} (Debian: qemu-user-static)")
     root = _userland(machine)
     pythons = sorted(root.glob("usr/bin/python3.*[0-9]"))
-    if not pythons:
+    if not pythons or not (root / _USERLAND_MARK).exists():
         raise NoExecutor(f"no {machine} userland with Python in {root} (scripts/userland makes one)")
     packages = f"{root}/usr/lib/python3/dist-packages"
     command = [path, "-L", str(root), "-E", f"PYTHONHOME={root}/usr", "-E", f"PYTHONPATH={packages}"]

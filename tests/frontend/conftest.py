@@ -1,14 +1,11 @@
-"""Makes the modules that tests share importable, and gives tests a place for model files."""
+"""A place for model files."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
 
 @pytest.fixture

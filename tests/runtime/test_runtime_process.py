@@ -172,9 +172,9 @@ def test_no_global_state_in_c() -> None:
     assert static == {"static pthread_key_t current_key, error_key;", "static bool ready;"}
 
 
-def test_a_launch_does_not_wait_for_workers_that_are_not_scheduled(loader: Any, artifact: Path) -> None:
-    """The workers sit on one CPU with the lowest priority, behind a process that keeps it busy. The typical run
-    must not notice; a pool that waited for each worker took 31 ms a run on a busy machine."""
+def test_a_launch_does_not_wait_for_descheduled_workers(loader: Any, artifact: Path) -> None:
+    """The workers sit on one CPU with the lowest priority, behind a process that keeps it busy. The typical
+    run must not notice; a pool that waited for each worker took 31 ms a run on a busy machine."""
     cpus = sorted(os.sched_getaffinity(0))
     if len(cpus) < 2:
         pytest.skip("one CPU only: the workers cannot be kept away from the caller")

@@ -9,10 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .constant_of_shape import constant_of_shape
+from .is_inf import is_inf
 from .lp_normalization import lp_normalization
 from .onehot import one_hot
 from .power import power
+from .range import range_of_numbers
 
 Converter = Callable[[Any, Any, list[Any], dict[str, Any]], Any]
 
-CONVERTERS: dict[str, Converter] = {"LpNormalization": lp_normalization, "OneHot": one_hot, "Pow": power}
+CONVERTERS: dict[str, Converter] = {
+    "ConstantOfShape": constant_of_shape,
+    "IsInf": is_inf,
+    "LpNormalization": lp_normalization,
+    "OneHot": one_hot,
+    "Pow": power,
+    "Range": range_of_numbers,
+}

@@ -19,13 +19,16 @@ def one_hot(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any]) -> Any
     axis = attrs.get("axis", -1)
     axis += rank + 1 if axis < 0 else 0
     dtype = str(indices.ty.dtype)
-    steps = np.arange(size, dtype=dtype).reshape([size] + [1] * (rank - axis))
+    # Computed, for a depth may be larger than memory.
+    steps = bb.normalize(
+        relax.op.reshape(bb.normalize(relax.op.arange(0, size, 1, dtype)), [size] + [1] * (rank - axis))
+    )
     wrapped = relax.op.where(
         relax.op.less(indices, relax.const(0, dtype)),
         relax.op.add(indices, relax.const(size, dtype)),
         indices,
     )
-    hit = relax.op.equal(relax.op.expand_dims(wrapped, axis), relax.const(steps))
+    hit = relax.op.equal(relax.op.expand_dims(wrapped, axis), steps)
     off, on = (
         relax.op.reshape(v, []) for v in (relax.op.strided_slice(values, [0], [i], [i + 1]) for i in (0, 1))
     )

@@ -6,14 +6,14 @@ from typing import Any
 
 
 def power(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any]) -> Any:
-    """base, exponent → base's type; an integer base with a fractional exponent is computed in float."""
+    """base, exponent → base's type; integers are computed in float64."""
     from tvm import relax
 
     base, exponent = inputs
     dtype, other = str(base.ty.dtype), str(exponent.ty.dtype)
+    if "float" not in dtype:  # TVM raises floats only; float64 is exact up to 2^53
+        wide = [bb.normalize(relax.op.astype(i, "float64")) for i in (base, exponent)]
+        return bb.normalize(relax.op.astype(bb.normalize(relax.op.power(*wide)), dtype))
     if dtype == other:
         return bb.normalize(relax.op.power(base, exponent))
-    if "float" in other and "float" not in dtype:
-        made = bb.normalize(relax.op.power(bb.normalize(relax.op.astype(base, other)), exponent))
-        return bb.normalize(relax.op.astype(made, dtype))
     return bb.normalize(relax.op.power(base, bb.normalize(relax.op.astype(exponent, dtype))))

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from frontend_checks import prepared, refusal, run_prepared
-from models import model, node
+
+from tests.frontend.checks import prepared, refusal, run_prepared
+from tests.models import model, node
 
 WEIGHTS = np.arange(12, dtype=np.float32).reshape(3, 4)
 Build = Callable[..., Path]

@@ -1,0 +1,124 @@
+"""Infers the type and shape of every value with onnx, without weights and in steps that it survives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import onnx
+
+from ..errors import UserError
+from .graph import all_nodes, describe, node_inputs
+from .messages import blame_model
+from .shapes import value_table
+from .tensors import MAX_TENSOR_ELEMENTS
+
+# Larger constants never tell a shape; without them inference copies little.
+_MAX_SHAPE_ELEMENTS = 1024
+# Operators that onnx gives a negative size if their window or parameters do not fit, and no error.
+_WINDOWS = (
+    "AveragePool",
+    "Col2Im",
+    "Conv",
+    "ConvInteger",
+    "ConvTranspose",
+    "DeformConv",
+    "LpPool",
+    "MaxPool",
+)
+_SIZED = ("CenterCropPad", "Expand", "MaxUnpool", "Pad", "Resize", "RoiAlign", "Split", "TopK", "Upsample")
+_SHRINKING = frozenset((*_WINDOWS, "QLinearConv", *_SIZED))
+_MAX_STEPS = 64
+
+_CONTRADICTION = "the shapes or types of the graph contradict each other"
+
+
+def infer_shapes(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
+    """The model with a shape for every value that onnx can infer; what the file claims is not trusted.
+
+    Raises:
+        UserError: shapes that contradict each other, or cannot be, with the node.
+    """
+    graph = model.graph
+    light = _without_weights(model)
+    # onnx ends the whole process at a Slice of a negative size, so sizes are checked before it gets there.
+    for nodes in _steps(light.graph.node):
+        step = onnx.ModelProto()
+        step.CopyFrom(light)
+        del step.graph.node[:], step.graph.output[:]
+        step.graph.node.extend(nodes)
+        _check_sizes(_infer(step, where).graph, where)
+    inferred = _infer(light, where).graph
+    _check_sizes(inferred, where)
+    for field in ("node", "output", "value_info"):
+        del getattr(graph, field)[:]
+        getattr(graph, field).extend(getattr(inferred, field))
+    return model
+
+
+def _infer(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
+    # Strict inference refuses operators that it does not know; those are reported later.
+    strict = all(onnx.defs.has(node.op_type, node.domain) for node in all_nodes(model.graph.node))
+    fix = "export the model again; if --shape was given, check it"
+    with blame_model(_CONTRADICTION, where, fix):
+        return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=strict, data_prop=True)
+
+
+def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with inputs in the place of large constants, and without types that nothing proves."""
+    graph, light = model.graph, onnx.ModelProto(ir_version=model.ir_version)
+    light.opset_import.extend(model.opset_import)
+    light.graph.name = graph.name
+    light.graph.node.extend(graph.node)
+    light.graph.input.extend(graph.input)
+    light.graph.output.extend(graph.output)
+    given = {v.name: v.type for v in graph.input}
+    for tensor in graph.initializer:
+        typed = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        given[tensor.name] = typed.type
+        if math.prod(tensor.dims) > _MAX_SHAPE_ELEMENTS:
+            light.graph.input.append(typed)
+        else:
+            light.graph.initializer.append(tensor)
+    for output in light.graph.output:
+        if output.name in given:
+            output.type.CopyFrom(given[output.name])
+        elif output.type.HasField("tensor_type"):
+            output.type.tensor_type.ClearField("shape")
+    return light
+
+
+def _steps(nodes: Sequence[onnx.NodeProto]) -> Iterator[list[onnx.NodeProto]]:
+    """For each Slice after an operator that may make a negative size: the nodes that come before it."""
+    levels: dict[str, tuple[int, bool]] = {}  # by value: steps before it, whether it may be negative
+    by_node = []
+    for node in nodes:
+        sources = [levels.get(name, (0, False)) for name in node_inputs(node)]
+        level, suspect = max((s[0] for s in sources), default=0), any(s[1] for s in sources)
+        inside = {inner.op_type for inner in all_nodes([node])}
+        if "Slice" in inside and (suspect or inside & _SHRINKING):
+            level, suspect = level + 1, False
+        suspect = suspect or bool(inside & _SHRINKING)
+        by_node.append(level)
+        levels.update(dict.fromkeys(node.output, (level, suspect)))
+    for step in range(min(max(by_node, default=0), _MAX_STEPS)):
+        yield [node for node, level in zip(nodes, by_node, strict=True) if level <= step]
+
+
+def _check_sizes(graph: onnx.GraphProto, where: str) -> None:
+    """Raises UserError for sizes below zero, and for those that 32-bit indices cannot reach."""
+    producers = {name: node for node in graph.node for name in node.output}
+    for value in [*graph.value_info, *graph.output]:
+        dims = [d.dim_value for d in value.type.tensor_type.shape.dim if d.HasField("dim_value")]
+        if any(d < 0 for d in dims) and value.name in producers:
+            raise UserError(
+                f"the result {value.name!r} has the impossible shape {dims}",
+                f"{where}: {describe(producers[value.name])}",
+                "its input is too small for it: use a larger --shape",
+            )
+    for name, (_, shape) in value_table(graph).items():
+        elements = math.prod(shape or ())
+        if elements > MAX_TENSOR_ELEMENTS:
+            raise UserError(
+                f"value {name!r} has {elements} elements, more than 2^31 - 1", where, "use a smaller --shape"
+            )

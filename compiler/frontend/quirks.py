@@ -1,0 +1,94 @@
+"""Forms of operators that TVM's converters accept but compute wrongly, or that fail to compile later.
+
+Each is refused here with a reason; where the standard gives the operator a function body, that is expanded
+instead. An entry goes when one of our own converters covers it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import onnx
+
+from .shapes import Types
+
+Rule = Callable[[onnx.NodeProto, dict[str, Any], Types, dict[str, Any]], str | None]
+
+
+def find_quirk(node: onnx.NodeProto, types: Types, constants: dict[str, Any]) -> str | None:
+    """Why this form of the operator must not reach TVM's converter, or None.
+
+    Args:
+        constants: NumPy arrays of the graph's initializers by name.
+    """
+    rule = _RULES.get(node.op_type)
+    if rule is None:
+        return None
+    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    return rule(node, attributes, types, constants)
+
+
+def _resize(
+    node: onnx.NodeProto, attributes: dict[str, Any], types: Types, constants: dict[str, Any]
+) -> str | None:
+    if attributes.get("antialias"):
+        return "antialias is not supported"
+    if attributes.get("exclude_outside"):
+        return "exclude_outside is not supported"
+    mode = attributes.get("coordinate_transformation_mode", b"half_pixel").decode()
+    if mode == "half_pixel_symmetric":
+        return f"coordinate_transformation_mode {mode} is not supported"
+    given, made = types.get(node.input[0], (0, None))[1], types.get(node.output[0], (0, None))[1]
+    scales = constants.get(node.input[2]) if len(node.input) > 2 else None
+    if scales is None or not scales.size or given is None or made is None or mode == "align_corners":
+        return None
+    axes = attributes.get("axes", range(len(given)))
+    inexact = [s for a, s in zip(axes, scales, strict=False) if abs(given[a] * float(s) - made[a]) > 1e-3]
+    return "the scales do not divide the sizes exactly; resize by sizes" if inexact else None
+
+
+def _batch_normalization(node: onnx.NodeProto, attributes: dict[str, Any], *_: Any) -> str | None:
+    return "it is in training mode; export for inference" if attributes.get("training_mode") else None
+
+
+def _bit_shift(
+    node: onnx.NodeProto, attributes: dict[str, Any], types: Types, constants: dict[str, Any]
+) -> str | None:
+    amounts = constants.get(node.input[1])
+    if amounts is None or ((amounts >= 0) & (amounts < amounts.dtype.itemsize * 8)).all():
+        return None
+    return "it shifts by less than nothing, or by the whole width"
+
+
+def _roi_align(node: onnx.NodeProto, attributes: dict[str, Any], *_: Any) -> str | None:
+    return "mode max is not supported" if attributes.get("mode", b"avg") == b"max" else None
+
+
+def _space_to_depth(node: onnx.NodeProto, attributes: dict[str, Any], *_: Any) -> str | None:
+    return "only mode DCR is supported" if attributes.get("mode", b"DCR") != b"DCR" else None
+
+
+def _rms_normalization(
+    node: onnx.NodeProto, attributes: dict[str, Any], types: Types, constants: dict[str, Any]
+) -> str | None:
+    shape = types.get(node.input[0], (0, None))[1]
+    axis = attributes.get("axis", -1)
+    return "it normalizes over all axes" if shape is not None and axis in (0, -len(shape)) else None
+
+
+def _attention(node: onnx.NodeProto, attributes: dict[str, Any], *_: Any) -> str | None:
+    known = {"is_causal", "kv_num_heads", "q_num_heads", "qk_matmul_output_mode", "scale", "softcap"}
+    unknown = sorted(set(attributes) - known - {"softmax_precision"})
+    return f"its attributes {', '.join(unknown)} are not supported" if unknown else None
+
+
+_RULES: dict[str, Rule] = {
+    "Attention": _attention,
+    "BatchNormalization": _batch_normalization,
+    "BitShift": _bit_shift,
+    "RMSNormalization": _rms_normalization,
+    "Resize": _resize,
+    "RoiAlign": _roi_align,
+    "SpaceToDepth": _space_to_depth,
+}

@@ -1,0 +1,79 @@
+"""The polynomials for exp, tanh, erf, log and sigmoid: their stated accuracy, and what libm does at the edges."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from compiler.pipeline import compile_model
+from compiler.runtime.loader import Model
+from compiler.target import load_target
+from compiler.target_detect import missing_here, running_machine
+from tests.networks import model
+
+COUNT = 1 << 14
+REFERENCE = {
+    "Exp": np.exp,
+    "Tanh": np.tanh,
+    "Erf": np.vectorize(math.erf, otypes=[np.float64]),
+    "Log": np.log,
+    "Sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+}
+# The promises of compiler/kernels/vector_math.py.
+RELATIVE = {"Exp": 1.2e-7, "Tanh": 3.5e-7, "Sigmoid": 2.5e-7}
+ABSOLUTE = {"Erf": 4.5e-7}
+RANGES = [(-110, 95), (-5, 5), (-0.01, 0.01), (0.5, 2), (1e-30, 1e-20), (1e20, 3e38), (-20, 20)]
+
+
+def network() -> onnx.ModelProto:
+    value = helper.make_tensor_value_info
+    nodes = [helper.make_node(op, ["x"], [op]) for op in REFERENCE]
+    outputs = [value(op, TensorProto.FLOAT, [COUNT]) for op in REFERENCE]
+    return model(nodes, [value("x", TensorProto.FLOAT, [COUNT])], outputs)
+
+
+@pytest.fixture(scope="module", params=["host", "x86-64-v2"])
+def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    target = load_target(request.param)
+    if target.machine != running_machine() or missing_here(target):
+        pytest.skip(f"{target.name} code does not run here")
+    artifact = compile_model(network(), target, tmp_path_factory.mktemp("math") / "math.so", verify=False)
+    return Model(artifact.path, threads=1)
+
+
+@pytest.mark.parametrize("interval", RANGES)
+def test_errors_stay_within_what_is_promised(loaded: Model, interval: tuple[float, float]) -> None:
+    x = np.random.default_rng(0).uniform(*interval, COUNT).astype(np.float32)
+    results = loaded.run({"x": x})
+    for op, reference in REFERENCE.items():
+        with np.errstate(all="ignore"):
+            exact = reference(x.astype(np.float64))
+        fits = np.isfinite(exact) & (np.abs(exact) < 3.4e38) & (np.abs(exact) > 1.2e-38)
+        error = np.abs(results[op][fits] - exact[fits])
+        if op == "Log":
+            assert (error <= np.maximum(1.2e-7 * np.abs(exact[fits]), 1e-7)).all()
+        elif op in ABSOLUTE:
+            assert error.max(initial=0) <= ABSOLUTE[op], op
+        else:
+            assert (error <= RELATIVE[op] * np.abs(exact[fits])).all(), op
+
+
+def test_infinities_nans_and_zeros_are_those_of_libm(loaded: Model) -> None:
+    x = np.zeros(COUNT, np.float32)
+    x[:9] = [np.nan, np.inf, -np.inf, 0.0, -0.0, -1.0, 88.8, 1e-40, -104.5]
+    results = loaded.run({"x": x})
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(results["Exp"][:5], [np.nan, np.inf, 0, 1, 1])
+        np.testing.assert_array_equal(results["Exp"][[6, 8]], [np.inf, 0])
+        np.testing.assert_array_equal(results["Tanh"][:5], [np.nan, 1, -1, 0, 0])
+        np.testing.assert_array_equal(results["Erf"][:5], [np.nan, 1, -1, 0, 0])
+        np.testing.assert_array_equal(results["Log"][:6], [np.nan, np.inf, np.nan, -np.inf, -np.inf, np.nan])
+        np.testing.assert_allclose(results["Log"][7], np.log(np.float64(np.float32(1e-40))), rtol=1e-6)
+        np.testing.assert_array_equal(results["Sigmoid"][:4], [np.nan, 1, 0, 0.5])
+
+

@@ -1,0 +1,59 @@
+"""Calls on constants are computed at compile time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from tvm import relax
+
+from compiler.passes.fold_constants import fold_constants
+from tests.kernels.grid import floats
+from tests.passes.relax_modules import check_equal, module, operators
+
+op = relax.op
+X = [((3, 4), "float32")]
+W = relax.const(floats("w", 4, 3))
+N = relax.const(np.array([[7, -7, 9, 1]] * 3, "int64"), "int64")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda x: op.add(x, op.permute_dims(W)),
+        lambda x: op.add(x, op.reshape(W, (3, 4))),
+        lambda x: op.add(x, op.flip(op.permute_dims(W), 1)),
+        lambda x: op.add(x, op.squeeze(op.expand_dims(op.permute_dims(W), 0), 0)),
+        lambda x: op.add(x, op.broadcast_to(relax.const(floats("v", 4)), (3, 4))),
+        lambda x: op.multiply(x, op.sqrt(op.abs(op.permute_dims(W)))),
+        lambda x: op.divide(x, op.add(op.multiply(op.permute_dims(W), relax.const(2.0)), relax.const(9.0))),
+        lambda x: op.subtract(x, op.negative(op.divide(op.permute_dims(W), relax.const(3.0)))),
+        lambda x: op.add(x, op.astype(op.subtract(N, relax.const(np.array(2), "int64")), "float32")),
+    ],
+)
+def test_one_call_is_left(body: Any) -> None:
+    before = module(X, body)
+    after = fold_constants(before)
+    assert sum(operators(before).values()) > 1 and sum(operators(after).values()) == 1
+    check_equal(before, after, floats("x", 3, 4))
+
+
+def test_integer_division_is_left_to_tvm() -> None:
+    three = relax.const(np.array(3), "int64")
+    before = module(X, lambda x: op.add(x, op.astype(op.divide(N, three), "float32")))
+    check_equal(before, fold_constants(before), floats("x", 3, 4))
+
+
+def test_calls_on_inputs_stay() -> None:
+    before = module(X, lambda x: op.permute_dims(op.add(x, relax.const(1.0))))
+    assert operators(fold_constants(before)) == operators(before)
+
+
+def test_large_results_of_small_constants_are_left_to_run_time() -> None:
+    row = relax.const(floats("row", 1024))
+    grown = module([((1024, 1024), "float32")], lambda x: op.add(x, op.broadcast_to(row, (1024, 1024))))
+    from compiler.passes.fold_constants import _fold
+    from compiler.passes.rewrite import rewrite_calls
+
+    assert operators(rewrite_calls(grown, _fold))["broadcast_to"] == 1
