@@ -130,9 +130,10 @@ def compile_with(
 
 def count_phases(options: Options) -> int:
     """How many phases `compile_with` reports, for a progress bar."""
-    from .passes.lower import PHASES
+    from .kernels.limits import limits_of
+    from .passes.lower import phases
 
-    return len(("read", "import", *PHASES, "schedule", "build")) + options.verify
+    return len(("read", "import", *phases(limits_of(options.target)), "schedule", "build")) + options.verify
 
 
 class _Clock:
@@ -155,8 +156,9 @@ def _compile(model: Model, options: Options, clock: _Clock, folder: Path) -> Art
     from .build.artifact import build_artifact
     from .build.program import extract_program
     from .frontend.prepare import prepare, refuse
+    from .kernels.limits import limits_of
     from .kernels.schedule import UNSCHEDULED
-    from .passes.lower import PHASES
+    from .passes.lower import phases
     from .verify.check import verify_artifact
 
     # ONNX → Relax
@@ -169,7 +171,7 @@ def _compile(model: Model, options: Options, clock: _Clock, folder: Path) -> Art
 
     # Relax → calls of fused tensor programs
     with tvm.target.Target(options.target.tvm_target()):
-        for phase in PHASES:
+        for phase in phases(limits_of(options.target)):
             module = phase.run(module)
             _dump(options, phase.name, module)
             clock.lap(phase.name)

@@ -23,7 +23,7 @@ from .read import copy_model, parse_model, read_file
 from .shapes import fix_shapes, value_table
 from .simplify import simplify
 from .support import Obstacle, expand_operators, find_obstacles, has_body, operator_name
-from .tensors import load_tensors
+from .tensors import iter_tensors, load_tensors
 from .upgrade import OPSET, upgrade_opset
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Model:
     Attributes:
         name: for people; the file's stem, or the graph's name.
         proto: the model as given, checked, with its external data loaded.
-        sha256: of the file, or of the serialised proto.
+        sha256: of the file and its external data, or of the serialised proto.
     """
 
     name: str
@@ -90,13 +90,16 @@ def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> Model:
         path = Path(source)
         data, name, where = read_file(path), path.stem, str(path)
         proto, folder = parse_model(data, where), path.resolve().parent
-        digest = hashlib.sha256(data).hexdigest()
+        digest = hashlib.sha256(data)
         del data
+    external = [t for t in iter_tensors(proto) if t.data_location == onnx.TensorProto.EXTERNAL]
     load_tensors(proto, folder, where)
     if folder is None:
-        digest = hashlib.sha256(proto.SerializeToString(deterministic=True)).hexdigest()
+        digest = hashlib.sha256(proto.SerializeToString(deterministic=True))
+    for tensor in external:
+        digest.update(tensor.raw_data)
     check_model(proto, where)
-    return Model(name, proto, digest)
+    return Model(name, proto, digest.hexdigest())
 
 
 def prepare(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> PreparedModel:

@@ -84,7 +84,21 @@ def blocks_of(sch: Any) -> list[Block]:
 class _Accesses:
     """Walks a block's body and looks at each buffer access along one variable."""
 
-    CALLS = ("exp", "tanh", "erf", "log", "pow", "sin", "cos", "tan", "atan", "log2", "log10", "exp2", "sigmoid")
+    CALLS = (
+        "exp",
+        "tanh",
+        "erf",
+        "log",
+        "pow",
+        "sin",
+        "cos",
+        "tan",
+        "atan",
+        "log2",
+        "log10",
+        "exp2",
+        "sigmoid",
+    )
 
     def __init__(self, var: Any) -> None:
         self.var = var
@@ -111,7 +125,11 @@ class _Accesses:
         if not uses(indices[-1], self.var):
             return
         coefficients = sym.detect_linear_equation(indices[-1], [self.var])
-        if len(coefficients) != 2 or not isinstance(coefficients[0], tirx.IntImm) or coefficients[0].value != 1:
+        if (
+            len(coefficients) != 2
+            or not isinstance(coefficients[0], tirx.IntImm)
+            or coefficients[0].value != 1
+        ):
             self.contiguous = False
 
     def _step(self, quotient: Any) -> Any:

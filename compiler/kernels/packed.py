@@ -12,6 +12,7 @@ from typing import Any
 from .analysis import Block, blocks_of
 from .generic import inline_producers
 from .limits import Limits
+from .overlap import split_overlapping
 
 # Rows of a depthwise tile, whose inputs overlap and are best read once.
 _DEPTHWISE_ROWS = 8
@@ -50,26 +51,23 @@ def schedule_packed(sch: Any, limits: Limits) -> bool:
 
     width = anchor.spatial[-1]
     *outer, rows, channels = sch.get_loops(out)
-    flat = len(anchor.spatial) == 3  # a product: every axis but the channels is one axis of rows
-    if flat and outer:
-        rows, outer = sch.fuse(*outer, rows), []
-    extent = anchor.spatial[0] if flat else anchor.spatial[-3]
+    extent = anchor.spatial[-3]
     depthwise = len(anchor.reduction) == 2
     mr = rows_of_tile(extent, width, limits, _DEPTHWISE_ROWS if depthwise else None)
-    row_tiles, row = sch.split(rows, [None, mr])
+    row_tiles, row = split_overlapping(sch, rows, mr, extent)
     lanes = min(width, limits.lanes)
     channel_tiles, vector, lane = sch.split(channels, [None, width // lanes, lanes])
     whole_rows, whole_channels = extent % mr == 0, rest[0].spatial[-1] % width == 0
 
-    # Serial loops innermost are those whose last turn is a narrower tile; the others are shared by threads.
+    # Loops whose last tile overlaps or is narrower stay by themselves; the others are shared by threads.
     serial = ([] if whole_rows else [row_tiles]) + ([] if whole_channels else [channel_tiles])
     shared = [*outer, *([row_tiles] if whole_rows else []), *([channel_tiles] if whole_channels else [])]
     if not shared:
         shared, serial = serial[-1:], serial[:-1]
     sch.reorder(*shared, *serial, row, vector, lane)
-    for loop in serial:
+    if not whole_channels:
         # The last turn gets code of its own; otherwise its bounds check would stand in every turn.
-        sch.annotate(loop, "pragma_loop_partition_hint", 1)
+        sch.annotate(channel_tiles, "pragma_loop_partition_hint", 1)
     sch.unroll(row)
     sch.unroll(vector)
     sch.vectorize(lane)

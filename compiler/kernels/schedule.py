@@ -11,11 +11,13 @@ from .generic import schedule_blocks, schedule_injective
 from .infinity import begin_with_infinity
 from .limits import Limits, limits_of
 from .overlap import overlap_tiles
+from .packed import schedule_packed
 from .tile import schedule_tile
 
 Rule = Callable[[Any, Limits], bool]
 
 RULES: tuple[tuple[str, Rule], ...] = (
+    ("packed", schedule_packed),
     ("injective", schedule_injective),
     ("tile", schedule_tile),
     ("blocks", schedule_blocks),

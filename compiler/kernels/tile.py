@@ -120,4 +120,3 @@ def choose_tile(anchor: Block, limits: Limits) -> tuple[int, int, int]:
             if cost < best_cost:
                 best, best_cost = (m, vectors, lanes), cost
     return best
-

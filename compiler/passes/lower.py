@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import tvm
 from tvm import relax
 
+from ..kernels.limits import Limits
 from .bounded_indices import bound_indices
 from .explicit_padding import make_padding_explicit
 from .fold_constants import fold_constants
 from .legalize import legalize
+from .pack_weights import pack_weights
 from .plain_axes import make_axes_plain
 from .plain_buffers import make_buffers_plain
 from .transposed_convolution import expand_transposed_convolutions
@@ -41,13 +43,24 @@ def _sequence(*passes: Pass) -> Pass:
 
 _T = relax.transform
 
-PHASES: tuple[Phase, ...] = (
-    Phase("expand", _sequence(make_axes_plain, expand_transposed_convolutions, bound_indices)),
-    Phase("fold", _sequence(_T.FoldBatchnormToConv2D(), _T.DecomposeOpsForInference(), fold_constants)),
-    Phase("layout", _sequence(_T.ConvertLayout(_CHANNELS_LAST), _T.Normalize(), fold_constants)),
-    Phase("padding", make_padding_explicit),
-    Phase("common", _sequence(_T.EliminateCommonSubexpr(), _T.CanonicalizeBindings(), _T.DeadCodeElimination())),
-    Phase("legalize", _sequence(legalize, make_buffers_plain)),
-    Phase("patterns", _sequence(_T.RewriteDataflowReshape(), _T.AnnotateTIROpPattern())),
-    Phase("fuse", _sequence(_T.FuseOps(), _T.FuseTIR(), _T.DeadCodeElimination())),
-)
+
+def phases(limits: Limits) -> tuple[Phase, ...]:
+    """The passes for a target with these limits."""
+
+    def pack(module: tvm.IRModule) -> tvm.IRModule:
+        return pack_weights(module, limits)
+
+    return (
+        Phase("expand", _sequence(make_axes_plain, expand_transposed_convolutions, bound_indices)),
+        Phase("fold", _sequence(_T.FoldBatchnormToConv2D(), _T.DecomposeOpsForInference(), fold_constants)),
+        Phase("layout", _sequence(_T.ConvertLayout(_CHANNELS_LAST), _T.Normalize(), fold_constants)),
+        Phase("padding", make_padding_explicit),
+        Phase(
+            "common",
+            _sequence(_T.EliminateCommonSubexpr(), _T.CanonicalizeBindings(), _T.DeadCodeElimination()),
+        ),
+        Phase("pack", pack),
+        Phase("legalize", _sequence(legalize, make_buffers_plain)),
+        Phase("patterns", _sequence(_T.RewriteDataflowReshape(), _T.AnnotateTIROpPattern())),
+        Phase("fuse", _sequence(_T.FuseOps(), _T.FuseTIR(), _T.DeadCodeElimination())),
+    )

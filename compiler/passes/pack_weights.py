@@ -8,7 +8,6 @@ Convolutions on SIMD Architectures", SC 2018 (arXiv:1808.05567).
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -76,34 +75,21 @@ def _conv2d(builder: relax.BlockBuilder, call: Any, weight: np.ndarray[Any, Any]
 def _product(
     builder: relax.BlockBuilder, data: Any, weight: np.ndarray[Any, Any], limits: Limits, name: str
 ) -> Any:
-    """[…, I] by [I, O] → […, O]; all axes but the last are one, so that a tile may run across their borders."""
-    width = block_width(weight.shape[1], limits)
+    """[…, I] by [I, O] → […, O]."""
+    inputs, channels = weight.shape
+    width = block_width(channels, limits)
     shape = [int(d) for d in data.ty.shape][:-1]
-    rows, channels = math.prod(shape), weight.shape[1]
 
     def compute(x: Any, w: Any) -> Any:
-        k = te.reduce_axis((0, weight.shape[0]), "k")
-
-        def unfold(row: Any) -> list[Any]:
-            indices = []
-            for extent in reversed(shape):
-                indices.append(row % extent)
-                row = row // extent
-            return indices[::-1]
-
+        k = te.reduce_axis((0, inputs), "k")
         accumulator = te.compute(
-            (rows, -(-channels // width), width),
-            lambda r, b, j: te.sum(x(*unfold(r), k) * w[b, k, j], axis=k),
+            (*shape, -(-channels // width), width),
+            lambda *i: te.sum(x(*i[:-2], k) * w[i[-2], k, i[-1]], axis=k),
             name=ACCUMULATOR,
         )
-
-        def flat(*indices: Any) -> Any:
-            row = indices[0]
-            for extent, index in zip(shape[1:], indices[1:-1], strict=True):
-                row = row * extent + index
-            return accumulator(row, indices[-1] // width, indices[-1] % width)
-
-        return te.compute((*shape, channels), flat, name="unpacked")
+        return te.compute(
+            (*shape, channels), lambda *i: accumulator(*i[:-1], i[-1] // width, i[-1] % width), name="unpacked"
+        )
 
     return builder.call_te(compute, data, relax.const(pack(weight, width)), primfunc_name_hint=name)
 

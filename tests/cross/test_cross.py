@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from compiler.build.elf import needed_glibc
 from compiler.pipeline import Artifact, compile_model
@@ -18,7 +19,7 @@ from compiler.target import load_target
 from compiler.verify.compare import compare
 from compiler.verify.execute import NoExecutor, execute, find_executor
 from compiler.verify.reference import run_reference
-from tests.networks import convnet
+from tests.networks import convnet, model
 
 ELF_MACHINE = {"x86_64": 62, "aarch64": 183, "armv7l": 40, "riscv64": 243}
 
@@ -125,3 +126,22 @@ def test_code_for_a_newer_core_is_refused_on_an_older_one(
 
     with pytest.raises(CommandError, match="LoadError"):
         execute(executor, Path(artifact.path), {"x": np.zeros((1, 3, 9, 9), np.float32)})
+
+
+@pytest.mark.arm
+def test_copy_loops_are_whole_on_32_bit_arm(tmp_path: Path) -> None:
+    """LLVM 22 at optimisation level 3 left out a part of this transposition."""
+    target = load_target("generic-armv7")
+    try:
+        executor = find_executor(target.os, target.machine, target)
+    except NoExecutor as reason:
+        pytest.skip(str(reason))
+    value = helper.make_tensor_value_info
+    network = model(
+        [helper.make_node("Transpose", ["x"], ["y"], perm=[0, 3, 1, 2])],
+        [value("x", TensorProto.FLOAT, [2, 5, 11, 32])],
+        [value("y", TensorProto.FLOAT, [2, 32, 5, 11])],
+    )
+    artifact = compile_model(network, target, tmp_path / "a.so", verify=False)
+    x = np.arange(2 * 5 * 11 * 32, dtype=np.float32).reshape(2, 5, 11, 32)
+    np.testing.assert_array_equal(execute(executor, artifact.path, {"x": x})["y"], x.transpose(0, 3, 1, 2))

@@ -42,9 +42,13 @@ def plain_2d() -> list[Case]:
     """Plain convolutions of images."""
     c = convolution
     cases = [
-        c((1, i, 7, 9), o, (1, 1)) for i, o in ((1, 1), (3, 17), (5, 58), (17, 29), (58, 5), (16, 64), (64, 16))
+        c((1, i, 7, 9), o, (1, 1))
+        for i, o in ((1, 1), (3, 17), (5, 58), (17, 29), (58, 5), (16, 64), (64, 16))
     ]
-    cases += [c((1, i, 8, 6), o, (3, 3), pads=[1, 1, 1, 1]) for i, o in ((1, 3), (3, 16), (5, 17), (29, 58), (16, 32))]
+    cases += [
+        c((1, i, 8, 6), o, (3, 3), pads=[1, 1, 1, 1])
+        for i, o in ((1, 3), (3, 16), (5, 17), (29, 58), (16, 32))
+    ]
     cases += [
         c((1, 40, 40, 48), 58, (1, 1)),  # more work than one thread gets
         c((2, 32, 20, 20), 64, (3, 3), pads=[1, 1, 1, 1]),
@@ -71,11 +75,25 @@ def plain_2d() -> list[Case]:
         c((1, 5, 6, 6), 16, (3, 3), weight_input=True),
         c((1, 16, 6, 6), 16, (3, 3), group=16, weight_input=True),
         c((1, 5, 6, 6), 17, (3, 3), dtype="float64"),
-        c((1, 16, 6, 6), 16, (3, 3), dtype="float16", pads=[1, 1, 1, 1], ),
+        c(
+            (1, 16, 6, 6),
+            16,
+            (3, 3),
+            dtype="float16",
+            pads=[1, 1, 1, 1],
+        ),
     ]
     cases += [
         c((n, i, 8, 7), i * m, (3, 3), group=i, pads=[1, 1, 1, 1], strides=[s, s])
-        for n, i, m, s in ((1, 1, 1, 1), (1, 3, 1, 2), (1, 16, 1, 1), (3, 17, 1, 1), (1, 29, 1, 2), (1, 58, 1, 1), (1, 5, 2, 1))
+        for n, i, m, s in (
+            (1, 1, 1, 1),
+            (1, 3, 1, 2),
+            (1, 16, 1, 1),
+            (3, 17, 1, 1),
+            (1, 29, 1, 2),
+            (1, 58, 1, 1),
+            (1, 5, 2, 1),
+        )
     ]
     cases.append(c((1, 32, 24, 24), 32, (5, 5), group=32, pads=[2, 2, 2, 2], dilations=[1, 1]))
     return cases
@@ -95,30 +113,83 @@ def epilogues() -> list[Case]:
         node = helper.make_node
         cases += [
             Case(f"relu_{channels}", [conv("c"), node("Relu", ["c"], ["y"])], inputs, weights),
-            Case(f"clip_{channels}", [conv("c"), node("Clip", ["c", "lo", "hi"], ["y"])], inputs,
-                 weights | {"lo": np.float32(-0.5), "hi": np.float32(0.7)}),
+            Case(
+                f"clip_{channels}",
+                [conv("c"), node("Clip", ["c", "lo", "hi"], ["y"])],
+                inputs,
+                weights | {"lo": np.float32(-0.5), "hi": np.float32(0.7)},
+            ),
             Case(f"sigmoid_{channels}", [conv("c"), node("Sigmoid", ["c"], ["y"])], inputs, weights),
-            Case(f"silu_{channels}", [conv("c"), node("Sigmoid", ["c"], ["s"]), node("Mul", ["c", "s"], ["y"])], inputs, weights),
+            Case(
+                f"silu_{channels}",
+                [conv("c"), node("Sigmoid", ["c"], ["s"]), node("Mul", ["c", "s"], ["y"])],
+                inputs,
+                weights,
+            ),
             Case(f"hardswish_{channels}", [conv("c"), node("HardSwish", ["c"], ["y"])], inputs, weights),
-            Case(f"leaky_{channels}", [conv("c"), node("LeakyRelu", ["c"], ["y"], alpha=0.1)], inputs, weights),
-            Case(f"prelu_{channels}", [conv("c"), node("PRelu", ["c", "a"], ["y"])], inputs,
-                 weights | {"a": floats("a", channels, 1, 1)}),
-            Case(f"residual_{channels}", [conv("c"), node("Add", ["c", "r"], ["s"]), node("Relu", ["s"], ["y"])],
-                 inputs | {"r": residual}, weights),
-            Case(f"twice_{channels}", [conv("c"), node("Relu", ["c"], ["y"]), node("Neg", ["c"], ["z"])], inputs, weights,
-                 outputs=("y", "z")),
-            Case(f"itself_{channels}", [conv("c"), node("Relu", ["c"], ["y"])], inputs, weights, outputs=("c", "y")),
-            Case(f"scaled_{channels}", [conv("c"), node("BatchNormalization", ["c", "s", "o", "m", "v"], ["y"])], inputs,
-                 weights | {"s": floats("s", channels), "o": floats("o", channels), "m": floats("m", channels),
-                            "v": np.abs(floats("v", channels)) + 0.5}),
-            Case(f"relu_first_{channels}", [node("Relu", ["x"], ["r"]), node("Conv", ["r", "w"], ["y"], name="conv")], inputs,
-                 {"w": weights["w"]}),
+            Case(
+                f"leaky_{channels}", [conv("c"), node("LeakyRelu", ["c"], ["y"], alpha=0.1)], inputs, weights
+            ),
+            Case(
+                f"prelu_{channels}",
+                [conv("c"), node("PRelu", ["c", "a"], ["y"])],
+                inputs,
+                weights | {"a": floats("a", channels, 1, 1)},
+            ),
+            Case(
+                f"residual_{channels}",
+                [conv("c"), node("Add", ["c", "r"], ["s"]), node("Relu", ["s"], ["y"])],
+                inputs | {"r": residual},
+                weights,
+            ),
+            Case(
+                f"twice_{channels}",
+                [conv("c"), node("Relu", ["c"], ["y"]), node("Neg", ["c"], ["z"])],
+                inputs,
+                weights,
+                outputs=("y", "z"),
+            ),
+            Case(
+                f"itself_{channels}",
+                [conv("c"), node("Relu", ["c"], ["y"])],
+                inputs,
+                weights,
+                outputs=("c", "y"),
+            ),
+            Case(
+                f"scaled_{channels}",
+                [conv("c"), node("BatchNormalization", ["c", "s", "o", "m", "v"], ["y"])],
+                inputs,
+                weights
+                | {
+                    "s": floats("s", channels),
+                    "o": floats("o", channels),
+                    "m": floats("m", channels),
+                    "v": np.abs(floats("v", channels)) + 0.5,
+                },
+            ),
+            Case(
+                f"relu_first_{channels}",
+                [node("Relu", ["x"], ["r"]), node("Conv", ["r", "w"], ["y"], name="conv")],
+                inputs,
+                {"w": weights["w"]},
+            ),
             Case(f"pooled_{channels}", [conv("c"), node("GlobalAveragePool", ["c"], ["y"])], inputs, weights),
             Case(f"flat_{channels}", [conv("c"), node("Flatten", ["c"], ["y"])], inputs, weights),
-            Case(f"channels_last_{channels}", [conv("c"), node("Transpose", ["c"], ["y"], perm=[0, 2, 3, 1])], inputs, weights),
-            Case(f"shuffled_{channels}", [conv("c"), node("DepthToSpace", ["c"], ["y"], blocksize=4)], inputs, weights)
-            if channels == 16 else
-            Case(f"doubled_{channels}", [conv("c"), node("Add", ["c", "c"], ["y"])], inputs, weights),
+            Case(
+                f"channels_last_{channels}",
+                [conv("c"), node("Transpose", ["c"], ["y"], perm=[0, 2, 3, 1])],
+                inputs,
+                weights,
+            ),
+            Case(
+                f"shuffled_{channels}",
+                [conv("c"), node("DepthToSpace", ["c"], ["y"], blocksize=4)],
+                inputs,
+                weights,
+            )
+            if channels == 16
+            else Case(f"doubled_{channels}", [conv("c"), node("Add", ["c", "c"], ["y"])], inputs, weights),
         ]
     return cases
 
@@ -172,7 +243,15 @@ def transposed() -> list[Case]:
         c((1, 4, 9), 6, (3,), strides=[3], group=2, output_padding=[2]),
         c((1, 3, 1), 5, (5,), strides=[2]),
         c((1, 3, 2, 3, 4), 5, (2, 3, 2), strides=[1, 2, 2]),
-        c((1, 3, 2, 3, 4), 6, (3, 3, 3), strides=[2, 2, 2], pads=[1, 1, 1, 1, 1, 1], output_padding=[1, 1, 1], group=3),
+        c(
+            (1, 3, 2, 3, 4),
+            6,
+            (3, 3, 3),
+            strides=[2, 2, 2],
+            pads=[1, 1, 1, 1, 1, 1],
+            output_padding=[1, 1, 1],
+            group=3,
+        ),
     ]
 
 

@@ -33,7 +33,15 @@ def pools() -> list[Case]:
         pool(op, (1, 3, 5, 6, 7), kernel_shape=[2, 3, 2], strides=[1, 2, 2])
         pool(op, (1, 32, 48, 48), kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
     pool("AveragePool", (1, 5, 9, 8), kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1)
-    pool("AveragePool", (1, 5, 9, 8), kernel_shape=[3, 3], strides=[2, 2], pads=[0, 1, 2, 1], ceil_mode=1, count_include_pad=1)
+    pool(
+        "AveragePool",
+        (1, 5, 9, 8),
+        kernel_shape=[3, 3],
+        strides=[2, 2],
+        pads=[0, 1, 2, 1],
+        ceil_mode=1,
+        count_include_pad=1,
+    )
     for op in ("GlobalAveragePool", "GlobalMaxPool"):
         pool(op, (1, 1, 1, 1))
         pool(op, (3, 17, 7, 5))
@@ -55,7 +63,11 @@ def reductions() -> list[Case]:
         for keep in (0, 1):
             op = _OPERATORS[(number + 5 * keep) % len(_OPERATORS)]
             name = f"{op}_{axes}_{keep}"
-            x = np.abs(floats(name, *shape)) + 0.1 if op in ("ReduceLogSum", "ReduceProd") else floats(name, *shape)
+            x = (
+                np.abs(floats(name, *shape)) + 0.1
+                if op in ("ReduceLogSum", "ReduceProd")
+                else floats(name, *shape)
+            )
             axes_ = np.array([a - 4 * ((a + number) % 2) for a in axes])  # some are counted from the end
             cases.append(one(op, name, {"x": x}, {"axes": axes_}, keepdims=keep, tolerance=1e-4))
     x = floats("all", 1, 197, 64)
@@ -65,13 +77,23 @@ def reductions() -> list[Case]:
         one("ReduceMean", "mean_last", {"x": x}, {"axes": np.array([-1])}),
         one("ReduceMean", "mean_middle", {"x": x}, {"axes": np.array([1])}),
         one("ReduceMax", "max_large", {"x": floats("large", 64, 1000)}, {"axes": np.array([1])}),
-        one("ReduceMax", "max_infinite", {"x": np.array([[-np.inf, -np.inf], [np.inf, 1]], "float32")}, {"axes": np.array([1])}),
+        one(
+            "ReduceMax",
+            "max_infinite",
+            {"x": np.array([[-np.inf, -np.inf], [np.inf, 1]], "float32")},
+            {"axes": np.array([1])},
+        ),
         one("ReduceSum", "sum_scalar", {"x": np.float32(3).reshape(())}, keepdims=0),
         one("ReduceSum", "sum_one", {"x": floats("one", 1)}, {"axes": np.array([0])}, keepdims=0),
         one("ReduceSum", "sum_double", {"x": floats("d", 7, 33, dtype="float64")}, {"axes": np.array([1])}),
         one("ReduceSum", "sum_half", {"x": floats("h", 7, 33, dtype="float16")}, {"axes": np.array([0])}),
-        one("ReduceSum", "sum_empty", {"x": np.zeros((3, 0, 2), "float32")}, {"axes": np.array([1])},
-            expected=(np.zeros((3, 1, 2), "float32"),)),
+        one(
+            "ReduceSum",
+            "sum_empty",
+            {"x": np.zeros((3, 0, 2), "float32")},
+            {"axes": np.array([1])},
+            expected=(np.zeros((3, 1, 2), "float32"),),
+        ),
     ]
     rng = rng_of("integers")
     for op in ("ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd"):
@@ -93,7 +115,14 @@ def normalisations() -> list[Case]:
         cases.append(one(op, f"{op}_large", {"x": large}, axis=1))
         cases.append(one(op, f"{op}_half", {"x": floats(op, 5, 33, dtype="float16")}, axis=1))
         cases.append(one(op, f"{op}_double", {"x": floats(op, 5, 33, dtype="float64")}, axis=1))
-    for shape, axis in (((3, 17), -1), ((197, 64), -1), ((2, 5, 7), 1), ((2, 3, 4, 5), -2), ((1, 1, 1), -1), ((4, 768), -1)):
+    for shape, axis in (
+        ((3, 17), -1),
+        ((197, 64), -1),
+        ((2, 5, 7), 1),
+        ((2, 3, 4, 5), -2),
+        ((1, 1, 1), -1),
+        ((4, 768), -1),
+    ):
         name = f"LayerNormalization_{'x'.join(map(str, shape))}_{axis}"
         x = 3 * floats(name, *shape) + 1
         weights = {"s": floats(name + "s", *shape[axis:]), "b": floats(name + "b", *shape[axis:])}
@@ -103,12 +132,21 @@ def normalisations() -> list[Case]:
     for shape in ((1, 3, 4, 5), (3, 17, 7), (2, 16, 9, 9), (1, 4, 3, 3, 3)):
         name = f"InstanceNormalization_{'x'.join(map(str, shape))}"
         weights = {"s": floats(name + "s", shape[1]), "b": floats(name + "b", shape[1])}
-        cases.append(one("InstanceNormalization", name, {"x": 2 * floats(name, *shape) + 1}, weights, tolerance=1e-4))
+        cases.append(
+            one("InstanceNormalization", name, {"x": 2 * floats(name, *shape) + 1}, weights, tolerance=1e-4)
+        )
     for shape, groups in (((1, 4, 5, 5), 2), ((2, 12, 3, 4), 3)):
         name = f"GroupNormalization_{groups}"
         weights = {"s": floats(name + "s", shape[1]), "b": floats(name + "b", shape[1])}
         cases.append(
-            one("GroupNormalization", name, {"x": floats(name, *shape)}, weights, num_groups=groups, tolerance=1e-4)
+            one(
+                "GroupNormalization",
+                name,
+                {"x": floats(name, *shape)},
+                weights,
+                num_groups=groups,
+                tolerance=1e-4,
+            )
         )
     weights = {n: floats(f"bn{n}", 5) for n in ("s", "b", "m")} | {"v": np.abs(floats("bnv", 5)) + 0.3}
     cases.append(one("BatchNormalization", "batch", {"x": floats("bn", 2, 5, 3, 4)}, weights))
@@ -123,26 +161,62 @@ def searches() -> list[Case]:
     cases = []
     rng = rng_of("searches")
     for op in ("ArgMax", "ArgMin"):
-        for shape, axis in (((5,), 0), ((3, 17), 1), ((3, 17), 0), ((2, 3, 4, 5), -2), ((1, 1), 1), ((1, 4, 300), 2)):
+        for shape, axis in (
+            ((5,), 0),
+            ((3, 17), 1),
+            ((3, 17), 0),
+            ((2, 3, 4, 5), -2),
+            ((1, 1), 1),
+            ((1, 4, 300), 2),
+        ):
             for keep in (0, 1):
                 name = f"{op}_{'x'.join(map(str, shape))}_{axis}_{keep}"
                 x = rng.integers(0, 6, shape).astype("float32")  # with ties: the first one counts
                 cases.append(one(op, name, {"x": x}, axis=axis, keepdims=keep))
-        cases.append(one(op, f"{op}_last_of_ties", {"x": rng.integers(0, 3, (4, 9)).astype("float32")}, axis=1, select_last_index=1))
+        cases.append(
+            one(
+                op,
+                f"{op}_last_of_ties",
+                {"x": rng.integers(0, 3, (4, 9)).astype("float32")},
+                axis=1,
+                select_last_index=1,
+            )
+        )
         cases.append(one(op, f"{op}_int32", {"x": rng.integers(-9, 9, (4, 9)).astype("int32")}, axis=1))
     for exclusive in (0, 1):
         for reverse in (0, 1):
             name = f"cumsum_{exclusive}{reverse}"
             cases.append(
-                one("CumSum", name, {"x": floats(name, 3, 9, 4)}, {"axis": np.array(1)}, exclusive=exclusive, reverse=reverse)
+                one(
+                    "CumSum",
+                    name,
+                    {"x": floats(name, 3, 9, 4)},
+                    {"axis": np.array(1)},
+                    exclusive=exclusive,
+                    reverse=reverse,
+                )
             )
     cases.append(one("CumSum", "cumsum_last", {"x": floats("cl", 70)}, {"axis": np.array(-1)}))
-    cases.append(one("CumSum", "cumsum_int", {"x": rng.integers(-9, 9, (3, 5)).astype("int64")}, {"axis": np.array(0)}))
+    cases.append(
+        one("CumSum", "cumsum_int", {"x": rng.integers(-9, 9, (3, 5)).astype("int64")}, {"axis": np.array(0)})
+    )
     for largest in (0, 1):
         x = rng.permutation(60).reshape(3, 20).astype("float32")
-        cases.append(one("TopK", f"topk_{largest}", {"x": x}, {"k": np.array([4])}, outputs=("v", "i"), largest=largest))
-    cases.append(one("TopK", "topk_axis", {"x": rng.permutation(60).reshape(5, 12).astype("float32")}, {"k": np.array([2])},
-                     outputs=("v", "i"), axis=0))
+        cases.append(
+            one(
+                "TopK", f"topk_{largest}", {"x": x}, {"k": np.array([4])}, outputs=("v", "i"), largest=largest
+            )
+        )
+    cases.append(
+        one(
+            "TopK",
+            "topk_axis",
+            {"x": rng.permutation(60).reshape(5, 12).astype("float32")},
+            {"k": np.array([2])},
+            outputs=("v", "i"),
+            axis=0,
+        )
+    )
     return cases
 
 

@@ -84,7 +84,7 @@ def moves() -> list[Case]:
         one("Trilu", "triu", {"x": x}),
         one("Trilu", "tril", {"x": x}, {"k": np.int64(-1)}, upper=0),
         one("EyeLike", "eye", {"x": floats("eye", 3, 5)}, k=1),
-    ]  # fmt: skip
+    ]
     return cases
 
 
@@ -100,7 +100,15 @@ def gathers() -> list[Case]:
             cases.append(one("Gather", f"gather_{axis}_{shape}", {"x": x, "i": np.asarray(i)}, axis=axis))
     cases.append(one("Gather", "gather_int32", {"x": x, "i": np.array([0, -1, 2], "int32")}))
     cases.append(one("Gather", "gather_constant", {"x": x}, {"i": i64(0, -1, 2)}))
-    cases.append(one("Gather", "gather_table", {"i": rng.integers(0, 99, (2, 17))}, {"x": floats("t", 99, 32)}, order=["x", "i"]))
+    cases.append(
+        one(
+            "Gather",
+            "gather_table",
+            {"i": rng.integers(0, 99, (2, 17))},
+            {"x": floats("t", 99, 32)},
+            order=["x", "i"],
+        )
+    )
     cases.append(one("Gather", "gather_empty", {"x": x, "i": np.zeros((0,), "int64")}))
     for axis in (0, 1, 2):
         i = rng.integers(-x.shape[axis], x.shape[axis], (5, 3, 6) if axis == 1 else x.shape)
@@ -109,15 +117,31 @@ def gathers() -> list[Case]:
         indices = np.stack(np.meshgrid(*[np.arange(s) for s in shape], indexing="ij"))[axis]
         indices = np.where(rng.random(shape) > 0.5, indices, indices - x.shape[axis])
         update = floats(f"u{axis}", *shape)
-        cases.append(one("ScatterElements", f"scatter_elements_{axis}", {"x": x, "i": indices, "u": update}, axis=axis))
+        cases.append(
+            one("ScatterElements", f"scatter_elements_{axis}", {"x": x, "i": indices, "u": update}, axis=axis)
+        )
     nd = np.stack([rng.integers(0, 5, (4, 3)), rng.integers(-17, 17, (4, 3))], axis=-1)
     cases += [
         one("GatherND", "gather_nd", {"x": x, "i": nd}),
         one("GatherND", "gather_nd_full", {"x": x, "i": rng.integers(0, 5, (7, 3))}),
         one("GatherND", "gather_nd_batch", {"x": x, "i": rng.integers(0, 6, (5, 2, 1))}, batch_dims=1),
-        one("ScatterND", "scatter_nd", {"x": x, "i": np.array([[0, 1], [4, -1], [2, 3]]), "u": floats("un", 3, 6)}),
-        one("ScatterElements", "scatter_add", {"x": x, "i": np.zeros((2, 3, 4), "int64"), "u": floats("ua", 2, 3, 4)}, reduction="add"),
-        one("OneHot", "one_hot", {"i": np.array([[0, 2], [-1, 9]])}, {"d": np.array(5), "v": np.array([0, 1], "float32")}),
+        one(
+            "ScatterND",
+            "scatter_nd",
+            {"x": x, "i": np.array([[0, 1], [4, -1], [2, 3]]), "u": floats("un", 3, 6)},
+        ),
+        one(
+            "ScatterElements",
+            "scatter_add",
+            {"x": x, "i": np.zeros((2, 3, 4), "int64"), "u": floats("ua", 2, 3, 4)},
+            reduction="add",
+        ),
+        one(
+            "OneHot",
+            "one_hot",
+            {"i": np.array([[0, 2], [-1, 9]])},
+            {"d": np.array(5), "v": np.array([0, 1], "float32")},
+        ),
     ]
     return cases
 
@@ -126,7 +150,12 @@ def resizes() -> list[Case]:
     """Resizing of images."""
     cases = []
 
-    def resize(shape: tuple[int, ...], scales: tuple[float, ...] | None = None, sizes: tuple[int, ...] | None = None, **attrs: Any) -> None:
+    def resize(
+        shape: tuple[int, ...],
+        scales: tuple[float, ...] | None = None,
+        sizes: tuple[int, ...] | None = None,
+        **attrs: Any,
+    ) -> None:
         name = f"resize_{shape}_{scales}_{sizes}_{'_'.join(map(str, attrs.values()))}"
         constants: dict[str, Any] = {}
         constants["s"] = np.array(scales, "float32") if scales else i64(*(sizes or ()))
@@ -144,10 +173,22 @@ def resizes() -> list[Case]:
             resize(shape, scales=(1.0, 1.0, 2.0, 2.0), **attrs)
     resize((1, 3, 8, 8), sizes=(1, 3, 5, 11), mode="linear")
     resize((1, 3, 8, 8), sizes=(1, 3, 5, 11), mode="nearest", nearest_mode="ceil")
-    resize((1, 3, 8, 8), scales=(1.0, 1.0, 0.5, 0.5), mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    resize(
+        (1, 3, 8, 8),
+        scales=(1.0, 1.0, 0.5, 0.5),
+        mode="nearest",
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+    )
     resize((1, 3, 8, 8), scales=(1.0, 1.0, 2.0, 2.0), mode="cubic")
     resize((1, 3, 9), scales=(1.0, 1.0, 2.0), mode="linear")
-    resize((1, 2, 3, 4, 5), scales=(1.0, 1.0, 2.0, 2.0, 2.0), mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    resize(
+        (1, 2, 3, 4, 5),
+        scales=(1.0, 1.0, 2.0, 2.0, 2.0),
+        mode="nearest",
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+    )
     resize((1, 16, 40, 40), scales=(1.0, 1.0, 2.0, 2.0), mode="linear")
     return cases
 
@@ -161,20 +202,45 @@ def edges() -> list[Case]:
     cases = [
         one("Relu", "empty", {"x": empty}),
         one("Transpose", "empty_transpose", {"x": empty}),
-        one("MatMul", "empty_rows", {"a": empty, "b": floats("b", 3, 4)}, expected=(np.zeros((0, 4), "float32"),)),
-        one("MatMul", "empty_sum", {"a": empty.T.copy(), "b": np.zeros((0, 4), "float32")}, expected=(np.zeros((3, 4), "float32"),)),
+        one(
+            "MatMul",
+            "empty_rows",
+            {"a": empty, "b": floats("b", 3, 4)},
+            expected=(np.zeros((0, 4), "float32"),),
+        ),
+        one(
+            "MatMul",
+            "empty_sum",
+            {"a": empty.T.copy(), "b": np.zeros((0, 4), "float32")},
+            expected=(np.zeros((3, 4), "float32"),),
+        ),
         one("Exp", "scalar", {"x": scalar}),
         one("Add", "scalars", {"x": scalar, "y0": scalar}),
         one("Identity", "identity", {"x": floats("i", 3, 17)}),
         one("Flatten", "flatten", {"x": floats("i", 2, 3, 4)}, axis=2),
         one("Shape", "shape", {"x": floats("i", 2, 3, 4)}),
         one("Size", "size", {"x": floats("i", 2, 3, 4)}),
-        Case("input_twice", [node("Identity", ["x"], ["y"]), node("Identity", ["x"], ["z"])], {"x": floats("i", 5)}, outputs=("y", "z")),
-        Case("constant", [node("Add", ["c", "d"], ["y"]), node("Relu", ["x"], ["z"])], {"x": floats("i", 5)},
-             {"c": floats("c", 3), "d": floats("d", 3)}, ("y", "z")),
-        Case("view", [node("Relu", ["x"], ["r"]), node("Reshape", ["r", "s"], ["y"]), node("Neg", ["r"], ["z"])],
-             {"x": floats("v", 4, 6)}, {"s": i64(3, 8)}, ("y", "z", "r")),
-    ]  # fmt: skip
+        Case(
+            "input_twice",
+            [node("Identity", ["x"], ["y"]), node("Identity", ["x"], ["z"])],
+            {"x": floats("i", 5)},
+            outputs=("y", "z"),
+        ),
+        Case(
+            "constant",
+            [node("Add", ["c", "d"], ["y"]), node("Relu", ["x"], ["z"])],
+            {"x": floats("i", 5)},
+            {"c": floats("c", 3), "d": floats("d", 3)},
+            ("y", "z"),
+        ),
+        Case(
+            "view",
+            [node("Relu", ["x"], ["r"]), node("Reshape", ["r", "s"], ["y"]), node("Neg", ["r"], ["z"])],
+            {"x": floats("v", 4, 6)},
+            {"s": i64(3, 8)},
+            ("y", "z", "r"),
+        ),
+    ]
     for number in range(3):
         cases.append(
             Case(

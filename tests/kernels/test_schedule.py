@@ -74,7 +74,8 @@ def test_results_of_a_tile_are_written_once() -> None:
     scheduled = schedule(matmul(64, 64, 64, relu=True), load_target("x86-64-v3"))
     allocated = []
     tvm_ffi.structural_walk(
-        scheduled.func, [(s_tir.SBlock, lambda block: allocated.extend(b.scope() for b in block.alloc_buffers))]
+        scheduled.func,
+        [(s_tir.SBlock, lambda block: allocated.extend(b.scope() for b in block.alloc_buffers))],
     )
     assert allocated == ["local"], "sums live in registers"
 
@@ -177,7 +178,9 @@ def test_tiles_fit_the_tensor_and_the_registers(spatial: list[int], period: int,
     assert rows <= (spatial[-2] if len(spatial) > 1 else 1)
     assert rows * vectors + vectors + 1 <= limits.registers
     assert period % (vectors * lanes) == 0, "a tile crosses no border of a group"
-    assert (rows, vectors, lanes) == choose_tile(Block("b", tuple(spatial), (9,), True, False, period=period), limits)
+    assert (rows, vectors, lanes) == choose_tile(
+        Block("b", tuple(spatial), (9,), True, False, period=period), limits
+    )
 
 
 @given(st.integers(1, 10_000), st.integers(1, 64))

@@ -70,8 +70,8 @@ def test_infinities_nans_and_zeros_are_those_of_libm(loaded: Model) -> None:
     with np.errstate(all="ignore"):
         np.testing.assert_array_equal(results["Exp"][:5], [np.nan, np.inf, 0, 1, 1])
         np.testing.assert_array_equal(results["Exp"][[6, 8]], [np.inf, 0])
-        np.testing.assert_array_equal(results["Tanh"][:5], [np.nan, 1, -1, 0, 0])
-        np.testing.assert_array_equal(results["Erf"][:5], [np.nan, 1, -1, 0, 0])
+        for op in ("Tanh", "Erf"):
+            np.testing.assert_allclose(results[op][:5], [np.nan, 1, -1, 0, 0], rtol=4e-7)
         np.testing.assert_array_equal(results["Log"][:6], [np.nan, np.inf, np.nan, -np.inf, -np.inf, np.nan])
         np.testing.assert_allclose(results["Log"][7], np.log(np.float64(np.float32(1e-40))), rtol=1e-6)
         np.testing.assert_array_equal(results["Sigmoid"][:4], [np.nan, 1, 0, 0.5])

@@ -18,7 +18,9 @@ def _between(name: str, nodes: list[onnx.NodeProto], constants: dict[str, Any] |
     """A convolution, `nodes` from `c` to `y`."""
     weights = {"w": floats("w", 8, 3, 3, 3), "b": floats("b", 8)}
     conv = node("Conv", ["x", "w", "b"], ["c"], name="conv", pads=[1, 1, 1, 1])
-    return Case(name, [conv, *nodes], {"x": floats("x", 2, 3, 4, 6)}, weights | (constants or {}), tolerance=1e-4)
+    return Case(
+        name, [conv, *nodes], {"x": floats("x", 2, 3, 4, 6)}, weights | (constants or {}), tolerance=1e-4
+    )
 
 
 def layouts() -> list[Case]:
@@ -41,7 +43,12 @@ def layouts() -> list[Case]:
         add(f"gather_{axis}", "Gather", "i", c={"i": i64(1, 0)}, axis=axis)
         add(f"cumsum_{axis}", "CumSum", "a", c={"a": np.array(axis)})
         add(f"flatten_{axis}", "Flatten", axis=axis)
-        cases.append(_between(f"split_{axis}", [node("Split", ["c"], ["d", "e"], axis=axis, num_outputs=2), node("Sub", ["d", "e"], ["y"])]))
+        cases.append(
+            _between(
+                f"split_{axis}",
+                [node("Split", ["c"], ["d", "e"], axis=axis, num_outputs=2), node("Sub", ["d", "e"], ["y"])],
+            )
+        )
     for shape in ((), (1,), (6,), (4, 6), (8, 1, 1), (2, 1, 4, 1), (2, 8, 4, 6), (1, 2, 8, 4, 6)):
         add(f"add_{shape}", "Add", "k", c={"k": floats("k", *shape)})
         add(f"where_{shape}", "Where", "k", "c", "z", c={"k": floats("k", *shape) > 0, "z": np.float32(2)})
@@ -62,7 +69,14 @@ def layouts() -> list[Case]:
     add("instance", "InstanceNormalization", "k", "l", c={"k": floats("k", 8), "l": floats("l", 8)})
     add("group", "GroupNormalization", "k", "l", c={"k": floats("k", 8), "l": floats("l", 8)}, num_groups=2)
     add("layer", "LayerNormalization", "k", "l", c={"k": floats("k", 6), "l": floats("l", 6)}, axis=-1)
-    add("layer_wide", "LayerNormalization", "k", "l", c={"k": floats("k", 8, 4, 6), "l": floats("l", 8, 4, 6)}, axis=1)
+    add(
+        "layer_wide",
+        "LayerNormalization",
+        "k",
+        "l",
+        c={"k": floats("k", 8, 4, 6), "l": floats("l", 8, 4, 6)},
+        axis=1,
+    )
     add("lrn", "LRN", size=3)
     add("matmul", "MatMul", "k", c={"k": floats("k", 6, 5)})
     add("max_pool", "MaxPool", kernel_shape=[2, 2], strides=[2, 2])
@@ -74,15 +88,25 @@ def layouts() -> list[Case]:
     add("grouped", "Conv", "k", c={"k": floats("k", 12, 2, 3, 3)}, group=4)
     add("depthwise", "Conv", "k", c={"k": floats("k", 8, 1, 3, 3)}, group=8)
     add("topk", "TopK", "k", c={"k": i64(3)}, axis=1)
-    cases[-1] = Case("topk", [cases[-1].nodes[0], node("TopK", ["c", "k"], ["y", "i"], axis=1)], cases[-1].inputs,
-                     cases[-1].constants, ("y", "i"), tolerance=1e-4)  # fmt: skip
+    cases[-1] = Case(
+        "topk",
+        [cases[-1].nodes[0], node("TopK", ["c", "k"], ["y", "i"], axis=1)],
+        cases[-1].inputs,
+        cases[-1].constants,
+        ("y", "i"),
+        tolerance=1e-4,
+    )
     shuffle = [
         node("Reshape", ["c", "s"], ["d"]),
         node("Transpose", ["d"], ["e"], perm=[0, 2, 1, 3, 4]),
         node("Reshape", ["e", "t"], ["f"]),
         node("Conv", ["f", "k"], ["y"], name="conv"),
     ]
-    cases.append(_between("shuffle", shuffle, {"s": i64(2, 2, 4, 4, 6), "t": i64(2, 8, 4, 6), "k": floats("k", 5, 8, 1, 1)}))
+    cases.append(
+        _between(
+            "shuffle", shuffle, {"s": i64(2, 2, 4, 4, 6), "t": i64(2, 8, 4, 6), "k": floats("k", 5, 8, 1, 1)}
+        )
+    )
     attention = [
         node("GlobalAveragePool", ["c"], ["p"]),
         node("Conv", ["p", "k"], ["q"], name="conv"),

@@ -68,9 +68,20 @@ def _cases() -> list[Case]:
         one("GatherND", "gather_nd", {"x": x, "i": np.zeros_like(pairs)}),
         one("GatherND", "gather_nd_batch", {"x": x, "i": np.zeros_like(several)}, batch_dims=1),
         one("ScatterND", "scatter_nd", {"x": x, "i": np.zeros_like(pairs), "u": floats("u", len(pairs), 3)}),
-        one("ScatterElements", "scatter_elements", {"x": x, "i": np.zeros_like(spread), "u": floats("v", 5, 6, 3)}, axis=0),
-        one("ScatterElements", "scatter_add", {"x": x, "i": np.zeros_like(spread), "u": floats("v", 5, 6, 3)}, axis=2, reduction="add"),
-    ]  # fmt: skip
+        one(
+            "ScatterElements",
+            "scatter_elements",
+            {"x": x, "i": np.zeros_like(spread), "u": floats("v", 5, 6, 3)},
+            axis=0,
+        ),
+        one(
+            "ScatterElements",
+            "scatter_add",
+            {"x": x, "i": np.zeros_like(spread), "u": floats("v", 5, 6, 3)},
+            axis=2,
+            reduction="add",
+        ),
+    ]
 
 
 def test_hostile_indices_neither_crash_nor_read_other_memory(tmp_path: Path) -> None:

@@ -88,13 +88,13 @@ def test_results_equal_the_reference(target: str, tmp_path: Path) -> None:
 def test_what_does_not_fit_stays_as_it_was(tmp_path: Path) -> None:
     """Two inputs multiplied, a double, and a grouped convolution are no business of this pass."""
     value = helper.make_tensor_value_info
-    grouped = numpy_helper.from_array(np.ones((4, 1, 3, 3), np.float32), "g")
+    grouped = numpy_helper.from_array(np.ones((4, 2, 3, 3), np.float32), "g")
     double = numpy_helper.from_array(np.ones((4, 4), np.float64), "d")
     network = model(
         [
             helper.make_node("MatMul", ["a", "b"], ["ab"]),
             helper.make_node("MatMul", ["c", "d"], ["cd"]),
-            helper.make_node("Conv", ["e", "g"], ["eg"], group=4),
+            helper.make_node("Conv", ["e", "g"], ["eg"], group=2),
         ],
         [
             value("a", TensorProto.FLOAT, [3, 4]),

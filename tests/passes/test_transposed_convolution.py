@@ -18,28 +18,51 @@ def transposed(x: Any, w: Any, stride: int, padding: int, dilation: int, extra: 
     n, channels, height, width = x.shape
     _, per_group, kh, kw = w.shape
     size = [
-        (d - 1) * stride + dilation * (k - 1) + 1 - 2 * padding + extra for d, k in ((height, kh), (width, kw))
+        (d - 1) * stride + dilation * (k - 1) + 1 - 2 * padding + extra
+        for d, k in ((height, kh), (width, kw))
     ]
     full = np.zeros((n, groups * per_group, size[0] + 2 * padding, size[1] + 2 * padding))
     for c in range(channels):
         group = c // (channels // groups)
         for o in range(per_group):
             for i, j, p, q in np.ndindex(height, width, kh, kw):
-                at = (slice(None), group * per_group + o, i * stride + p * dilation, j * stride + q * dilation)
+                at = (
+                    slice(None),
+                    group * per_group + o,
+                    i * stride + p * dilation,
+                    j * stride + q * dilation,
+                )
                 full[at] += x[:, c, i, j] * w[c, o, p, q]
     return full[:, :, padding : padding + size[0], padding : padding + size[1]]
 
 
 @pytest.mark.parametrize(
     "kernel,stride,padding,dilation,extra,groups",
-    [(3, 1, 0, 1, 0, 1), (3, 2, 1, 1, 1, 1), (2, 3, 0, 1, 2, 1), (3, 2, 1, 2, 0, 2), (1, 2, 0, 1, 0, 4), (3, 1, 2, 1, 0, 1)],
+    [
+        (3, 1, 0, 1, 0, 1),
+        (3, 2, 1, 1, 1, 1),
+        (2, 3, 0, 1, 2, 1),
+        (3, 2, 1, 2, 0, 2),
+        (1, 2, 0, 1, 0, 4),
+        (3, 1, 2, 1, 0, 1),
+    ],
 )
-def test_the_definition_holds(kernel: int, stride: int, padding: int, dilation: int, extra: int, groups: int) -> None:
+def test_the_definition_holds(
+    kernel: int, stride: int, padding: int, dilation: int, extra: int, groups: int
+) -> None:
     x, w = floats("x", 2, 4, 4, 3), floats("w", 4, 3, kernel, kernel)
     before = module(
         [(x.shape, "float32")],
         lambda v: relax.op.nn.conv2d_transpose(
-            v, relax.const(w), stride, padding, extra, dilation, groups, data_layout="NCHW", kernel_layout="IOHW"
+            v,
+            relax.const(w),
+            stride,
+            padding,
+            extra,
+            dilation,
+            groups,
+            data_layout="NCHW",
+            kernel_layout="IOHW",
         ),
     )
     after = expand_transposed_convolutions(before)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .clip import clip
 from .constant_of_shape import constant_of_shape
 from .is_inf import is_inf
 from .lp_normalization import lp_normalization
@@ -19,6 +20,7 @@ from .range import range_of_numbers
 Converter = Callable[[Any, Any, list[Any], dict[str, Any]], Any]
 
 CONVERTERS: dict[str, Converter] = {
+    "Clip": clip,
     "ConstantOfShape": constant_of_shape,
     "IsInf": is_inf,
     "LpNormalization": lp_normalization,
