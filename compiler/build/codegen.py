@@ -76,11 +76,30 @@ def _lowering() -> list[Any]:
         t.CommonSubexprElim(),
         t.VerifyMemory(),
         expand_math(),
+        _tiles_on_stack(),
         _bare_calls(),
         t.BF16StorageLegalize(),
         t.LowerTVMBuiltin(),
         t.LowerIntrin(),
     ]
+
+
+def _tiles_on_stack() -> Any:
+    """Keeps `local` buffers, the tiles of accumulators, out of the heap, from which TVM would take them.
+
+    On the stack, and addressed by constants after unrolling, they become registers.
+    """
+
+    def keep(allocation: Any) -> Any:
+        if str(allocation.buffer.ty.storage_scope) != "local":
+            return allocation
+        return tirx.AllocBuffer(allocation.buffer, {"disable_lower_builtin": tirx.IntImm("int32", 1)})
+
+    @tirx.transform.prim_func_pass(opt_level=0)  # type: ignore[untyped-decorator]  # TVM has no annotations
+    def tiles_on_stack(func: Any, _module: Any, _context: Any) -> Any:
+        return func.with_body(tvm_ffi.structural_map(func.body, [(tirx.AllocBuffer, keep)]))
+
+    return tiles_on_stack
 
 
 def _bare_calls() -> Any:

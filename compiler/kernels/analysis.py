@@ -1,4 +1,4 @@
-"""What a schedule rule needs to know of a tensor program: its blocks, their kinds and how they read memory."""
+"""What a schedule rule needs to know of a tensor program: its blocks, and how they read memory."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Block:
         name: unique in the program.
         spatial: extents of the data-parallel axes, in order.
         reduction: extents of the reduction axes, in order.
-        contiguous: whether, along the last data-parallel axis, every read and write is contiguous or constant,
+        contiguous: whether every read and write is contiguous or constant along the last data-parallel axis,
             so that a vector of that axis is one load.
         contiguous_reduction: the same along the last reduction axis, which reads alone depend on.
-        period: along the last data-parallel axis, reads change their place only after so many elements, as those
-            of a convolution in groups; 0 if they are contiguous all along.
+        period: along that axis, reads jump after so many elements, as those of a convolution in groups do;
+            0 if they are contiguous all along.
         transcendental: whether it calls functions that libm computes one element at a time.
         writes: buffers that it writes.
     """

@@ -1,4 +1,4 @@
-"""The rules that fit any static program: element-wise work in one nest, and block by block as a last resort."""
+"""The rules that fit any static program: element-wise work in one nest, the rest block by block."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TASKS = 16
 
 
 def schedule_injective(sch: Any, limits: Limits) -> bool:
-    """Programs without reductions: every block is inlined into those that write results, those are vectorised."""
+    """Programs without reductions: all blocks are inlined into those that write results."""
     blocks = blocks_of(sch)
     if any(b.reduction for b in blocks):
         return False
@@ -24,7 +24,7 @@ def schedule_injective(sch: Any, limits: Limits) -> bool:
 
 
 def schedule_blocks(sch: Any, limits: Limits) -> bool:
-    """Any program: each block by itself, parallel over its outer axes, vectorised where memory is contiguous."""
+    """Any program: each block by itself, parallel outside, vectorised where memory is contiguous."""
     inline_producers(sch, blocks_of(sch), keep=set(), cheap_only=True)
     for block in blocks_of(sch):
         parallel_vector(sch, block, limits)

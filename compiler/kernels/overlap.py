@@ -17,7 +17,7 @@ _KEY = "edgec.overlap"
 
 
 def split_overlapping(sch: Any, loop: Any, size: int, extent: int) -> tuple[Any, Any]:
-    """Splits a loop over `extent` into tiles of `size`, at most `extent`; `overlap_tiles` has to follow in the end.
+    """Splits a loop over `extent` into tiles of `size`, at most `extent`; `overlap_tiles` has to follow.
 
     The outer loop must be neither fused nor split further.
     """

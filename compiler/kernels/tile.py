@@ -80,7 +80,7 @@ def _before(sch: Any, anchor: Block) -> list[Block]:
 
 
 def _merge_epilogue(sch: Any, anchor: Block) -> str | None:
-    """Inlines what follows the anchor into one block of its shape; its name, the anchor's own if there is none."""
+    """Inlines what follows the anchor into one block of its shape; its name, else the anchor's."""
     after = [b for b in blocks_of(sch) if not b.reduction]
     if not after:
         return anchor.name

@@ -1,7 +1,7 @@
 """Writes operators in the forms that TVM's layout conversion can follow.
 
-It stops the compiler at `stack` and at axes of `squeeze` that are counted from the end, and leaves the weights
-of a layer normalisation over several axes in the old order.
+It stops the compiler at `stack` and at axes of `squeeze` that are counted from the end, and leaves the
+weights of a layer normalisation over several axes in the old order.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .rewrite import rewrite_calls
 
 
 def make_axes_plain(module: tvm.IRModule) -> tvm.IRModule:
-    """`stack` → `concat`, `squeeze` and `expand_dims` → `reshape`, layer normalisation over several axes → one, in `main`."""
+    """`stack` → `concat`, `squeeze` and `expand_dims` → `reshape`, layer norms over several axes → one."""
     return rewrite_calls(module, _plain)
 
 

@@ -12,7 +12,7 @@ Visit = Callable[[relax.BlockBuilder, Any], Any]
 
 
 def rewrite_calls(module: tvm.IRModule, visit: Visit) -> tvm.IRModule:
-    """A module whose `main`, straight-line code, has each call replaced by what `visit` returns for it.
+    """A module with each call in `main`, straight-line code, replaced by what `visit` returns for it.
 
     Args:
         visit: gets the block builder and a call whose arguments are rewritten already (a constant where the
@@ -29,12 +29,20 @@ def rewrite_calls(module: tvm.IRModule, visit: Visit) -> tvm.IRModule:
             return relax.Tuple([substitute(field) for field in expr.fields])
         if isinstance(expr, relax.TupleGetItem):
             source = substitute(expr.tuple_value)
-            return source.fields[expr.index] if isinstance(source, relax.Tuple) else relax.TupleGetItem(source, expr.index)
+            return (
+                source.fields[expr.index]
+                if isinstance(source, relax.Tuple)
+                else relax.TupleGetItem(source, expr.index)
+            )
         if isinstance(expr, ir.Call):
-            return ir.Call(expr.op, [substitute(a) for a in expr.args], expr.attrs, expr.ty_args, ret_ty=expr.ty)
+            return ir.Call(
+                expr.op, [substitute(a) for a in expr.args], expr.attrs, expr.ty_args, ret_ty=expr.ty
+            )
         return expr
 
-    with builder.function("main", params=list(main.params), attrs=dict(main.attrs.items()) if main.attrs else {}):
+    with builder.function(
+        "main", params=list(main.params), attrs=dict(main.attrs.items()) if main.attrs else {}
+    ):
         with builder.dataflow():
             for block in main.body.blocks:
                 for binding in block.bindings:

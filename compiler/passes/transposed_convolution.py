@@ -18,7 +18,7 @@ _LAYOUT = {1: ("NCW", "OIW"), 2: ("NCHW", "OIHW"), 3: ("NCDHW", "OIDHW")}
 
 
 def expand_transposed_convolutions(module: tvm.IRModule) -> tvm.IRModule:
-    """`convN_transpose(x, w)` → `convN(pad(spread(x)), flip(w))` in `main`; channels-first layouts as imported."""
+    """`convN_transpose(x, w)` → `convN(pad(spread(x)), flip(w))` in `main`; layouts as imported."""
     return rewrite_calls(module, _expand)
 
 

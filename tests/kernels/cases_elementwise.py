@@ -70,9 +70,11 @@ def broadcasts() -> list[Case]:
 _UNARY: dict[str, tuple[float, float]] = {
     "Abs": (-3, 3), "Neg": (-3, 3), "Exp": (-8, 8), "Log": (0.01, 9), "Sqrt": (0, 9), "Reciprocal": (0.2, 3),
     "Sin": (-9, 9), "Cos": (-9, 9), "Tan": (-1.4, 1.4), "Asin": (-1, 1), "Acos": (-1, 1), "Atan": (-9, 9),
-    "Sinh": (-4, 4), "Cosh": (-4, 4), "Tanh": (-6, 6), "Asinh": (-4, 4), "Acosh": (1, 5), "Atanh": (-0.9, 0.9),
+    "Sinh": (-4, 4), "Cosh": (-4, 4), "Tanh": (-6, 6), "Asinh": (-4, 4), "Acosh": (1, 5),
+    "Atanh": (-0.9, 0.9),
     "Erf": (-4, 4), "Sigmoid": (-9, 9), "Floor": (-3, 3), "Ceil": (-3, 3), "Round": (-3, 3), "Sign": (-2, 2),
-    "Relu": (-3, 3), "Elu": (-3, 3), "Selu": (-3, 3), "Celu": (-3, 3), "LeakyRelu": (-3, 3), "Softplus": (-9, 9),
+    "Relu": (-3, 3), "Elu": (-3, 3), "Selu": (-3, 3), "Celu": (-3, 3), "LeakyRelu": (-3, 3),
+    "Softplus": (-9, 9),
     "Softsign": (-3, 3), "HardSigmoid": (-4, 4), "HardSwish": (-4, 4), "Mish": (-4, 4), "Gelu": (-4, 4),
     "ThresholdedRelu": (-3, 3), "Shrink": (-3, 3), "Identity": (-1, 1),
 }  # fmt: skip

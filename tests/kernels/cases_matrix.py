@@ -22,7 +22,7 @@ def product(
 
 
 def products() -> list[Case]:
-    """Every size against every other one, in a Latin square: each pair of sizes occurs along each pair of axes."""
+    """Every size against every other one: each pair of sizes occurs along each pair of axes."""
     cases = [
         product((SIZES[i], SIZES[j]), (SIZES[j], SIZES[(i + j) % len(SIZES)]), constant=(i + j) % 2 == 0)
         for i in range(len(SIZES))

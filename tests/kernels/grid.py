@@ -76,7 +76,7 @@ def one(
     tolerance: float | None = None,
     **attributes: Any,
 ) -> Case:
-    """A case of one operator; its arguments are the inputs, then the constants, unless `order` says otherwise."""
+    """A case of one operator; it takes the inputs, then the constants, unless `order` says otherwise."""
     names = list(order) if order is not None else [*inputs, *(constants or {})]
     node = helper.make_node(op, names, list(outputs), name=op, **attributes)
     return Case(name, [node], inputs, constants or {}, outputs, expected, tolerance)

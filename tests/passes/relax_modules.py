@@ -14,7 +14,7 @@ Array = np.ndarray[Any, Any]
 
 
 def module(shapes: Sequence[tuple[tuple[int, ...], str]], body: Callable[..., Any]) -> tvm.IRModule:
-    """A module whose `main` takes tensors of the given shapes and types, and returns what `body` makes of them."""
+    """A module whose `main` returns what `body` makes of tensors of the given shapes and types."""
     builder = relax.BlockBuilder()
     params = [relax.Var(f"x{i}", relax.TensorType(shape, dtype)) for i, (shape, dtype) in enumerate(shapes)]
     with builder.function("main", params):
