@@ -215,10 +215,7 @@ def _extract(module: Any, name: str, extract: Callable[[Any], Any]) -> Any:
         return extract(module)
     except ExtractError as error:
         refuse(
-            [
-                Obstacle(op, op, "it needs a runtime function of TVM, which devices lack")
-                for op in error.operators
-            ],
+            [Obstacle(op, op, "it needs a runtime function of TVM, which devices lack") for op in error.operators],
             name,
         )
         raise

@@ -269,9 +269,7 @@ def _clusters(
         else:
             name = "efficiency" if kind == "atom" else ""  # "": filled in with LLVM's name
         clusters.append(Cluster(name, len(cores), min(max(round(ghz, 2), 0.1), 10.0)))
-    clusters.sort(
-        key=lambda cluster: (-cluster.ghz * _ARM_PIPES.get(cluster.core, 2.0), cluster.core == "efficiency")
-    )
+    clusters.sort(key=lambda cluster: (-cluster.ghz * _ARM_PIPES.get(cluster.core, 2.0), cluster.core == "efficiency"))
     if not clusters:
         clusters = [Cluster("", max(1, len(cpus)), _GHZ[machine])]
     limit = _cgroup_cores(root)
@@ -320,9 +318,7 @@ def _caches(root: Path, machine: str, cpu: int, estimates: list[str]) -> Caches:
 
 
 def _model_name(root: Path, blocks: list[dict[str, str]]) -> str:
-    name = _read(root / "proc/device-tree/model") or next(
-        (b["model name"] for b in blocks if "model name" in b), ""
-    )
+    name = _read(root / "proc/device-tree/model") or next((b["model name"] for b in blocks if "model name" in b), "")
     return re.sub(r"[^\x20-\x7e]", "", name)[:200]
 
 

@@ -41,9 +41,7 @@ outputs = session.run(None, inputs)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("--shape", action="append", default=[], metavar="NAME=1x3x8x8")
     parser.add_argument("--runs", type=int, default=11)
@@ -59,9 +57,7 @@ def main() -> None:
     from compiler.verify.vectors import seeded_inputs
 
     with tempfile.TemporaryDirectory() as folder:
-        artifact = compiler.compile_model(
-            options.model, "host", Path(folder, "model.so"), parse_shapes(options.shape)
-        )
+        artifact = compiler.compile_model(options.model, "host", Path(folder, "model.so"), parse_shapes(options.shape))
         tensors = [Tensor(t["name"], t["dtype"], tuple(t["shape"])) for t in artifact.manifest["inputs"]]
         np.savez(Path(folder, "in.npz"), **seeded_inputs(tensors))
         names = {
@@ -76,26 +72,21 @@ def main() -> None:
             for peer, body in (("python", _BARE), ("edgec", _EDGEC), ("onnxruntime", _ORT)):
                 start = time.perf_counter()  # the same clock in every process
                 script = f"START = {start!r}\n{header}{body}{_REPORT}"
-                out = subprocess.run(
-                    [sys.executable, "-c", script], check=True, capture_output=True, text=True
-                ).stdout
+                out = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
                 samples[peer].append(json.loads(out))
     medians = {
         peer: {key: statistics.median(run[key] for run in runs[1:]) for key in ("seconds", "rss", "peak")}
         for peer, runs in samples.items()  # the first of each warmed the page cache
     }
     base = medians["python"]
-    print(
-        f"| {options.model.name}, {options.runs} runs | start to first result, ms | resident MiB | above Python + NumPy, MiB |"
-    )
+    title = f"{options.model.name}, {options.runs} runs"
+    print(f"| {title} | start to first result, ms | resident MiB | above Python + NumPy, MiB |")
     print("|---|---|---|---|")
     for peer, row in medians.items():
         above = (row["rss"] - base["rss"]) / 1024
         print(f"| {peer} | {row['seconds'] * 1e3:.0f} | {row['rss'] / 1024:.1f} | {above:.1f} |")
     if options.json:
-        options.json.write_text(
-            json.dumps({"model": options.model.name, "medians": medians}, indent=2) + "\n"
-        )
+        options.json.write_text(json.dumps({"model": options.model.name, "medians": medians}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

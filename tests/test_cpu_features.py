@@ -33,9 +33,7 @@ def test_implied_features_are_llvms(machine: str, core: str) -> None:
 def test_switching_off_takes_along_what_llvm_takes_along(machine: str, core: str) -> None:
     for feature in IMPLIED[machine][core]:
         attributes = (f"-{feature}",)
-        assert llvm_features(machine, core, *attributes) == enabled_features(machine, core, attributes), (
-            feature
-        )
+        assert llvm_features(machine, core, *attributes) == enabled_features(machine, core, attributes), feature
 
 
 @pytest.mark.parametrize("machine", list(FEATURES))
@@ -43,9 +41,7 @@ def test_switching_on_brings_along_what_llvm_brings_along(machine: str) -> None:
     core = next(iter(IMPLIED[machine]))
     for feature in FEATURES[machine]:
         attributes = (f"+{feature}",)
-        assert llvm_features(machine, core, *attributes) == enabled_features(machine, core, attributes), (
-            feature
-        )
+        assert llvm_features(machine, core, *attributes) == enabled_features(machine, core, attributes), feature
 
 
 @pytest.mark.parametrize("target", list_targets(), ids=lambda target: target.name)
@@ -91,9 +87,7 @@ def test_broadcom_boards_have_no_crypto(name: str) -> None:
     assert target.has("crc")
 
 
-PROGRAM = (
-    '#include <stdio.h>\n#include <sys/auxv.h>\nint main(){printf("%lu %lu",getauxval(16),getauxval(26));}\n'
-)
+PROGRAM = '#include <stdio.h>\n#include <sys/auxv.h>\nint main(){printf("%lu %lu",getauxval(16),getauxval(26));}\n'
 
 
 @pytest.fixture(scope="module")
@@ -111,9 +105,7 @@ def auxv_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("cpu", ["cortex-a53", "cortex-a57", "cortex-a72", "cortex-a76"])
 def test_emulated_cpu_shows_what_its_core_implies(auxv_program: Path, cpu: str) -> None:
     command = ["qemu-aarch64-static", "-cpu", cpu, str(auxv_program)]
-    hwcap, hwcap2 = map(
-        int, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    )
+    hwcap, hwcap2 = map(int, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
     words = {16: hwcap, 26: hwcap2}
     shown = set()
     for feature in FEATURES["aarch64"].values():

@@ -72,9 +72,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         else:
             shutil.copy(ROOT / name, folder)
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index"]
-    result = subprocess.run(
-        [*command, "-w", "dist", "."], cwd=folder, text=True, capture_output=True, check=False
-    )
+    result = subprocess.run([*command, "-w", "dist", "."], cwd=folder, text=True, capture_output=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     (path,) = (folder / "dist").glob("*.whl")
     return path

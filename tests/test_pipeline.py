@@ -22,9 +22,7 @@ def test_a_network_compiles_runs_and_agrees_with_the_reference(tmp_path: Path) -
     path = tmp_path / "net.onnx"
     onnx.save(convnet(), path)
     phases: list[str] = []
-    artifact = compile_model(
-        path, "host", tmp_path / "net.so", progress=lambda phase, seconds: phases.append(phase)
-    )
+    artifact = compile_model(path, "host", tmp_path / "net.so", progress=lambda phase, seconds: phases.append(phase))
     assert artifact.verified == "passed"
     assert artifact.unscheduled == {}
     assert phases[0] == "read"
@@ -109,12 +107,8 @@ def test_a_missing_folder_and_a_folder_as_output_are_refused(tmp_path: Path) -> 
         compile_model(elementwise(), "host", tmp_path)
 
 
-@pytest.mark.parametrize(
-    "where", ["compiler.build.artifact.write_weights", "compiler.pipeline.move_into_place"]
-)
-def test_a_full_disk_leaves_nothing_behind(
-    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("where", ["compiler.build.artifact.write_weights", "compiler.pipeline.move_into_place"])
+def test_a_full_disk_leaves_nothing_behind(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

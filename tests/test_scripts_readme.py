@@ -14,12 +14,7 @@ DOCUMENTS = ("README.md", "CONTRIBUTING.md")
 TEXT = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS)
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 COMMANDS = sorted(
-    {
-        line.partition(" #")[0].strip()
-        for _, block in BLOCKS
-        for line in block.splitlines()
-        if line[:6] == "edgec "
-    }
+    {line.partition(" #")[0].strip() for _, block in BLOCKS for line in block.splitlines() if line[:6] == "edgec "}
     | set(re.findall(r"`(edgec [^`]+)`", TEXT))
 )
 
@@ -48,7 +43,5 @@ def test_python_compiles() -> None:
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_files_exist(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
-    paths = re.findall(r"\]\(([^):]+)\)", text) + re.findall(
-        r"\b((?:scripts|compiler|tests)/[\w./]*\w)", text
-    )
+    paths = re.findall(r"\]\(([^):]+)\)", text) + re.findall(r"\b((?:scripts|compiler|tests)/[\w./]*\w)", text)
     assert not [path for path in paths if not (ROOT / path).exists()]

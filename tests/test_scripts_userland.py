@@ -26,9 +26,7 @@ def test_prints_what_is_there(tmp_path: Path) -> None:
     script = f'eval "$("{SCRIPT}" --print)"; printf %s "$EDGEC_ARM64_ROOT ${{EDGEC_ARMHF_ROOT:-none}}"'
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
     environment.pop("EDGEC_ARMHF_ROOT", None)
-    result = subprocess.run(
-        ["bash", "-c", script], env=environment, text=True, capture_output=True, check=True
-    )
+    result = subprocess.run(["bash", "-c", script], env=environment, text=True, capture_output=True, check=True)
     assert result.stdout == f"{root} none"
 
 
@@ -90,7 +88,5 @@ def test_finds_the_archive(tmp_path: Path, file: str, text: str, archive: str) -
     (tmp_path / "sources.list.d").mkdir()
     (tmp_path / file).write_text(text)
     script = f'. "{SCRIPT}"; ID=debian VERSION_CODENAME=bookworm find_archive "$1"'
-    result = subprocess.run(
-        ["bash", "-c", script, "test", str(tmp_path)], text=True, capture_output=True, check=True
-    )
+    result = subprocess.run(["bash", "-c", script, "test", str(tmp_path)], text=True, capture_output=True, check=True)
     assert result.stdout.strip() == archive

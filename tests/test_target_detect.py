@@ -128,8 +128,7 @@ def test_intrinsics_only_features_are_not_asked_for(tmp_path: Path) -> None:
 def test_hyper_threads_and_container_quota(tmp_path: Path) -> None:
     x86(tmp_path, V3, count=8)
     topology = {
-        f"sys/devices/system/cpu/cpu{i}/topology/thread_siblings_list": f"{i % 4},{i % 4 + 4}"
-        for i in range(8)
+        f"sys/devices/system/cpu/cpu{i}/topology/thread_siblings_list": f"{i % 4},{i % 4 + 4}" for i in range(8)
     }
     put(tmp_path, topology)
     everything = frozenset(range(8))
@@ -148,10 +147,7 @@ def test_hybrid_intel(tmp_path: Path) -> None:
     put(tmp_path, {f"sys/devices/system/cpu/cpu{i}/cpufreq/cpuinfo_max_freq": "3300000" for i in (4, 5)})
     put(
         tmp_path,
-        {
-            f"sys/devices/system/cpu/cpu{i}/topology/thread_siblings_list": f"{i & 2}-{(i & 2) + 1}"
-            for i in range(4)
-        },
+        {f"sys/devices/system/cpu/cpu{i}/topology/thread_siblings_list": f"{i & 2}-{(i & 2) + 1}" for i in range(4)},
     )
     target = detect_target(tmp_path, "x86_64", frozenset(range(6)), lambda: "alderlake")
     assert [(c.core, c.cores, c.ghz) for c in target.clusters] == [
@@ -167,8 +163,7 @@ def test_raspberry_pi_5(tmp_path: Path) -> None:
     put(tmp_path, {f"sys/devices/system/cpu/cpu{i}/cpufreq/cpuinfo_max_freq": "2400000" for i in range(4)})
     put(
         tmp_path,
-        {"proc/device-tree/model": "Raspberry Pi 5 Model B Rev 1.0\0"}
-        | caches(0, "64K", "512K", "0", "2048K"),
+        {"proc/device-tree/model": "Raspberry Pi 5 Model B Rev 1.0\0"} | caches(0, "64K", "512K", "0", "2048K"),
     )
     target = detect_target(tmp_path, "aarch64", frozenset(range(4)))
     shipped = load_target("raspberry-pi-5")
@@ -194,11 +189,7 @@ def test_big_little(tmp_path: Path) -> None:
     for cpu in range(8):
         put(
             tmp_path,
-            {
-                f"sys/devices/system/cpu/cpu{cpu}/cpufreq/cpuinfo_max_freq": "1800000"
-                if cpu < 4
-                else "2400000"
-            },
+            {f"sys/devices/system/cpu/cpu{cpu}/cpufreq/cpuinfo_max_freq": "1800000" if cpu < 4 else "2400000"},
         )
     target = detect_target(tmp_path, "aarch64", frozenset(range(8)))
     assert [(c.core, c.cores) for c in target.clusters] == [("cortex-a76", 4), ("cortex-a55", 4)]

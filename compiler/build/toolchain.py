@@ -149,7 +149,7 @@ def _link(toolchain: Toolchain, target: Target, sources: Sequence[Path], include
         exports = folder / "exports.map"
         exports.write_text("{ global: edgec_*; local: *; };\n")
         # The prefix of the API is the generated symbols' too; those are hidden, which a version script respects.
-        command += ["-D_GNU_SOURCE", "-ffunction-sections", "-Wl,--gc-sections", "-Wl,-z,noexecstack"]
+        command += ["-ffunction-sections", "-Wl,--gc-sections", "-Wl,-z,noexecstack"]
         command += [f"-Wl,--version-script={exports.name}", "-Wl,--as-needed", "-Wl,-z,defs", "-s"]
     command += [*toolchain.flags, "-o", out.name, *map(str, sources), "-lc", "-lm", "-lpthread"]
     environment = dict(os.environ)

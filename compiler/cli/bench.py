@@ -15,15 +15,9 @@ from .show import milliseconds
 
 @click.command("bench")
 @click.argument("artifact", type=click.Path(path_type=Path))
-@click.option(
-    "--threads", type=click.IntRange(min=1), help="Threads to use; the target's fast cores by default."
-)
-@click.option(
-    "--seconds", type=click.FloatRange(min=0), default=2.0, show_default=True, help="How long to measure."
-)
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path), help="Also write the numbers to this file."
-)
+@click.option("--threads", type=click.IntRange(min=1), help="Threads to use; the target's fast cores by default.")
+@click.option("--seconds", type=click.FloatRange(min=0), default=2.0, show_default=True, help="How long to measure.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write the numbers to this file.")
 def command(artifact: Path, threads: int | None, seconds: float, json_path: Path | None) -> None:
     """Measure ARTIFACT's latency on this machine, on seeded inputs."""
     from ..report.latency import measure

@@ -19,13 +19,9 @@ from .show import kib
 
 @click.command("compile")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "--target", "target", default="host", show_default=True, help="A board's name, `host`, or a TOML file."
-)
+@click.option("--target", "target", default="host", show_default=True, help="A board's name, `host`, or a TOML file.")
 @click.option("-o", "out", type=click.Path(path_type=Path), help="The artifact; MODEL.so by default.")
-@click.option(
-    "--shape", "shapes", multiple=True, metavar="NAME=1x3x224x224", help="Fix an input's shape; repeatable."
-)
+@click.option("--shape", "shapes", multiple=True, metavar="NAME=1x3x224x224", help="Fix an input's shape; repeatable.")
 @click.option("--dump", type=click.Path(path_type=Path), help="Folder for the graph after each phase.")
 @click.option("--no-verify", is_flag=True, help="Do not compare the result with a reference.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else.")
@@ -86,11 +82,7 @@ def _print_result(artifact: Artifact) -> None:
         click.echo(f"unscheduled: {name}: {reason}", err=True)
     verification = manifest["verification"]
     status = verification["status"]
-    detail = (
-        f"error {verification['max_error']:.1e}"
-        if "max_error" in verification
-        else verification.get("reason", "")
-    )
+    detail = f"error {verification['max_error']:.1e}" if "max_error" in verification else verification.get("reason", "")
     click.echo(f"verification {status} ({detail})", err=status == "failed")
     memory = manifest["memory"]
     plain = ", ".join(artifact.unscheduled) or "nothing"

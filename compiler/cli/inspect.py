@@ -17,9 +17,7 @@ from .show import kib, shape_text, table
 @click.command("inspect")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--target", default="host", show_default=True, help="The board that a model is meant for.")
-@click.option(
-    "--shape", "shapes", multiple=True, metavar="NAME=1x3x224x224", help="Fix an input's shape; repeatable."
-)
+@click.option("--shape", "shapes", multiple=True, metavar="NAME=1x3x224x224", help="Fix an input's shape; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(path: Path, target: str, shapes: tuple[str, ...], as_json: bool) -> None:
     """Show what PATH, an ONNX model or an artifact, is made of.
@@ -59,17 +57,15 @@ def _tensor_rows(manifest: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def _model_lines(summary: dict[str, Any]) -> list[str]:
     lines = [
-        f"{summary['name']}: {summary['nodes']} nodes, {summary['parameters']} parameters, operator set {summary['opset']}",
+        f"{summary['name']}: {summary['nodes']} nodes, {summary['parameters']} parameters, "
+        f"operator set {summary['opset']}",
         "",
         table(_tensor_rows(summary)),
         "",
         table(
             [
                 ("OPERATOR", "COUNT", "CONVERTER"),
-                *(
-                    (o["operator"], str(o["count"]), "yes" if o["converter"] else "no")
-                    for o in summary["operators"]
-                ),
+                *((o["operator"], str(o["count"]), "yes" if o["converter"] else "no") for o in summary["operators"]),
             ]
         ),
         "",
@@ -87,23 +83,24 @@ def _model_lines(summary: dict[str, Any]) -> list[str]:
 
 def _artifact_lines(manifest: dict[str, Any]) -> list[str]:
     target, requires, memory = manifest["target"], manifest["requires"], manifest["memory"]
+    versions = manifest["versions"]
     features = ", ".join(f["name"] for f in requires["cpu_features"]) or "none beyond the machine's own"
     verification = manifest["verification"]
     detail = "".join(
-        f", {key} {verification[key]}"
-        for key in ("max_error", "reference", "where", "reason")
-        if key in verification
+        f", {key} {verification[key]}" for key in ("max_error", "reference", "where", "reason") if key in verification
     )
     kernels = [
         ("KERNEL", "CALLS", "RULE"),
         *((k["name"], str(k["calls"]), k["rule"]) for k in manifest["kernels"]),
     ]
     return [
-        f"{manifest['model']['name']} for {target['name']} ({target['triple']}, {target['cpu']}), {manifest['precision']}",
-        f"needs        {requires['machine']}, {requires['os']}, glibc {requires.get('glibc', '-')}; CPU features: {features}",
+        f"{manifest['model']['name']} for {target['name']} ({target['triple']}, {target['cpu']}), "
+        f"{manifest['precision']}",
+        f"needs        {requires['machine']}, {requires['os']}, glibc {requires.get('glibc', '-')}; "
+        f"CPU features: {features}",
         f"memory       weights {kib(memory['weights_bytes'])}, arena {kib(memory['arena_bytes'])}",
         f"verification {verification['status']}{detail}",
-        f"made by      edgec {manifest['versions']['edgec']}, TVM {manifest['versions']['tvm']}, LLVM {manifest['versions']['llvm']}",
+        f"made by      edgec {versions['edgec']}, TVM {versions['tvm']}, LLVM {versions['llvm']}",
         "",
         table(_tensor_rows(manifest)),
         "",

@@ -14,13 +14,9 @@ from .show import shape_text, table
 
 @click.command("run")
 @click.argument("artifact", type=click.Path(path_type=Path))
-@click.option(
-    "--input", "input_path", type=click.Path(path_type=Path), help=".npz with an array for each input."
-)
+@click.option("--input", "input_path", type=click.Path(path_type=Path), help=".npz with an array for each input.")
 @click.option("--output", "output_path", type=click.Path(path_type=Path), help=".npz for the results.")
-@click.option(
-    "--threads", type=click.IntRange(min=1), help="Threads to use; the target's fast cores by default."
-)
+@click.option("--threads", type=click.IntRange(min=1), help="Threads to use; the target's fast cores by default.")
 def command(artifact: Path, input_path: Path | None, output_path: Path | None, threads: int | None) -> None:
     """Run ARTIFACT once, on the arrays given or on seeded ones, and show or save its outputs."""
     from ..frontend.prepare import Tensor

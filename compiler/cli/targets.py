@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from compiler.cpu_features import required_features
-from compiler.target import Target, list_targets, load_target
+from ..cpu_features import required_features
+from ..target import Target, list_targets, load_target
+from .show import table
 
 
 def _summary(target: Target) -> dict[str, Any]:
@@ -36,13 +37,6 @@ def _derived(target: Target) -> dict[str, Any]:
         "required_features": required_features(target),
         "tvm_target": target.tvm_target(),
     }
-
-
-def _table(rows: list[tuple[str, ...]]) -> str:
-    """Columns side by side, the first row being the headings."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
 
 
 @click.group("targets", invoke_without_command=True)
@@ -78,10 +72,8 @@ def list_command(as_json: bool) -> None:
             f"{row['memory_bandwidth_gbs']:.1f} GB/s",
             ", ".join(row["aliases"][:3]),
         ))  # fmt: skip
-    click.echo(_table(rows))
-    click.echo(
-        "Peak: the fast cores together. `host` is this machine; a path to your own TOML file works too."
-    )
+    click.echo(table(rows))
+    click.echo("Peak: the fast cores together. `host` is this machine; a path to your own TOML file works too.")
 
 
 @targets.command("show")
@@ -131,10 +123,9 @@ def _describe(target: Target) -> list[str]:
         rows.append((f"peak {dtype}", f"{peak:g} {'GOP/s' if dtype == 'int8' else 'GFLOP/s'}"))
     if target.cuda is not None:
         cuda = target.cuda
-        text = f"sm_{cuda.sm}, {cuda.sm_count} SMs at {cuda.clock_ghz:g} GHz, {cuda.shared_memory_kib} KiB shared memory each"
-        rows.append(
-            ("GPU", f"{text}, {cuda.memory_bandwidth_gbs:g} GB/s, JetPack {cuda.jetpack or 'unknown'}")
-        )
+        text = f"sm_{cuda.sm}, {cuda.sm_count} SMs at {cuda.clock_ghz:g} GHz, "
+        text += f"{cuda.shared_memory_kib} KiB shared memory each"
+        rows.append(("GPU", f"{text}, {cuda.memory_bandwidth_gbs:g} GB/s, JetPack {cuda.jetpack or 'unknown'}"))
     system = f"Linux, glibc {target.glibc} or newer" if target.os == "linux" else "macOS"
     features = ", ".join(entry["name"] for entry in derived["required_features"])
     rows += [

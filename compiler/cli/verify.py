@@ -13,9 +13,7 @@ from .arrays import read_arrays
 @click.command("verify")
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "--input", "input_path", type=click.Path(path_type=Path), help=".npz with an array for each input."
-)
+@click.option("--input", "input_path", type=click.Path(path_type=Path), help=".npz with an array for each input.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def command(ctx: click.Context, artifact: Path, model: Path, input_path: Path | None, as_json: bool) -> None:

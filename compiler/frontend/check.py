@@ -159,18 +159,14 @@ def _check_names(graph: onnx.GraphProto, where: str) -> None:
             raise UserError(f"{article} {kind} of the graph has no name", where, "name it, and export again")
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice and kind != "output":  # the same value twice among the outputs is legal
-            raise UserError(
-                f"{kind} name given twice: {', '.join(map(repr, twice))}", where, "rename one of them"
-            )
+            raise UserError(f"{kind} name given twice: {', '.join(map(repr, twice))}", where, "rename one of them")
 
 
 def _refuse_sparse(model: onnx.ModelProto, where: str) -> None:
     graphs = [model.graph, *(g for node in all_nodes(model.graph.node) for g in subgraphs(node))]
     names = ", ".join(repr(t.values.name) for graph in graphs for t in graph.sparse_initializer)
     if names:
-        raise UserError(
-            f"sparse initializers are not supported: {names}", where, "export the weights as dense tensors"
-        )
+        raise UserError(f"sparse initializers are not supported: {names}", where, "export the weights as dense tensors")
 
 
 def _check_input(value: onnx.ValueInfoProto, where: str) -> None:
@@ -178,19 +174,13 @@ def _check_input(value: onnx.ValueInfoProto, where: str) -> None:
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
         text = kind.removesuffix("_type").replace("_", " ") if kind else "value without a type"
-        raise UserError(
-            f"the input is a {text}, not a tensor", label, "export the model with tensors as inputs"
-        )
+        raise UserError(f"the input is a {text}, not a tensor", label, "export the model with tensors as inputs")
     tensor = value.type.tensor_type
     if tensor.elem_type == TensorProto.STRING:
         raise UserError("the input holds strings", label, "encode them as numbers before the model")
     if tensor.elem_type not in VALUE_TYPES:
         known = tensor.elem_type in TensorProto.DataType.values()
-        name = (
-            TensorProto.DataType.Name(tensor.elem_type).lower()
-            if known
-            else f"an unknown type ({tensor.elem_type})"
-        )
+        name = TensorProto.DataType.Name(tensor.elem_type).lower() if known else f"an unknown type ({tensor.elem_type})"
         raise UserError(f"the input's elements are {name}", label, "use float, integer or bool inputs")
     elements = 1
     for dim in tensor.shape.dim:
@@ -202,6 +192,4 @@ def _check_input(value: onnx.ValueInfoProto, where: str) -> None:
                 raise UserError(f"negative dimension {dim.dim_value}", label, _EXPORT)
             elements = max(elements * dim.dim_value, dim.dim_value)
     if elements > MAX_TENSOR_ELEMENTS:
-        raise UserError(
-            f"the input has {elements} elements, more than 2^31 - 1", label, "use a smaller model"
-        )
+        raise UserError(f"the input has {elements} elements, more than 2^31 - 1", label, "use a smaller model")

@@ -54,9 +54,7 @@ def _importer_class() -> Any:
             shapes = {value.name: list(static_shape(value) or ()) for value in model.graph.input}
             super().__init__(shapes, "float32", sanitize=False)
             self.types = value_table(model.graph)
-            self.constants = {
-                t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer if len(t.dims) < 2
-            }
+            self.constants = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer if len(t.dims) < 2}
             self.by_name = {node.name: node for node in model.graph.node}
             self.obstacles: list[Obstacle] = []
 
@@ -110,9 +108,7 @@ def _importer_class() -> Any:
                     return f"TVM's importer makes {ty} of {name!r}, which is no tensor"
                 made = None if ty.shape is None else [getattr(d, "value", None) for d in ty.shape]
                 if made != list(shape) or str(ty.dtype) != dtype:
-                    return (
-                        f"TVM's importer makes {ty.dtype}{made} of {name!r}, ONNX says {dtype}{list(shape)}"
-                    )
+                    return f"TVM's importer makes {ty.dtype}{made} of {name!r}, ONNX says {dtype}{list(shape)}"
             return None
 
         def _placeholder(self, node: onnx.NodeProto) -> Any:

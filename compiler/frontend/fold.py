@@ -80,9 +80,7 @@ def _evaluate(
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             results = ReferenceEvaluator(single).run(None, {})
-        tensors = [
-            numpy_helper.from_array(np.asarray(r), name) for r, name in zip(results, known, strict=True)
-        ]
+        tensors = [numpy_helper.from_array(np.asarray(r), name) for r, name in zip(results, known, strict=True)]
     except Exception:  # the reference lacks the operator or the case: the node then simply stays in the graph
         return None
     return tensors if all(_fits(tensor, *known[tensor.name]) for tensor in tensors) else None

@@ -21,23 +21,17 @@ def check_functions(model: onnx.ModelProto, where: str) -> None:
     for function in model.functions:
         key = (_domain(function.domain), function.name, function.overload)
         if key in functions:
-            raise UserError(
-                f"the model defines function {function.name!r} twice", where, "export the model again"
-            )
+            raise UserError(f"the model defines function {function.name!r} twice", where, "export the model again")
         functions[key] = function
     sizes: dict[_Key, int] = {}
     for key in functions:
         _measure(key, functions, sizes, where)
     total = sum(sizes.get(_key(node), 1) for node in all_nodes(model.graph.node))
     if total > MAX_NODES:
-        raise UserError(
-            f"the model's functions expand to {total} nodes", where, "export the model without functions"
-        )
+        raise UserError(f"the model's functions expand to {total} nodes", where, "export the model without functions")
 
 
-def _measure(
-    start: _Key, functions: dict[_Key, onnx.FunctionProto], sizes: dict[_Key, int], where: str
-) -> None:
+def _measure(start: _Key, functions: dict[_Key, onnx.FunctionProto], sizes: dict[_Key, int], where: str) -> None:
     """Writes the number of nodes that a function expands to into `sizes`; chains may be long."""
     path: list[_Key] = [start]
     while path:
@@ -49,9 +43,7 @@ def _measure(
             path.pop()
         elif waiting[0] in path:
             cycle = " -> ".join(k[1] for k in [*path[path.index(waiting[0]) :], waiting[0]][:6])
-            raise UserError(
-                f"the model's functions call themselves: {cycle}", where, "ONNX allows no recursion"
-            )
+            raise UserError(f"the model's functions call themselves: {cycle}", where, "ONNX allows no recursion")
         else:
             path.append(waiting[0])
 

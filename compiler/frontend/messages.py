@@ -9,9 +9,7 @@ from contextlib import contextmanager
 from ..errors import UserError
 
 _NOISE = (
-    re.compile(
-        r"\S*\.(?:cc|cpp|cu|h|hpp|py):\d+:?\s*(?:operator\(\):\s*|\w+: )?"
-    ),  # where in the library's source
+    re.compile(r"\S*\.(?:cc|cpp|cu|h|hpp|py):\d+:?\s*(?:operator\(\):\s*|\w+: )?"),  # where in the library's source
     re.compile(r"Assertion `.*?` failed:?\s*"),
     re.compile(r"(?:\w+Error: )?Check failed:?\s*\(.*?\)\s*(?:is false)?:?\s*"),
     re.compile(r"\[?(?:Shape|Type)InferenceError\]?:?\s*|InferenceError:\s*"),

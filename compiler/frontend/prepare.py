@@ -29,9 +29,7 @@ from .upgrade import OPSET, upgrade_opset
 if TYPE_CHECKING:
     import tvm
 
-_ROUNDS = (
-    16  # each round of inference and folding uncovers constants for the next; graphs settle in two or three
-)
+_ROUNDS = 16  # each round of inference and folding uncovers constants for the next; graphs settle in two or three
 _LISTED = 20  # obstacles in a message; one screen
 
 
@@ -121,9 +119,7 @@ def prepare(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> 
             _rename(renamed.graph)
             module, obstacles = to_relax(renamed)
         opset = opset_of(proto)
-        refused = {n.op_type for n in proto.graph.node if has_body(n, opset)} & {
-            o.operator for o in obstacles
-        }
+        refused = {n.op_type for n in proto.graph.node if has_body(n, opset)} & {o.operator for o in obstacles}
         if not refused - forced:
             break
         forced |= refused

@@ -29,9 +29,7 @@ def find_quirk(node: onnx.NodeProto, types: Types, constants: dict[str, Any]) ->
     return rule(node, attributes, types, constants)
 
 
-def _resize(
-    node: onnx.NodeProto, attributes: dict[str, Any], types: Types, constants: dict[str, Any]
-) -> str | None:
+def _resize(node: onnx.NodeProto, attributes: dict[str, Any], types: Types, constants: dict[str, Any]) -> str | None:
     if attributes.get("antialias"):
         return "antialias is not supported"
     if attributes.get("exclude_outside"):
@@ -52,9 +50,7 @@ def _batch_normalization(node: onnx.NodeProto, attributes: dict[str, Any], *_: A
     return "it is in training mode; export for inference" if attributes.get("training_mode") else None
 
 
-def _bit_shift(
-    node: onnx.NodeProto, attributes: dict[str, Any], types: Types, constants: dict[str, Any]
-) -> str | None:
+def _bit_shift(node: onnx.NodeProto, attributes: dict[str, Any], types: Types, constants: dict[str, Any]) -> str | None:
     amounts = constants.get(node.input[1])
     if amounts is None or ((amounts >= 0) & (amounts < amounts.dtype.itemsize * 8)).all():
         return None

@@ -54,9 +54,7 @@ def read_file(path: Path) -> bytes:
             )
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(
-            f"cannot read the model: {error.strerror}", where, "give the path of an .onnx file"
-        ) from error
+        raise UserError(f"cannot read the model: {error.strerror}", where, "give the path of an .onnx file") from error
     if not data:
         raise UserError("the model file is empty", where, _EXPORT)
     return data
@@ -75,9 +73,7 @@ def parse_model(data: bytes, where: str) -> onnx.ModelProto:
     except (DecodeError, RuntimeError, ValueError) as error:
         raise _not_onnx(data, where, "it cannot be parsed: truncated, damaged, or no ONNX at all") from error
     if not readable:
-        raise UserError(
-            "the model has names that are not UTF-8", where, "the file is damaged: export it again"
-        )
+        raise UserError("the model has names that are not UTF-8", where, "the file is damaged: export it again")
     if not model.HasField("graph") or not (model.graph.node or model.graph.output):
         raise _not_onnx(data, where, "it holds no graph")
     return model

@@ -29,9 +29,7 @@ def parse_shapes(options: Sequence[str]) -> dict[str, tuple[int, ...]]:
     for option in options:
         match = _SHAPE.fullmatch(option)
         if not match:
-            raise UserError(
-                f"--shape {option!r} is malformed", fix="write NAME=1x3x224x224, one --shape an input"
-            )
+            raise UserError(f"--shape {option!r} is malformed", fix="write NAME=1x3x224x224, one --shape an input")
         if match["name"] in shapes:
             raise UserError(f"--shape gives input {match['name']!r} twice", fix="give one --shape an input")
         shapes[match["name"]] = tuple(int(d) for d in match["dims"].split("x"))
@@ -49,9 +47,7 @@ def fix_shapes(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]], wher
     for name in shapes:
         if name not in inputs:
             known = ", ".join(inputs) or "none"
-            raise UserError(
-                f"--shape names {name!r}, which is no input of the model", where, f"inputs: {known}"
-            )
+            raise UserError(f"--shape names {name!r}, which is no input of the model", where, f"inputs: {known}")
     symbols: dict[str, int] = {}
     for name, shape in shapes.items():
         _apply(inputs[name], shape, symbols, where)
@@ -101,9 +97,7 @@ def _apply(value: onnx.ValueInfoProto, shape: Sequence[int], symbols: dict[str, 
         tensor.shape.CopyFrom(onnx.TensorShapeProto(dim=[onnx.TensorShapeProto.Dimension() for _ in sizes]))
     fix = "the model's shape: " + ("x".join(_dim_text(d, "?") for d in tensor.shape.dim) or "a scalar")
     if len(tensor.shape.dim) != len(sizes):
-        raise UserError(
-            f"--shape gives {len(sizes)} dimensions, the input has {len(tensor.shape.dim)}", label, fix
-        )
+        raise UserError(f"--shape gives {len(sizes)} dimensions, the input has {len(tensor.shape.dim)}", label, fix)
     for axis, (dim, size) in enumerate(zip(tensor.shape.dim, sizes, strict=True)):
         if dim.HasField("dim_value") and dim.dim_value != size:
             raise UserError(

@@ -45,16 +45,12 @@ def _fold_shapes(graph: onnx.GraphProto, types: Types) -> int:
             if node.op_type == "Size":
                 value = np.asarray(math.prod(shape), np.int64)
             else:
-                value = np.asarray(
-                    shape[attributes.get("start", 0) : attributes.get("end", len(shape))], np.int64
-                )
+                value = np.asarray(shape[attributes.get("start", 0) : attributes.get("end", len(shape))], np.int64)
             graph.initializer.append(numpy_helper.from_array(value, node.output[0]))
         elif _is_empty(node, types):
             for name in filter(None, node.output):
                 elem_type, empty = types[name]
-                graph.initializer.append(
-                    onnx.helper.make_tensor(name, elem_type, empty or (0,), b"", raw=True)
-                )
+                graph.initializer.append(onnx.helper.make_tensor(name, elem_type, empty or (0,), b"", raw=True))
         else:
             kept.append(node)
     return _keep(graph, kept)

@@ -100,9 +100,7 @@ def _body(node: onnx.NodeProto, opset: int, types: Types) -> onnx.FunctionProto:
     else:
         written = max(v for v in schema.context_dependent_function_opset_versions if v <= opset)
         inputs = [_type(*types.get(name, (0, None))).SerializeToString() for name in node.input]
-        body = schema.get_context_dependent_function_with_opset_version(
-            written, node.SerializeToString(), inputs
-        )
+        body = schema.get_context_dependent_function_with_opset_version(written, node.SerializeToString(), inputs)
     function = onnx.FunctionProto()
     function.ParseFromString(body)
     # The standard writes a new body whenever an operator in it changes its meaning.

@@ -44,13 +44,9 @@ def load_tensors(model: onnx.ModelProto, folder: Path | None, where: str) -> Non
     for tensor in iter_tensors(model):
         label = f"{where}: tensor {tensor.name!r}"
         if len(tensor.dims) > MAX_RANK:
-            raise UserError(
-                f"the tensor has {len(tensor.dims)} dimensions, at most {MAX_RANK} work", label, _DAMAGED
-            )
+            raise UserError(f"the tensor has {len(tensor.dims)} dimensions, at most {MAX_RANK} work", label, _DAMAGED)
         if any(d < 0 for d in tensor.dims):
-            raise UserError(
-                f"negative dimension in shape {list(tensor.dims)}", label, "export the model again"
-            )
+            raise UserError(f"negative dimension in shape {list(tensor.dims)}", label, "export the model again")
         elements = math.prod(tensor.dims)
         if elements > MAX_TENSOR_ELEMENTS:
             raise UserError(
@@ -64,9 +60,7 @@ def load_tensors(model: onnx.ModelProto, folder: Path | None, where: str) -> Non
         expected = (elements * (bits or 0) + 7) // 8
         total += expected
         if total > MAX_WEIGHT_BYTES:
-            raise UserError(
-                "the weights take more than 1.9 GiB", label, "edgec is for models that fit a board"
-            )
+            raise UserError("the weights take more than 1.9 GiB", label, "edgec is for models that fit a board")
         if tensor.data_location == TensorProto.EXTERNAL:
             _load_external(tensor, expected, folder, label)
         else:
@@ -122,9 +116,7 @@ def _attribute_tensors(attributes: Iterable[onnx.AttributeProto]) -> Iterator[on
         if attribute.HasField("t"):
             yield attribute.t
         yield from attribute.tensors
-        for sparse in [attribute.sparse_tensor] * attribute.HasField("sparse_tensor") + list(
-            attribute.sparse_tensors
-        ):
+        for sparse in [attribute.sparse_tensor] * attribute.HasField("sparse_tensor") + list(attribute.sparse_tensors):
             yield from (sparse.values, sparse.indices)
         for graph in [attribute.g] * attribute.HasField("g") + list(attribute.graphs):
             yield from _graph_tensors(graph)
@@ -134,17 +126,13 @@ def _load_external(tensor: onnx.TensorProto, expected: int, folder: Path | None,
     entries = {e.key: e.value for e in tensor.external_data}
     location = entries.get("location", "")
     if folder is None:
-        raise UserError(
-            "the model has external data, but no folder to find it in", label, "give the model as a file"
-        )
+        raise UserError("the model has external data, but no folder to find it in", label, "give the model as a file")
     if tensor.data_type == TensorProto.STRING:
         raise UserError("strings cannot be external data", label, _DAMAGED)
     try:
         offset, length = int(entries.get("offset", "0")), int(entries.get("length", str(expected)))
     except ValueError as error:
-        raise UserError(
-            "external data with an offset or length that is no number", label, _DAMAGED
-        ) from error
+        raise UserError("external data with an offset or length that is no number", label, _DAMAGED) from error
     try:
         file = _inside(folder, location)
         if file is None:
@@ -168,13 +156,9 @@ def _load_external(tensor: onnx.TensorProto, expected: int, folder: Path | None,
             data = stream.read(length)
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
         reason = getattr(error, "strerror", None) or "a loop of links"
-        raise UserError(
-            f"cannot read external data {location!r}: {reason}", label, "check the data file"
-        ) from error
+        raise UserError(f"cannot read external data {location!r}: {reason}", label, "check the data file") from error
     if len(data) != length:
-        raise UserError(
-            f"external data {location!r} became shorter while it was read", label, "copy it again"
-        )
+        raise UserError(f"external data {location!r} became shorter while it was read", label, "copy it again")
     tensor.raw_data = data
     tensor.data_location = TensorProto.DEFAULT
     del tensor.external_data[:]

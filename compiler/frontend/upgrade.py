@@ -136,15 +136,11 @@ def _clip(rewriter: _Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
 
 def _pad(rewriter: _Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
     pads, value = _take(node, "pads", []), _take(node, "value", 0.0)
-    return _append_inputs(
-        rewriter, node, [("pads", pads, np.int64), ("value", value, rewriter.dtype(node.input[0]))]
-    )
+    return _append_inputs(rewriter, node, [("pads", pads, np.int64), ("value", value, rewriter.dtype(node.input[0]))])
 
 
 def _slice(rewriter: _Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
-    return _append_inputs(
-        rewriter, node, [(name, _take(node, name), np.int64) for name in ("starts", "ends", "axes")]
-    )
+    return _append_inputs(rewriter, node, [(name, _take(node, name), np.int64) for name in ("starts", "ends", "axes")])
 
 
 def _top_k(rewriter: _Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:

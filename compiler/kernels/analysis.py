@@ -125,11 +125,7 @@ class _Accesses:
         if not uses(indices[-1], self.var):
             return
         coefficients = sym.detect_linear_equation(indices[-1], [self.var])
-        if (
-            len(coefficients) != 2
-            or not isinstance(coefficients[0], tirx.IntImm)
-            or coefficients[0].value != 1
-        ):
+        if len(coefficients) != 2 or not isinstance(coefficients[0], tirx.IntImm) or coefficients[0].value != 1:
             self.contiguous = False
 
     def _step(self, quotient: Any) -> Any:

@@ -46,9 +46,7 @@ def _begin(statement: Any, writes: int) -> Any:
             if abs(value.value) < float(np.finfo(dtype).max):
                 return store
             value = tirx.FloatImm(dtype, float(np.copysign(np.inf, value.value)))
-        elif (
-            isinstance(value, tirx.IntImm) and value.value == -1 and writes > 1
-        ):  # the position beside a value
+        elif isinstance(value, tirx.IntImm) and value.value == -1 and writes > 1:  # the position beside a value
             value = tirx.IntImm(dtype, 0)
         else:
             return store

@@ -53,11 +53,7 @@ def _shifted(value: Any, var: Any, size: int, begin: Any) -> Any:
     if not uses(value, var):
         return value
     coefficients = sym.detect_linear_equation(value, [var])
-    if (
-        len(coefficients) != 2
-        or not isinstance(coefficients[0], tirx.IntImm)
-        or coefficients[0].value != size
-    ):
+    if len(coefficients) != 2 or not isinstance(coefficients[0], tirx.IntImm) or coefficients[0].value != size:
         raise ValueError("an overlapping tile does not move by its own size")
     return begin + coefficients[1]
 

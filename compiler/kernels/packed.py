@@ -76,9 +76,7 @@ def schedule_packed(sch: Any, limits: Limits) -> bool:
     return True
 
 
-def _compute_tile(
-    sch: Any, anchor: Block, at: Any, depth: int, lanes: int, task: Any, limits: Limits
-) -> None:
+def _compute_tile(sch: Any, anchor: Block, at: Any, depth: int, lanes: int, task: Any, limits: Limits) -> None:
     compute = sch.get_sblock(anchor.name)
     sch.compute_at(compute, at, preserve_unit_loops=True)
     inner = sch.get_loops(compute)[depth:]

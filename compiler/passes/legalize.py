@@ -20,9 +20,7 @@ def legalize(module: tvm.IRModule) -> tvm.IRModule:
     return relax.transform.LegalizeOps(_OURS)(module)
 
 
-def _sorted(
-    builder: relax.BlockBuilder, data: Any, axis: int, count: int, descending: bool, dtype: str
-) -> Any:
+def _sorted(builder: relax.BlockBuilder, data: Any, axis: int, count: int, descending: bool, dtype: str) -> Any:
     """Values and their positions, the first `count` along `axis` in sorted order; equals keep their order.
 
     NaN counts as larger than every number, as in NumPy.
@@ -151,9 +149,7 @@ def _scan(function: Any) -> Any:
         attrs = call.attrs
         axis = None if attrs.axis is None else int(attrs.axis)
         exclusive = int(attrs.exclusive or 0)
-        return builder.call_te(
-            function, call.args[0], axis=axis, dtype=str(call.ty.dtype), exclusive=exclusive
-        )
+        return builder.call_te(function, call.args[0], axis=axis, dtype=str(call.ty.dtype), exclusive=exclusive)
 
     return scan
 

@@ -72,9 +72,7 @@ def _conv2d(builder: relax.BlockBuilder, call: Any, weight: np.ndarray[Any, Any]
     return _convolution(builder, call, weight, strides, dilation, limits)
 
 
-def _product(
-    builder: relax.BlockBuilder, data: Any, weight: np.ndarray[Any, Any], limits: Limits, name: str
-) -> Any:
+def _product(builder: relax.BlockBuilder, data: Any, weight: np.ndarray[Any, Any], limits: Limits, name: str) -> Any:
     """[…, I] by [I, O] → […, O]."""
     inputs, channels = weight.shape
     width = block_width(channels, limits)
@@ -116,13 +114,9 @@ def _convolution(
             ),
             name=ACCUMULATOR,
         )
-        return te.compute(
-            shape, lambda n, h, v, o: accumulator[n, h, v, o // width, o % width], name="unpacked"
-        )
+        return te.compute(shape, lambda n, h, v, o: accumulator[n, h, v, o // width, o % width], name="unpacked")
 
-    return builder.call_te(
-        compute, call.args[0], relax.const(pack(weight, width)), primfunc_name_hint="packed_conv2d"
-    )
+    return builder.call_te(compute, call.args[0], relax.const(pack(weight, width)), primfunc_name_hint="packed_conv2d")
 
 
 def _depthwise(
@@ -145,14 +139,11 @@ def _depthwise(
         accumulator = te.compute(
             (*shape[:3], -(-channels // width), width),
             lambda n, h, v, b, o: te.sum(
-                x[n, h * strides[0] + i * dilation[0], v * strides[1] + j * dilation[1], b * width + o]
-                * w[b, i, j, o],
+                x[n, h * strides[0] + i * dilation[0], v * strides[1] + j * dilation[1], b * width + o] * w[b, i, j, o],
                 axis=[i, j],
             ),
             name=ACCUMULATOR,
         )
-        return te.compute(
-            shape, lambda n, h, v, o: accumulator[n, h, v, o // width, o % width], name="unpacked"
-        )
+        return te.compute(shape, lambda n, h, v, o: accumulator[n, h, v, o // width, o % width], name="unpacked")
 
     return builder.call_te(compute, data, relax.const(pack(weight, width)), primfunc_name_hint="packed_depthwise")

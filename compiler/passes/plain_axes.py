@@ -50,10 +50,6 @@ def _concat(builder: relax.BlockBuilder, call: Any) -> Any:
     shape = [1 if i == axis else size for i, size in enumerate(call.ty.shape)]
     fields = call.args[0]
     count = len(fields.ty.fields)
-    parts = (
-        fields.fields
-        if isinstance(fields, relax.Tuple)
-        else [relax.TupleGetItem(fields, i) for i in range(count)]
-    )
+    parts = fields.fields if isinstance(fields, relax.Tuple) else [relax.TupleGetItem(fields, i) for i in range(count)]
     wide = [builder.emit(relax.op.reshape(builder.emit(part), shape)) for part in parts]
     return builder.normalize(relax.op.concat(wide, axis))

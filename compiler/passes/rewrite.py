@@ -30,19 +30,13 @@ def rewrite_calls(module: tvm.IRModule, visit: Visit) -> tvm.IRModule:
         if isinstance(expr, relax.TupleGetItem):
             source = substitute(expr.tuple_value)
             return (
-                source.fields[expr.index]
-                if isinstance(source, relax.Tuple)
-                else relax.TupleGetItem(source, expr.index)
+                source.fields[expr.index] if isinstance(source, relax.Tuple) else relax.TupleGetItem(source, expr.index)
             )
         if isinstance(expr, ir.Call):
-            return ir.Call(
-                expr.op, [substitute(a) for a in expr.args], expr.attrs, expr.ty_args, ret_ty=expr.ty
-            )
+            return ir.Call(expr.op, [substitute(a) for a in expr.args], expr.attrs, expr.ty_args, ret_ty=expr.ty)
         return expr
 
-    with builder.function(
-        "main", params=list(main.params), attrs=dict(main.attrs.items()) if main.attrs else {}
-    ):
+    with builder.function("main", params=list(main.params), attrs=dict(main.attrs.items()) if main.attrs else {}):
         with builder.dataflow():
             for block in main.body.blocks:
                 for binding in block.bindings:

@@ -36,9 +36,7 @@ def _expand(builder: relax.BlockBuilder, call: Any) -> Any:
     spread = _spread(builder, data, stride)
     before = [dilation[i] * (kernel[i] - 1) - padding[i] for i in range(rank)]
     # `spread` leaves stride - 1 zeros behind the last element, which count as padding.
-    after = [
-        dilation[i] * (kernel[i] - 1) - padding[rank + i] + extra[i] - (stride[i] - 1) for i in range(rank)
-    ]
+    after = [dilation[i] * (kernel[i] - 1) - padding[rank + i] + extra[i] - (stride[i] - 1) for i in range(rank)]
     data = _pad_or_crop(builder, spread, before, after)
     data_layout, kernel_layout = _LAYOUT[rank]
     return builder.normalize(

@@ -49,8 +49,7 @@ def summarize_model(
         "outputs": [_value(v) for v in graph.output],
         "nodes": len(graph.node),
         "operators": [
-            {"operator": name, "count": count, "converter": converted[name]}
-            for name, count in sorted(counts.items())
+            {"operator": name, "count": count, "converter": converted[name]} for name, count in sorted(counts.items())
         ],
         "parameters": sum(math.prod(t.dims) for t in graph.initializer),
         "dynamic": dynamic,
@@ -60,8 +59,6 @@ def summarize_model(
 
 def _value(value: onnx.ValueInfoProto) -> dict[str, Any]:
     tensor = value.type.tensor_type
-    shape: list[int | str] = [
-        d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim
-    ]
+    shape: list[int | str] = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim]
     dtype = dtype_name(tensor.elem_type) if tensor.elem_type else "unknown"
     return {"name": value.name, "dtype": dtype, "shape": shape}

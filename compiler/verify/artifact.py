@@ -71,9 +71,7 @@ def verify(
         raise UserError(f"the artifact failed: {lines[-1]}", str(path)) from error
     bfloat16 = frozenset(t["name"] for t in manifest["outputs"] if t["dtype"] == "bfloat16")
     differences = compare(results, expected, bfloat16)
-    return Verification(
-        tuple(differences), reference, executor.name, manifest["model"]["sha256"] == loaded.sha256
-    )
+    return Verification(tuple(differences), reference, executor.name, manifest["model"]["sha256"] == loaded.sha256)
 
 
 def _inputs(proto: onnx.ModelProto) -> set[str]:

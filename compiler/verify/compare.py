@@ -46,9 +46,7 @@ def compare(
     Args:
         bfloat16: outputs whose arrays are bfloat16 bits as uint16, on both sides.
     """
-    return [
-        _compare(name, results.get(name), expected, name in bfloat16) for name, expected in reference.items()
-    ]
+    return [_compare(name, results.get(name), expected, name in bfloat16) for name, expected in reference.items()]
 
 
 def _compare(name: str, result: Any, expected: Any, bfloat16: bool) -> Difference:
@@ -67,9 +65,7 @@ def _compare(name: str, result: Any, expected: Any, bfloat16: bool) -> Differenc
         return Difference(name, float(np.mean(result != expected)), tolerance)
     a, b = result.astype(np.float64), expected.astype(np.float64)
     finite = np.isfinite(b)
-    if not np.array_equal(finite, np.isfinite(a)) or not np.array_equal(
-        a[~finite], b[~finite], equal_nan=True
-    ):
+    if not np.array_equal(finite, np.isfinite(a)) or not np.array_equal(a[~finite], b[~finite], equal_nan=True):
         return Difference(name, float("inf"), tolerance, "infinities or NaNs stand in different places")
     if not finite.any():
         return Difference(name, 0.0, tolerance)

@@ -119,9 +119,7 @@ def execute(
         names = list(inputs)
         np.savez(folder / "in.npz", **{f"a{i}": inputs[n] for i, n in enumerate(names)})  # type: ignore[arg-type]
         script = folder / "run.py"
-        script.write_text(
-            _RUN.format(loader=str(LOADER.parent), artifact=str(artifact), names=names, threads=threads)
-        )
+        script.write_text(_RUN.format(loader=str(LOADER.parent), artifact=str(artifact), names=names, threads=threads))
         run([*executor.python, "-B", str(script)], cwd=folder, timeout=timeout)
         with np.load(folder / "out.npz", allow_pickle=False) as archive:
             order = [str(n) for n in archive["names"]]

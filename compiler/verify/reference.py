@@ -37,11 +37,7 @@ def run_reference(proto: onnx.ModelProto, inputs: Mapping[str, np.ndarray[Any, A
         if not all(isinstance(r, np.ndarray | np.generic) for r in results):
             reasons.append(f"{label}: an output is not a tensor")
             continue
-        title = (
-            f"{label} {metadata.version(label)}"
-            if label != "onnx"
-            else f"onnx.reference {metadata.version(label)}"
-        )
+        title = f"{label} {metadata.version(label)}" if label != "onnx" else f"onnx.reference {metadata.version(label)}"
         return title, {name: np.asarray(r) for name, r in zip(names, results, strict=True)}
     raise ReferenceError("; ".join(reasons))
 
@@ -53,9 +49,7 @@ def _run_onnxruntime(proto: onnx.ModelProto, inputs: Arrays, names: list[str]) -
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(
-        proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return list(session.run(names, inputs))
 
 

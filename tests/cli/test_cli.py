@@ -109,9 +109,7 @@ def test_inspect_suggests_shapes_for_dynamic_dimensions(tmp_path: Path) -> None:
         (["compile"], "MODEL"),
     ],
 )
-def test_bad_input_ends_with_status_2_and_no_traceback(
-    arguments: list[str], words: str, tmp_path: Path
-) -> None:
+def test_bad_input_ends_with_status_2_and_no_traceback(arguments: list[str], words: str, tmp_path: Path) -> None:
     onnx.save(convnet(), tmp_path / "net.onnx")
     (tmp_path / "text.txt").write_text("hello")
     before = sorted(p.name for p in tmp_path.iterdir())
@@ -122,9 +120,7 @@ def test_bad_input_ends_with_status_2_and_no_traceback(
     assert sorted(p.name for p in tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"hello", b"PK\x03\x04broken", b"\x93NUMPY\x01\x00v\x00{'descr': '|O'"]
-)
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04broken", b"\x93NUMPY\x01\x00v\x00{'descr': '|O'"])
 def test_run_refuses_bad_arrays(built: tuple[Path, Path], content: bytes, tmp_path: Path) -> None:
     (tmp_path / "in.npz").write_bytes(content)
     done = edgec("run", built[1], "--input", tmp_path / "in.npz")

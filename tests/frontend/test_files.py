@@ -74,9 +74,7 @@ def busy_model() -> onnx.ModelProto:
         "one_f": np.float32(1),
         "k": np.array([2]),
     }
-    return model(
-        nodes, {"x": [2, 3, 4]}, ["y", "i", "steps", "ti"], constants, functions=[function], domains=["own"]
-    )
+    return model(nodes, {"x": [2, 3, 4]}, ["y", "i", "steps", "ti"], constants, functions=[function], domains=["own"])
 
 
 BUSY = busy_model().SerializeToString()

@@ -17,9 +17,7 @@ from tests.models import mlp, model, node, value
 F17 = [onnx.helper.make_opsetid("", 17)]
 
 
-def relu(
-    inputs: dict[str, Any] | None = None, outputs: Sequence[Any] = ("y",), **options: Any
-) -> onnx.ModelProto:
+def relu(inputs: dict[str, Any] | None = None, outputs: Sequence[Any] = ("y",), **options: Any) -> onnx.ModelProto:
     return model([node("Relu", "x", "y")], inputs or {"x": [2, 3]}, list(outputs), **options)
 
 
@@ -261,9 +259,7 @@ def test_a_left_out_input_does_not_hinder_the_expansion() -> None:
         "past_k": [1, 2, 3, 8],
         "past_v": [1, 2, 3, 8],
     }
-    proto = model(
-        [node("Attention", "q k v _ past_k past_v", "y pk pv")], inputs, ["y", "pk", "pv"], opset=23
-    )
+    proto = model([node("Attention", "q k v _ past_k past_v", "y pk pv")], inputs, ["y", "pk", "pv"], opset=23)
     assert prepare(load_model(proto)).obstacles == ()
 
 

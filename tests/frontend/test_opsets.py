@@ -99,9 +99,7 @@ CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, Any], dict[str, Any], tup
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("case", "opset"), [(case, opset) for case, entry in CASES.items() for opset in entry[3]]
-)
+@pytest.mark.parametrize(("case", "opset"), [(case, opset) for case, entry in CASES.items() for opset in entry[3]])
 def test_an_old_operator_set_keeps_its_meaning(case: str, opset: int) -> None:
     nodes, inputs, constants, _ = CASES[case]
     kept = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]

@@ -142,9 +142,7 @@ def test_a_loop_without_end_is_not_run() -> None:
         [value("co", [], "bool"), value("so", [])],
     )
     constants = {"n": np.array(1 << 62), "true": np.array(True), "start": F(0)}
-    result = prepare(
-        load_model(model([node("Loop", "n true start", "y", body=body)], {}, [value("y", [])], constants))
-    )
+    result = prepare(load_model(model([node("Loop", "n true start", "y", body=body)], {}, [value("y", [])], constants)))
     assert [o.operator for o in result.obstacles] == ["Loop"]
 
 

@@ -41,14 +41,8 @@ def convolution(
 def plain_2d() -> list[Case]:
     """Plain convolutions of images."""
     c = convolution
-    cases = [
-        c((1, i, 7, 9), o, (1, 1))
-        for i, o in ((1, 1), (3, 17), (5, 58), (17, 29), (58, 5), (16, 64), (64, 16))
-    ]
-    cases += [
-        c((1, i, 8, 6), o, (3, 3), pads=[1, 1, 1, 1])
-        for i, o in ((1, 3), (3, 16), (5, 17), (29, 58), (16, 32))
-    ]
+    cases = [c((1, i, 7, 9), o, (1, 1)) for i, o in ((1, 1), (3, 17), (5, 58), (17, 29), (58, 5), (16, 64), (64, 16))]
+    cases += [c((1, i, 8, 6), o, (3, 3), pads=[1, 1, 1, 1]) for i, o in ((1, 3), (3, 16), (5, 17), (29, 58), (16, 32))]
     cases += [
         c((1, 40, 40, 48), 58, (1, 1)),  # more work than one thread gets
         c((2, 32, 20, 20), 64, (3, 3), pads=[1, 1, 1, 1]),
@@ -127,9 +121,7 @@ def epilogues() -> list[Case]:
                 weights,
             ),
             Case(f"hardswish_{channels}", [conv("c"), node("HardSwish", ["c"], ["y"])], inputs, weights),
-            Case(
-                f"leaky_{channels}", [conv("c"), node("LeakyRelu", ["c"], ["y"], alpha=0.1)], inputs, weights
-            ),
+            Case(f"leaky_{channels}", [conv("c"), node("LeakyRelu", ["c"], ["y"], alpha=0.1)], inputs, weights),
             Case(
                 f"prelu_{channels}",
                 [conv("c"), node("PRelu", ["c", "a"], ["y"])],

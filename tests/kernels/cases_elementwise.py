@@ -90,8 +90,7 @@ def unaries() -> list[Case]:
             cases.append(one(op, name, {"x": x}, tolerance=1e-5))
     halves = np.array([-2.5, -1.5, -0.5, -0.0, 0.5, 1.5, 2.5, 3.5, 1e9, np.inf, -np.inf, np.nan], "float32")
     cases += [
-        one(op, f"{op}_special", {"x": halves})
-        for op in ("Round", "Floor", "Ceil", "Neg", "Abs", "IsNaN", "IsInf")
+        one(op, f"{op}_special", {"x": halves}) for op in ("Round", "Floor", "Ceil", "Neg", "Abs", "IsNaN", "IsInf")
     ]
     extremes = np.array([-200, -100, -89, -20, 0, 20, 89, 100, 200, np.inf, -np.inf, np.nan], "float32")
     cases += [one(op, f"{op}_extreme", {"x": extremes}) for op in ("Exp", "Tanh", "Sigmoid", "Erf")]
@@ -104,8 +103,7 @@ def unaries() -> list[Case]:
     for dtype in ("float16", "float64"):
         x = floats(dtype, 5, 16, dtype=dtype)
         cases += [
-            one(op, f"{op}_{dtype}", {"x": x})
-            for op in ("Exp", "Tanh", "Relu", "Sigmoid", "Erf", "Abs", "Floor")
+            one(op, f"{op}_{dtype}", {"x": x}) for op in ("Exp", "Tanh", "Relu", "Sigmoid", "Erf", "Abs", "Floor")
         ]
     return cases
 
@@ -120,9 +118,7 @@ def integers() -> list[Case]:
         b[b == 0] = 3
         if info.min < 0:
             b[b == -1] = 2  # the smallest number by -1 is undefined
-        quotient = np.where((a < 0) != (b < 0), -1, 1) * (
-            np.abs(a.astype(object)) // np.abs(b.astype(object))
-        )
+        quotient = np.where((a < 0) != (b < 0), -1, 1) * (np.abs(a.astype(object)) // np.abs(b.astype(object)))
         results: dict[str, Any] = {
             "Add": a + b, "Sub": a - b, "Mul": a * b, "Div": quotient.astype(dtype), "Max": np.maximum(a, b),
             "Min": np.minimum(a, b), "Less": a < b, "Equal": a == b, "Greater": a > b, "LessOrEqual": a <= b,
@@ -180,16 +176,10 @@ def casts() -> list[Case]:
         cases.append(one("Cast", f"{source}_bool_special", {"x": x}, expected=(x != 0,), to=9))
         for target in set(_FLOATS) - {source}:
             to = helper.np_dtype_to_tensor_dtype(np.dtype(target))
-            cases.append(
-                one("Cast", f"{source}_{target}_special", {"x": x}, expected=(x.astype(target),), to=to)
-            )
-    wide = np.array(
-        [65504, 65519, 65520, 1e6, -1e6, 1e-8, 6e-8, 3e-5, 1.0009765625, 1.00048828125, 2049], "float32"
-    )
+            cases.append(one("Cast", f"{source}_{target}_special", {"x": x}, expected=(x.astype(target),), to=to))
+    wide = np.array([65504, 65519, 65520, 1e6, -1e6, 1e-8, 6e-8, 3e-5, 1.0009765625, 1.00048828125, 2049], "float32")
     with np.errstate(over="ignore"):
-        cases.append(
-            one("Cast", "rounding_half", {"x": wide}, expected=(wide.astype("float16"),), to=10, tolerance=0)
-        )
+        cases.append(one("Cast", "rounding_half", {"x": wide}, expected=(wide.astype("float16"),), to=10, tolerance=0))
     return cases
 
 

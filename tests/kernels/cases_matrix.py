@@ -10,13 +10,9 @@ from tests.kernels.grid import Case, floats, one, rng_of
 SIZES = (1, 3, 17, 64, 197)
 
 
-def product(
-    left: tuple[int, ...], right: tuple[int, ...], constant: bool = True, dtype: str = "float32"
-) -> Case:
+def product(left: tuple[int, ...], right: tuple[int, ...], constant: bool = True, dtype: str = "float32") -> Case:
     """`left @ right`, the right one a constant or an input."""
-    name = (
-        f"matmul_{'x'.join(map(str, left))}_{'x'.join(map(str, right))}_{'w' if constant else 'in'}_{dtype}"
-    )
+    name = f"matmul_{'x'.join(map(str, left))}_{'x'.join(map(str, right))}_{'w' if constant else 'in'}_{dtype}"
     a, b = floats(name, *left, dtype=dtype), floats(name + "b", *right, dtype=dtype)
     return one("MatMul", name, {"a": a} if constant else {"a": a, "b": b}, {"b": b} if constant else {})
 
@@ -65,9 +61,7 @@ def gemms() -> list[Case]:
             a = floats(name, *((k, m) if ta else (m, k)))
             b = floats(name + "b", *((n, k) if tb else (k, n)))
             c = floats(name + "c", *((n,), (1, n), (m, 1), (m, n), (1,))[(m + 2 * ta + tb) % 5])
-            cases.append(
-                one("Gemm", name, {"a": a}, {"b": b, "c": c}, transA=ta, transB=tb, alpha=0.5, beta=1.5)
-            )
+            cases.append(one("Gemm", name, {"a": a}, {"b": b, "c": c}, transA=ta, transB=tb, alpha=0.5, beta=1.5))
     a, b = floats("a", 9, 17), floats("b", 17, 19)
     cases.append(one("Gemm", "gemm_no_c", {"a": a, "b": b}))
     cases.append(

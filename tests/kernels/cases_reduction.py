@@ -63,11 +63,7 @@ def reductions() -> list[Case]:
         for keep in (0, 1):
             op = _OPERATORS[(number + 5 * keep) % len(_OPERATORS)]
             name = f"{op}_{axes}_{keep}"
-            x = (
-                np.abs(floats(name, *shape)) + 0.1
-                if op in ("ReduceLogSum", "ReduceProd")
-                else floats(name, *shape)
-            )
+            x = np.abs(floats(name, *shape)) + 0.1 if op in ("ReduceLogSum", "ReduceProd") else floats(name, *shape)
             axes_ = np.array([a - 4 * ((a + number) % 2) for a in axes])  # some are counted from the end
             cases.append(one(op, name, {"x": x}, {"axes": axes_}, keepdims=keep, tolerance=1e-4))
     x = floats("all", 1, 197, 64)
@@ -132,9 +128,7 @@ def normalisations() -> list[Case]:
     for shape in ((1, 3, 4, 5), (3, 17, 7), (2, 16, 9, 9), (1, 4, 3, 3, 3)):
         name = f"InstanceNormalization_{'x'.join(map(str, shape))}"
         weights = {"s": floats(name + "s", shape[1]), "b": floats(name + "b", shape[1])}
-        cases.append(
-            one("InstanceNormalization", name, {"x": 2 * floats(name, *shape) + 1}, weights, tolerance=1e-4)
-        )
+        cases.append(one("InstanceNormalization", name, {"x": 2 * floats(name, *shape) + 1}, weights, tolerance=1e-4))
     for shape, groups in (((1, 4, 5, 5), 2), ((2, 12, 3, 4), 3)):
         name = f"GroupNormalization_{groups}"
         weights = {"s": floats(name + "s", shape[1]), "b": floats(name + "b", shape[1])}
@@ -197,15 +191,11 @@ def searches() -> list[Case]:
                 )
             )
     cases.append(one("CumSum", "cumsum_last", {"x": floats("cl", 70)}, {"axis": np.array(-1)}))
-    cases.append(
-        one("CumSum", "cumsum_int", {"x": rng.integers(-9, 9, (3, 5)).astype("int64")}, {"axis": np.array(0)})
-    )
+    cases.append(one("CumSum", "cumsum_int", {"x": rng.integers(-9, 9, (3, 5)).astype("int64")}, {"axis": np.array(0)}))
     for largest in (0, 1):
         x = rng.permutation(60).reshape(3, 20).astype("float32")
         cases.append(
-            one(
-                "TopK", f"topk_{largest}", {"x": x}, {"k": np.array([4])}, outputs=("v", "i"), largest=largest
-            )
+            one("TopK", f"topk_{largest}", {"x": x}, {"k": np.array([4])}, outputs=("v", "i"), largest=largest)
         )
     cases.append(
         one(

@@ -117,9 +117,7 @@ def gathers() -> list[Case]:
         indices = np.stack(np.meshgrid(*[np.arange(s) for s in shape], indexing="ij"))[axis]
         indices = np.where(rng.random(shape) > 0.5, indices, indices - x.shape[axis])
         update = floats(f"u{axis}", *shape)
-        cases.append(
-            one("ScatterElements", f"scatter_elements_{axis}", {"x": x, "i": indices, "u": update}, axis=axis)
-        )
+        cases.append(one("ScatterElements", f"scatter_elements_{axis}", {"x": x, "i": indices, "u": update}, axis=axis))
     nd = np.stack([rng.integers(0, 5, (4, 3)), rng.integers(-17, 17, (4, 3))], axis=-1)
     cases += [
         one("GatherND", "gather_nd", {"x": x, "i": nd}),

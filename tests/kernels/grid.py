@@ -97,9 +97,7 @@ def reference(case: Case) -> tuple[Array, ...]:
     return tuple(results[name] for name in case.outputs)
 
 
-def combine(
-    cases: Sequence[Case], expected: Sequence[tuple[Array, ...]]
-) -> tuple[onnx.ModelProto, dict[str, Array]]:
+def combine(cases: Sequence[Case], expected: Sequence[tuple[Array, ...]]) -> tuple[onnx.ModelProto, dict[str, Array]]:
     """One model of all cases, and its inputs."""
     graph, arrays = onnx.GraphProto(name="grid"), {}
     for number, (case, results) in enumerate(zip(cases, expected, strict=True)):
@@ -118,9 +116,7 @@ def combine(
     return _model(graph), arrays
 
 
-def build(
-    cases: Sequence[Case], target: str, path: Path
-) -> tuple[Artifact, list[tuple[Array, ...]], dict[str, Array]]:
+def build(cases: Sequence[Case], target: str, path: Path) -> tuple[Artifact, list[tuple[Array, ...]], dict[str, Array]]:
     """The artifact of all cases, their expected results, and the inputs."""
     expected = [reference(case) for case in cases]
     proto, arrays = combine(cases, expected)
@@ -134,11 +130,7 @@ def failures(cases: Sequence[Case], target: str, folder: Path, threads: int = 2)
     described = load_target(target)
     results = execute(find_executor(described.os, described.machine, described), path, arrays, threads)
     # Programs that TVM writes by hand are no blocks that could be scheduled; a rule that fails is our fault.
-    lines = [
-        f"{kernel}: {reason}"
-        for kernel, reason in artifact.unscheduled.items()
-        if not HAND_WRITTEN.match(kernel)
-    ]
+    lines = [f"{kernel}: {reason}" for kernel, reason in artifact.unscheduled.items() if not HAND_WRITTEN.match(kernel)]
     for number, (case, wanted) in enumerate(zip(cases, expected, strict=True)):
         for name, array in zip(case.outputs, wanted, strict=True):
             reason = difference(results[f"c{number}_{name}"], array, case.tolerance)
@@ -169,9 +161,7 @@ def difference(result: Array, expected: Array, tolerance: float | None = None) -
 
 def _inputs(case: Case, prefix: str) -> list[onnx.ValueInfoProto]:
     return [
-        helper.make_tensor_value_info(
-            prefix + name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
-        )
+        helper.make_tensor_value_info(prefix + name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
         for name, array in case.inputs.items()
     ]
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from compiler.process import CommandError
 from compiler.target import load_target
 from compiler.verify.execute import NoExecutor, find_executor
 from tests.kernels import cases_convolution, cases_elementwise, cases_matrix, cases_reduction, cases_shape
@@ -28,9 +27,6 @@ EMULATED = {
     "generic-armv7": slice(0, None, 8),
 }
 
-# Between 64-bit integers and floats, 32-bit ARM converts with functions of libgcc, which are not linked in.
-WITHOUT = {"generic-armv7": {"cast", "resize"}}
-
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("target", NATIVE)
@@ -44,21 +40,18 @@ def test_results_equal_the_reference(target: str, family: str, tmp_path: Path) -
 @pytest.mark.parametrize("target", EMULATED)
 def test_results_on_arm_equal_the_reference(target: str, tmp_path: Path) -> None:
     # Starting the emulated Python takes longer than all kernels: one model has all cases.
-    families = [family for name, family in FAMILIES.items() if name not in WITHOUT.get(target, ())]
-    _check([case for family in families for case in family()[EMULATED[target]]], target, tmp_path)
+    _check([case for family in FAMILIES.values() for case in family()[EMULATED[target]]], target, tmp_path)
 
 
 @pytest.mark.arm
-@pytest.mark.xfail(raises=CommandError, reason="__floatundisf, __fixsfdi and the like are not linked in")
 def test_wide_integers_become_floats_on_32_bit_arm(tmp_path: Path) -> None:
     _check(cases_elementwise.casts(), "generic-armv7", tmp_path)
 
 
 @pytest.mark.arm
-@pytest.mark.xfail(raises=AssertionError, reason="LLVM 22 merges stores to wrong addresses; see below")
 def test_long_runs_of_stores_on_32_bit_arm(tmp_path: Path) -> None:
     # LLVM's load/store optimiser for 32-bit ARM moves the base of a run of stores twice: the last six of each
-    # 55 elements land elsewhere. The target option `cl-opt = ["-arm-load-store-opt:bool=false"]` prevents it.
+    # 55 elements land elsewhere. Targets for it turn that optimiser off.
     case = one("Transpose", "runs", {"x": floats("x", 1, 5, 11, 32)}, perm=(0, 3, 1, 2))
     _check([case], "generic-armv7", tmp_path)
 

@@ -48,20 +48,12 @@ def transposes(draw: st.DrawFn) -> Case:
     shape = draw(st.lists(st.integers(1, 20), min_size=2, max_size=5).filter(lambda s: np.prod(s) < 50_000))
     perm = draw(st.permutations(range(len(shape))))
     dtype = draw(st.sampled_from(["float32", "uint8", "float64"]))
-    return one(
-        "Transpose", f"{shape}{perm}{dtype}", {"x": floats("t", *shape).astype(dtype)}, perm=list(perm)
-    )
+    return one("Transpose", f"{shape}{perm}{dtype}", {"x": floats("t", *shape).astype(dtype)}, perm=list(perm))
 
 
 @few
-@given(
-    cases=st.lists(
-        st.one_of(convolutions(), convolutions(), products(), transposes()), min_size=8, max_size=8
-    )
-)
-def test_random_kernels_equal_the_reference(
-    tmp_path_factory: pytest.TempPathFactory, cases: list[Case]
-) -> None:
+@given(cases=st.lists(st.one_of(convolutions(), convolutions(), products(), transposes()), min_size=8, max_size=8))
+def test_random_kernels_equal_the_reference(tmp_path_factory: pytest.TempPathFactory, cases: list[Case]) -> None:
     folder: Path = tmp_path_factory.mktemp("random")
     lines = failures(cases, "host", folder)
     assert not lines, "\n".join(lines)

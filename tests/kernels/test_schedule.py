@@ -178,9 +178,7 @@ def test_tiles_fit_the_tensor_and_the_registers(spatial: list[int], period: int,
     assert rows <= (spatial[-2] if len(spatial) > 1 else 1)
     assert rows * vectors + vectors + 1 <= limits.registers
     assert period % (vectors * lanes) == 0, "a tile crosses no border of a group"
-    assert (rows, vectors, lanes) == choose_tile(
-        Block("b", tuple(spatial), (9,), True, False, period=period), limits
-    )
+    assert (rows, vectors, lanes) == choose_tile(Block("b", tuple(spatial), (9,), True, False, period=period), limits)
 
 
 @given(st.integers(1, 10_000), st.integers(1, 64))

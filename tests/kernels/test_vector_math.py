@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -75,5 +74,3 @@ def test_infinities_nans_and_zeros_are_those_of_libm(loaded: Model) -> None:
         np.testing.assert_array_equal(results["Log"][:6], [np.nan, np.inf, np.nan, -np.inf, -np.inf, np.nan])
         np.testing.assert_allclose(results["Log"][7], np.log(np.float64(np.float32(1e-40))), rtol=1e-6)
         np.testing.assert_array_equal(results["Sigmoid"][:4], [np.nan, 1, 0, 0.5])
-
-

@@ -18,9 +18,7 @@ def _between(name: str, nodes: list[onnx.NodeProto], constants: dict[str, Any] |
     """A convolution, `nodes` from `c` to `y`."""
     weights = {"w": floats("w", 8, 3, 3, 3), "b": floats("b", 8)}
     conv = node("Conv", ["x", "w", "b"], ["c"], name="conv", pads=[1, 1, 1, 1])
-    return Case(
-        name, [conv, *nodes], {"x": floats("x", 2, 3, 4, 6)}, weights | (constants or {}), tolerance=1e-4
-    )
+    return Case(name, [conv, *nodes], {"x": floats("x", 2, 3, 4, 6)}, weights | (constants or {}), tolerance=1e-4)
 
 
 def layouts() -> list[Case]:
@@ -103,9 +101,7 @@ def layouts() -> list[Case]:
         node("Conv", ["f", "k"], ["y"], name="conv"),
     ]
     cases.append(
-        _between(
-            "shuffle", shuffle, {"s": i64(2, 2, 4, 4, 6), "t": i64(2, 8, 4, 6), "k": floats("k", 5, 8, 1, 1)}
-        )
+        _between("shuffle", shuffle, {"s": i64(2, 2, 4, 4, 6), "t": i64(2, 8, 4, 6), "k": floats("k", 5, 8, 1, 1)})
     )
     attention = [
         node("GlobalAveragePool", ["c"], ["p"]),

@@ -26,9 +26,7 @@ def test_a_padded_convolution_becomes_two_calls(rank, data, kernel, layouts, pad
     convolution = getattr(op.nn, f"conv{rank}d")
     before = module(
         [(data, "float32")],
-        lambda x: convolution(
-            x, weight, padding=padding, data_layout=layouts[0], kernel_layout=layouts[1], strides=2
-        ),
+        lambda x: convolution(x, weight, padding=padding, data_layout=layouts[0], kernel_layout=layouts[1], strides=2),
     )
     after = make_padding_explicit(before)
     assert operators(after) == {"nn.pad": 1, f"nn.conv{rank}d": 1}
@@ -38,7 +36,5 @@ def test_a_padded_convolution_becomes_two_calls(rank, data, kernel, layouts, pad
 
 
 def test_a_convolution_without_padding_stays() -> None:
-    before = module(
-        [((1, 3, 9, 8), "float32")], lambda x: op.nn.conv2d(x, relax.const(floats("w", 4, 3, 3, 3)))
-    )
+    before = module([((1, 3, 9, 8), "float32")], lambda x: op.nn.conv2d(x, relax.const(floats("w", 4, 3, 3, 3))))
     assert operators(make_padding_explicit(before)) == {"nn.conv2d": 1}

@@ -50,9 +50,7 @@ def test_topk(largest: bool, ret_type: str) -> None:
         np.testing.assert_array_equal(np.take_along_axis(key, results["indices"], 1), expected)
         assert len(np.unique(results["indices"][0, :, 0])) == 5
     if "values" in results:
-        np.testing.assert_array_equal(
-            np.nan_to_num(results["values"], nan=1e9, posinf=1e8, neginf=-1e8), expected
-        )
+        np.testing.assert_array_equal(np.nan_to_num(results["values"], nan=1e9, posinf=1e8, neginf=-1e8), expected)
 
 
 @pytest.mark.parametrize("function,numpy", [(op.sinh, np.sinh), (op.cosh, np.cosh)])
@@ -78,7 +76,5 @@ def test_scatters_into_a_part_of_the_data(reduction: str, tmp_path: Path) -> Non
         i = np.argsort(rng.random((2, 3, 4)), axis=axis)
         if reduction != "none":
             i = rng.integers(-x.shape[axis], x.shape[axis], u.shape)  # the same element several times
-        cases.append(
-            one("ScatterElements", f"{axis}", {"x": x, "i": i, "u": u}, axis=axis, reduction=reduction)
-        )
+        cases.append(one("ScatterElements", f"{axis}", {"x": x, "i": i, "u": u}, axis=axis, reduction=reduction))
     assert not failures(cases, "host", tmp_path)

@@ -72,7 +72,9 @@ def cases() -> onnx.ModelProto:
     return model(nodes, inputs, outputs, weights)
 
 
-@pytest.mark.parametrize("target", ["host", "x86-64-v2", "x86-64-v3", pytest.param("generic-armv7", marks=pytest.mark.arm)])
+@pytest.mark.parametrize(
+    "target", ["host", "x86-64-v2", "x86-64-v3", pytest.param("generic-armv7", marks=pytest.mark.arm)]
+)
 def test_results_equal_the_reference(target: str, tmp_path: Path) -> None:
     network = cases()
     artifact = compile_model(network, target, tmp_path / "a.so", verify=True)

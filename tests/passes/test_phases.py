@@ -43,9 +43,7 @@ def test_results_behind_a_convolution_stay(tmp_path: Path) -> None:
 
 
 def test_channels_come_last_and_weights_are_packed_at_compile_time() -> None:
-    chain = layouts()[
-        -2
-    ]  # squeeze and excite: three convolutions' worth of element-wise operators between them
+    chain = layouts()[-2]  # squeeze and excite: three convolutions' worth of element-wise operators between them
     module = lower(relax_of(chain), "layout")
     convolutions = calls(module, "nn.conv2d")
     assert len(convolutions) == 2

@@ -34,8 +34,6 @@ def test_results_stay(body: Any, gone: str) -> None:
 
 
 def test_a_layer_normalisation_is_left_with_one_axis() -> None:
-    after = make_axes_plain(
-        module([((2, 3, 4), "float32")], lambda x: op.nn.layer_norm(x, WEIGHT, BIAS, [1, 2]))
-    )
+    after = make_axes_plain(module([((2, 3, 4), "float32")], lambda x: op.nn.layer_norm(x, WEIGHT, BIAS, [1, 2])))
     (call,) = calls(after, "nn.layer_norm")
     assert len(call.attrs.axes) == 1

@@ -17,10 +17,7 @@ def transposed(x: Any, w: Any, stride: int, padding: int, dilation: int, extra: 
     """By its definition: each input element adds a scaled kernel to the output."""
     n, channels, height, width = x.shape
     _, per_group, kh, kw = w.shape
-    size = [
-        (d - 1) * stride + dilation * (k - 1) + 1 - 2 * padding + extra
-        for d, k in ((height, kh), (width, kw))
-    ]
+    size = [(d - 1) * stride + dilation * (k - 1) + 1 - 2 * padding + extra for d, k in ((height, kh), (width, kw))]
     full = np.zeros((n, groups * per_group, size[0] + 2 * padding, size[1] + 2 * padding))
     for c in range(channels):
         group = c // (channels // groups)
@@ -47,9 +44,7 @@ def transposed(x: Any, w: Any, stride: int, padding: int, dilation: int, extra: 
         (3, 1, 2, 1, 0, 1),
     ],
 )
-def test_the_definition_holds(
-    kernel: int, stride: int, padding: int, dilation: int, extra: int, groups: int
-) -> None:
+def test_the_definition_holds(kernel: int, stride: int, padding: int, dilation: int, extra: int, groups: int) -> None:
     x, w = floats("x", 2, 4, 4, 3), floats("w", 4, 3, kernel, kernel)
     before = module(
         [(x.shape, "float32")],

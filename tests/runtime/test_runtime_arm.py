@@ -64,16 +64,12 @@ def arm_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def emulate(cpu: str, *arguments: Any) -> "subprocess.CompletedProcess[str]":
     python = sorted(Path(ROOT, "usr/bin").glob("python3.[0-9]*[0-9]"))[-1]
     command: List[str] = [QEMU, "-cpu", cpu, "-L", ROOT, "-E", f"PYTHONHOME={ROOT}/usr", str(python)]
-    return subprocess.run(
-        [*command, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
-    )
+    return subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_runs(arm_artifact: Path) -> None:
     done = emulate("cortex-a76", "-c", RUN, arm_artifact, HERE, fake_artifact.RUNTIME)
-    assert done.returncode == 0 and "kernel 'scale' failed" in done.stdout and "\nok" in done.stdout, (
-        done.stderr
-    )
+    assert done.returncode == 0 and "kernel 'scale' failed" in done.stdout and "\nok" in done.stdout, done.stderr
 
 
 def test_refuses_an_older_cpu(arm_artifact: Path) -> None:
@@ -92,7 +88,5 @@ def test_c_api(tmp_path: Path) -> None:
     program = tmp_path / "api_test"
     command = [GCC, *fake_artifact.CFLAGS, "-static", "-I", str(fake_artifact.RUNTIME), *map(str, sources)]
     subprocess.run([*command, "-o", str(program)], check=True)
-    done = subprocess.run(
-        [QEMU, str(program), "no-fork"], capture_output=True, text=True, timeout=120, check=False
-    )
+    done = subprocess.run([QEMU, str(program), "no-fork"], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr

@@ -41,10 +41,7 @@ def build_program(tmp_path: Path, flags: Sequence[str]) -> Path:
         (tmp_path / "empty.c").write_text("int main(void) { return 0; }\n")
         probe = [*sanitizers, str(tmp_path / "empty.c"), "-o", str(tmp_path / "empty")]
         linked = subprocess.run(["gcc", *probe], capture_output=True, check=False).returncode == 0
-        if (
-            not linked
-            or subprocess.run([str(tmp_path / "empty")], capture_output=True, check=False).returncode
-        ):
+        if not linked or subprocess.run([str(tmp_path / "empty")], capture_output=True, check=False).returncode:
             pytest.skip(f"gcc cannot link or run {' '.join(sanitizers)} here")
     section = fake_artifact.write_section(tmp_path, fake_artifact.manifest())
     sources = [HERE / "api_test.c", HERE / "fake_program.c", section, *fake_artifact.runtime_sources()]
@@ -60,12 +57,8 @@ def build_program(tmp_path: Path, flags: Sequence[str]) -> Path:
         pytest.param([], id="plain"),
         pytest.param(["-DEDGEC_NO_FUTEX"], id="condition-variables"),
         pytest.param(["-g", "-fsanitize=thread"], id="thread-sanitizer"),
-        pytest.param(
-            ["-g", "-fsanitize=thread", "-DEDGEC_NO_FUTEX"], id="thread-sanitizer-condition-variables"
-        ),
-        pytest.param(
-            ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"], id="address-undefined"
-        ),
+        pytest.param(["-g", "-fsanitize=thread", "-DEDGEC_NO_FUTEX"], id="thread-sanitizer-condition-variables"),
+        pytest.param(["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"], id="address-undefined"),
     ],
 )
 def test_c_api(tmp_path: Path, flags: List[str]) -> None:
@@ -100,9 +93,7 @@ def test_thread_sanitizer_would_see_a_race(tmp_path: Path) -> None:
     finally:
         patch.undo()
     environment = {**os.environ, "TSAN_OPTIONS": "halt_on_error=1"}
-    done = subprocess.run(
-        [str(program), "no-fork"], capture_output=True, timeout=120, env=environment, check=False
-    )
+    done = subprocess.run([str(program), "no-fork"], capture_output=True, timeout=120, env=environment, check=False)
     assert done.returncode != 0
 
 
@@ -138,9 +129,7 @@ def test_example(tmp_path: Path, artifact: Path, other_artifact: Path) -> None:
     """Two models in one C program: each finds its own functions and weights (y of zeros: 7 and 1)."""
     shutil.copy(artifact, tmp_path / "model.so")
     command = ["gcc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-I", str(fake_artifact.RUNTIME)]
-    subprocess.run(
-        [*command, str(HERE / "example.c"), "./model.so", "-ldl", "-o", "example"], check=True, cwd=tmp_path
-    )
+    subprocess.run([*command, str(HERE / "example.c"), "./model.so", "-ldl", "-o", "example"], check=True, cwd=tmp_path)
     environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
     done = subprocess.run(
         ["./example", str(other_artifact)],
@@ -190,25 +179,17 @@ def test_no_warnings_with_zig(tmp_path: Path, target: str) -> None:
 def test_code_size(tmp_path: Path) -> None:
     compile_runtime(["gcc"], tmp_path)
     objects = sorted(str(path) for path in tmp_path.glob("*.o"))
-    lines = subprocess.run(
-        ["size", *objects], capture_output=True, text=True, check=True
-    ).stdout.splitlines()[1:]
+    lines = subprocess.run(["size", *objects], capture_output=True, text=True, check=True).stdout.splitlines()[1:]
     total = sum(int(line.split()[0]) + int(line.split()[1]) for line in lines)
     assert len(lines) == len(fake_artifact.runtime_sources()) and 2000 < total < 16384
 
 
 def test_needs_only_the_c_library(artifact: Path) -> None:
-    shown = subprocess.run(
-        ["readelf", "-d", "-W", str(artifact)], capture_output=True, text=True, check=True
-    ).stdout
+    shown = subprocess.run(["readelf", "-d", "-W", str(artifact)], capture_output=True, text=True, check=True).stdout
     needed = set(re.findall(r"NEEDED.*\[(.*)\]", shown))
     assert "libc.so.6" in needed and needed <= {"libc.so.6", "libm.so.6", "libpthread.so.0"}
-    segments = subprocess.run(
-        ["readelf", "-l", "-W", str(artifact)], capture_output=True, text=True, check=True
-    )
-    assert (
-        " TLS " not in segments.stdout
-    )  # thread-local storage would need the dynamic linker's __tls_get_addr
+    segments = subprocess.run(["readelf", "-l", "-W", str(artifact)], capture_output=True, text=True, check=True)
+    assert " TLS " not in segments.stdout  # thread-local storage would need the dynamic linker's __tls_get_addr
 
 
 def test_exports_only_the_api(artifact: Path) -> None:
@@ -220,9 +201,7 @@ def test_exports_only_the_api(artifact: Path) -> None:
 
 
 def test_imports_no_recent_or_private_symbols(artifact: Path) -> None:
-    shown = subprocess.run(
-        ["nm", "-D", "-u", str(artifact)], capture_output=True, text=True, check=True
-    ).stdout
+    shown = subprocess.run(["nm", "-D", "-u", str(artifact)], capture_output=True, text=True, check=True).stdout
     names = {line.split()[-1].split("@")[0] for line in shown.splitlines()}
     assert "pthread_create" in names
     assert not names & {"__tls_get_addr", "__isoc23_strtol", "strtol", "pthread_atfork", "__register_atfork"}

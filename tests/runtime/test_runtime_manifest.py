@@ -57,9 +57,7 @@ def test_reads_elf32(loader: ModuleType, tmp_path: Path) -> None:
     table += struct.pack("<10I", 1, 1, 2, 0, at, len(section), 0, 0, 1, 0)
     table += struct.pack("<10I", 17, 3, 0, 0, at + len(section), len(names), 0, 0, 1, 0)
     header = (
-        b"\x7fELF\x01\x01\x01"
-        + bytes(9)
-        + struct.pack("<HHIIIIIHHHHHH", 3, 40, 1, 0, 0, 52, 0, 52, 0, 0, 40, 3, 2)
+        b"\x7fELF\x01\x01\x01" + bytes(9) + struct.pack("<HHIIIIIHHHHHH", 3, 40, 1, 0, 0, 52, 0, 52, 0, 0, 40, 3, 2)
     )
     path = tmp_path / "model32.so"
     path.write_bytes(header + table + section + names)
@@ -68,9 +66,7 @@ def test_reads_elf32(loader: ModuleType, tmp_path: Path) -> None:
 
 def macho(section: bytes) -> bytes:
     at = 32 + 72 + 80
-    segment = struct.pack(
-        "<16s16sQQIIIIIIII", b"__manifest", b"__EDGEC", 0, len(section), at, 6, 0, 0, 0, 0, 0, 0
-    )
+    segment = struct.pack("<16s16sQQIIIIIIII", b"__manifest", b"__EDGEC", 0, len(section), at, 6, 0, 0, 0, 0, 0, 0)
     command = struct.pack("<II16sQQQQIIII", 0x19, 72 + 80, b"__EDGEC", 0, 4096, 0, 4096, 1, 1, 1, 0) + segment
     return struct.pack("<IiiIIIII", 0xFEEDFACF, 0x0100000C, 0, 6, 1, len(command), 0, 0) + command + section
 
@@ -84,9 +80,7 @@ def test_reads_mach_o_and_refuses_it_on_linux(loader: ModuleType, tmp_path: Path
     refuse(loader, path, "was compiled for darwin arm64")
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"\x7f", b"\x7fELF", b"hello", b"PK\x03\x04" * 100, b"\xcf\xfa\xed\xfe"]
-)
+@pytest.mark.parametrize("content", [b"", b"\x7f", b"\x7fELF", b"hello", b"PK\x03\x04" * 100, b"\xcf\xfa\xed\xfe"])
 def test_not_an_artifact(loader: ModuleType, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.so"
     path.write_bytes(content)
@@ -191,9 +185,7 @@ def test_features_that_are_there(loader: ModuleType, artifact: Path, tmp_path: P
         ("model name : x", "anything", True),  # unknown is not missing
     ],
 )
-def test_cpuinfo(
-    loader: ModuleType, monkeypatch: Any, tmp_path: Path, line: str, flag: str, there: bool
-) -> None:
+def test_cpuinfo(loader: ModuleType, monkeypatch: Any, tmp_path: Path, line: str, flag: str, there: bool) -> None:
     (tmp_path / "cpuinfo").write_text(
         "processor : 0\n" + line + "\nprocessor : 1\nflags : other\n" * ("model" not in line)
     )
@@ -209,9 +201,7 @@ def test_another_c_library(loader: ModuleType, artifact: Path, monkeypatch: Any)
     refuse(loader, artifact, "this system has another C library")
 
 
-def test_32_bit_python_on_a_64_bit_kernel(
-    loader: ModuleType, artifact: Path, tmp_path: Path, monkeypatch: Any
-) -> None:
+def test_32_bit_python_on_a_64_bit_kernel(loader: ModuleType, artifact: Path, tmp_path: Path, monkeypatch: Any) -> None:
     path = edited(artifact, tmp_path, requires(machine="armv7l"))
     manifest = loader.read_manifest(path)
     uname = os.uname()

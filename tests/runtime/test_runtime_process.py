@@ -155,9 +155,7 @@ def test_loader_evaluates_nothing_newer_than_python_38() -> None:
         if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
             assert node.value.id not in ("list", "dict", "tuple", "set", "type"), ast.unparse(node)
         if isinstance(node, ast.Attribute):
-            assert node.attr not in ("removeprefix", "removesuffix", "WeakSet", "process_cpu_count"), (
-                ast.unparse(node)
-            )
+            assert node.attr not in ("removeprefix", "removesuffix", "WeakSet", "process_cpu_count"), ast.unparse(node)
         if isinstance(node, ast.keyword):
             assert node.arg != "strict"
 

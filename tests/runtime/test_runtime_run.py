@@ -134,9 +134,7 @@ def test_layouts_and_byte_order(single: Any, feed: Feed) -> None:
     np.testing.assert_array_equal(single.run({**feed, "mode": np.array(5, ">i4")})["y"], expected(x))
 
 
-@pytest.mark.parametrize(
-    "dtype", ["float64", "float16", "int32", "uint32", "object", "complex64", "bool", "S4"]
-)
+@pytest.mark.parametrize("dtype", ["float64", "float16", "int32", "uint32", "object", "complex64", "bool", "S4"])
 def test_no_silent_cast(single: Any, feed: Feed, dtype: str) -> None:
     with pytest.raises(TypeError) as caught:
         single.run({**feed, "x": np.zeros(N, dtype)})
@@ -217,9 +215,7 @@ def test_interleaved_outputs(single: Any, feed: Feed) -> None:
     assert memory[5, 1] == result["total"] != 0
 
 
-def test_two_models_in_one_process(
-    loader: ModuleType, artifact: Path, other_artifact: Path, feed: Feed
-) -> None:
+def test_two_models_in_one_process(loader: ModuleType, artifact: Path, other_artifact: Path, feed: Feed) -> None:
     with loader.Model(artifact, threads=2) as a, loader.Model(other_artifact, threads=2) as b:
         for _ in range(3):
             np.testing.assert_array_equal(a.run(feed)["y"], expected(feed["x"]))
@@ -284,12 +280,8 @@ def test_thousands_of_loads_leak_nothing(loader: ModuleType, artifact: Path, fee
 def test_thread_counts(loader: ModuleType, artifact: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.delenv("EDGEC_THREADS", raising=False)
     cpus = len(os.sched_getaffinity(0))
-    one = fake_artifact.edit_manifest(
-        artifact, tmp_path / "one.so", lambda m: m["target"].update(fast_cores=1)
-    )
-    many = fake_artifact.edit_manifest(
-        artifact, tmp_path / "many.so", lambda m: m["target"].update(fast_cores=99)
-    )
+    one = fake_artifact.edit_manifest(artifact, tmp_path / "one.so", lambda m: m["target"].update(fast_cores=1))
+    many = fake_artifact.edit_manifest(artifact, tmp_path / "many.so", lambda m: m["target"].update(fast_cores=99))
     for path, given, wanted in (
         (artifact, None, cpus),
         (one, None, 1),
@@ -376,7 +368,5 @@ def test_bfloat16_travels_as_bits(loader: ModuleType, artifact: Path, tmp_path: 
     bits = feed["x"].view(np.uint16)
     with loader.Model(fake_artifact.edit_manifest(artifact, tmp_path / "bf16.so", edit), threads=1) as model:
         np.testing.assert_array_equal(model.run({**feed, "x": bits})["y"], expected(feed["x"]))
-        with pytest.raises(
-            TypeError, match=r"must be bfloat16, but bfloat16 was given: hand over its bits with .view"
-        ):
+        with pytest.raises(TypeError, match=r"must be bfloat16, but bfloat16 was given: hand over its bits with .view"):
             model.run({**feed, "x": bits.view(ml_dtypes.bfloat16)})

@@ -18,7 +18,5 @@ def lp_normalization(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any
         norm = relax.op.sqrt(bb.normalize(relax.op.sum(squares, axis, keepdims=True)))
     norm = bb.normalize(norm)
     dtype = str(x.ty.dtype)
-    divisor = relax.op.where(
-        bb.normalize(relax.op.equal(norm, relax.const(0, dtype))), relax.const(1, dtype), norm
-    )
+    divisor = relax.op.where(bb.normalize(relax.op.equal(norm, relax.const(0, dtype))), relax.const(1, dtype), norm)
     return bb.normalize(relax.op.divide(x, bb.normalize(divisor)))

@@ -29,7 +29,5 @@ def one_hot(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any]) -> Any
         indices,
     )
     hit = relax.op.equal(relax.op.expand_dims(wrapped, axis), steps)
-    off, on = (
-        relax.op.reshape(v, []) for v in (relax.op.strided_slice(values, [0], [i], [i + 1]) for i in (0, 1))
-    )
+    off, on = (relax.op.reshape(v, []) for v in (relax.op.strided_slice(values, [0], [i], [i + 1]) for i in (0, 1)))
     return bb.normalize(relax.op.where(bb.normalize(hit), bb.normalize(on), bb.normalize(off)))

@@ -21,7 +21,5 @@ def range_of_numbers(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any
     else:
         count = max(math.ceil((float(limit) - float(start)) / float(delta)), 0)
     steps = bb.normalize(relax.op.arange(0, count, 1, "int64"))
-    scaled = bb.normalize(
-        relax.op.multiply(bb.normalize(relax.op.astype(steps, dtype)), relax.const(delta, dtype))
-    )
+    scaled = bb.normalize(relax.op.multiply(bb.normalize(relax.op.astype(steps, dtype)), relax.const(delta, dtype)))
     return bb.normalize(relax.op.add(scaled, relax.const(start, dtype)))
