@@ -1,8 +1,8 @@
 """Computes calls on constants at compile time.
 
-TVM's own pass compiles a kernel for each call, which takes seconds for a network's weights; the calls
-that importers and layout changes leave on weights are one NumPy call each. What this pass does not know,
-TVM's pass takes afterwards.
+TVM's own pass compiles a kernel for each call, which takes seconds for a network's weights, and it knows no
+bound: a small file could make it write gigabytes. The calls that importers and layout changes leave on weights
+are one NumPy call each; what is not in the table below is computed by the device.
 """
 
 from __future__ import annotations
@@ -16,10 +16,21 @@ from tvm import ir, relax, tirx
 
 from .rewrite import rewrite_calls
 
-# Results beyond this size are left to run time, unless they are no larger than what they are made of.
+# Results beyond this size are left to run time, unless they are about as large as what they are made of;
+# weights that are dequantised grow fourfold.
 _MAX_GROWN_BYTES = 1 << 20
+_MOST_GROWTH = 4
 
 _Evaluate = Callable[[list[np.ndarray[Any, Any]], Any, tuple[int, ...], str], np.ndarray[Any, Any]]
+
+
+def _dequantize(values: list[np.ndarray[Any, Any]], attrs: Any, _shape: tuple[int, ...], dtype: str) -> Any:
+    data, scale, zero_point = values
+    if scale.ndim == 1 and data.ndim > 1:
+        along = [1] * data.ndim
+        along[int(attrs.axis)] = -1
+        scale, zero_point = scale.reshape(along), zero_point.reshape(along if zero_point.ndim else ())
+    return ((data.astype(np.int32) - zero_point.astype(np.int32)) * scale).astype(dtype)
 
 
 def _axes(attrs: Any) -> list[int] | None:
@@ -34,9 +45,13 @@ _EVALUATE: dict[str, _Evaluate] = {
     "relax.flatten": lambda x, attrs, shape, dtype: x[0].reshape(shape),
     "relax.flip": lambda x, attrs, shape, dtype: np.flip(x[0], int(attrs.axis)),
     "relax.broadcast_to": lambda x, attrs, shape, dtype: np.broadcast_to(x[0], shape),
+    "relax.astype": lambda x, attrs, shape, dtype: x[0].astype(dtype),
+    "relax.dequantize": _dequantize,
+    "relax.less": lambda x, attrs, shape, dtype: x[0] < x[1],
     "relax.add": lambda x, attrs, shape, dtype: x[0] + x[1],
     "relax.subtract": lambda x, attrs, shape, dtype: x[0] - x[1],
     "relax.multiply": lambda x, attrs, shape, dtype: x[0] * x[1],
+    "relax.abs": lambda x, attrs, shape, dtype: np.abs(x[0]),
     "relax.sqrt": lambda x, attrs, shape, dtype: np.sqrt(x[0]),
     "relax.negative": lambda x, attrs, shape, dtype: -x[0],
 }
@@ -46,7 +61,7 @@ _FLOAT_ONLY: dict[str, _Evaluate] = {"relax.divide": lambda x, attrs, shape, dty
 
 def fold_constants(module: tvm.IRModule) -> tvm.IRModule:
     """The module with calls on constants replaced by their values, in `main`."""
-    return relax.transform.FoldConstant()(rewrite_calls(module, _fold))
+    return rewrite_calls(module, _fold)
 
 
 def _fold(_builder: relax.BlockBuilder, call: Any) -> Any:
@@ -59,11 +74,13 @@ def _fold(_builder: relax.BlockBuilder, call: Any) -> Any:
     if len(values) != len(args) or not isinstance(ty, relax.TensorType) or ty.shape is None:
         return call
     dtype = str(ty.dtype)
+    if dtype.startswith(("bfloat", "float8", "float4")):
+        return call  # NumPy has no such type
     if name in _FLOAT_ONLY and not dtype.startswith("float"):
         return call
     shape = tuple(int(d) for d in ty.shape)
     grown = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    if grown > _MAX_GROWN_BYTES and grown > sum(v.nbytes for v in values):
+    if grown > _MAX_GROWN_BYTES and grown > _MOST_GROWTH * sum(v.nbytes for v in values):
         return call
     evaluate = _EVALUATE.get(name) or _FLOAT_ONLY[name]
     with np.errstate(all="ignore"):
