@@ -107,7 +107,8 @@ def build_artifact(
         compile_kernels(kernels, target, folder / "kernels.o")
         sources.insert(0, Path("kernels.o"))
     path = folder / "model.so"
-    _, glibc = link_shared(target, sources, RUNTIME, path)
+    toolchain, glibc = link_shared(target, sources, RUNTIME, path)
+    manifest["versions"]["linker"] = toolchain.name
     if glibc is not None:
         manifest["requires"]["glibc"] = glibc
     linked = Linked(path, manifest, section, plan, weights)

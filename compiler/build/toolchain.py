@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files import cache_folder
-from ..process import run
+from ..process import CommandError, run
 from ..target import Target
 from ..target_detect import running_machine
 from .elf import needed_glibc
@@ -113,8 +113,14 @@ def link_shared(
         CommandError: the compiler failed.
     """
     too_new = []
-    for toolchain in find_toolchains(target):
-        _link(toolchain, target, sources, include, out)
+    *others, last = find_toolchains(target)
+    for toolchain in (*others, last):
+        try:
+            _link(toolchain, target, sources, include, out)
+        except CommandError:
+            if toolchain is last:
+                raise
+            continue  # a compiler without its C library, as a bare gcc package installs it
         if target.os != "linux":
             return toolchain, None
         needed = needed_glibc(out)

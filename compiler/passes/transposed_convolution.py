@@ -6,6 +6,7 @@ Visin, "A guide to convolution arithmetic for deep learning", 2016 (arXiv:1603.0
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import tvm
@@ -33,6 +34,8 @@ def _expand(builder: relax.BlockBuilder, call: Any) -> Any:
     padding, groups = [int(p) for p in attrs.padding], int(attrs.groups)
     data, weight = call.args
     kernel = [int(d) for d in weight.ty.shape][2:]
+    if kernel == stride and groups == 1 and not any(padding) and not any(extra) and set(dilation) == {1}:
+        return _apart(builder, data, weight, attrs.out_dtype)
     spread = _spread(builder, data, stride)
     before = [dilation[i] * (kernel[i] - 1) - padding[i] for i in range(rank)]
     # `spread` leaves stride - 1 zeros behind the last element, which count as padding.
@@ -49,6 +52,30 @@ def _expand(builder: relax.BlockBuilder, call: Any) -> Any:
             kernel_layout=kernel_layout,
             out_dtype=attrs.out_dtype,
         )
+    )
+
+
+def _apart(builder: relax.BlockBuilder, data: Any, weight: Any, out_dtype: Any) -> Any:
+    """Kernels as wide as the stride do not overlap: one product makes a block of results of each element."""
+    batch, inputs, *space = (int(d) for d in data.ty.shape)
+    _, outputs, *kernel = (int(d) for d in weight.ty.shape)
+    rank = len(space)
+    data_layout, kernel_layout = _LAYOUT[rank]
+    moved = builder.emit(relax.op.permute_dims(weight, [*range(1, rank + 2), 0]))
+    product = builder.emit(
+        getattr(relax.op.nn, f"conv{rank}d")(
+            data,
+            builder.emit(relax.op.reshape(moved, [outputs * math.prod(kernel), inputs, *[1] * rank])),
+            data_layout=data_layout,
+            kernel_layout=kernel_layout,
+            out_dtype=out_dtype,
+        )
+    )
+    blocks = builder.emit(relax.op.reshape(product, [batch, outputs, *kernel, *space]))
+    order = [axis for i in range(rank) for axis in (2 + rank + i, 2 + i)]
+    mixed = builder.emit(relax.op.permute_dims(blocks, [0, 1, *order]))
+    return builder.normalize(
+        relax.op.reshape(mixed, [batch, outputs, *(n * k for n, k in zip(space, kernel, strict=True))])
     )
 
 

@@ -77,3 +77,11 @@ def test_a_compiler_error_shows_the_command(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match=r"-shared.*a\.c") as error:
         link_shared(load_target("host"), [Path("a.c")], tmp_path, tmp_path / "a.so")
     assert error.value.status not in (0, None)
+
+
+def test_a_compiler_that_cannot_link_makes_way_for_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = toolchain.Toolchain("broken", ("false",))
+    monkeypatch.setattr(toolchain, "_system_gcc", lambda target: broken)
+    (tmp_path / "a.c").write_text(SOURCE)
+    used, _ = link_shared(load_target("host"), [Path("a.c")], tmp_path, tmp_path / "a.so")
+    assert used.name == "ziglang"
