@@ -4,8 +4,9 @@
 #ifdef __arm__
 #include <stdint.h>
 
-#define CONVERSION(name, from, to)                                                     \
-  __attribute__((visibility("hidden"), weak)) to name(from value) { return (to)value; }
+#define CONVERSION(name, from, to)                       \
+  __attribute__((visibility("hidden"), weak)) to name(from); \
+  to name(from value) { return (to)value; }
 
 CONVERSION(__floatdisf, int64_t, float)
 CONVERSION(__floatundisf, uint64_t, float)
