@@ -9,7 +9,9 @@ from typing import Any
 import click
 
 from ..errors import UserError
+from ..frontend.prepare import describe_obstacles
 from ..frontend.shapes import parse_shapes
+from ..frontend.support import Obstacle
 from ..runtime.loader import LoadError, read_manifest
 from .show import kib, shape_text, table
 
@@ -77,7 +79,7 @@ def _model_lines(summary: dict[str, Any]) -> list[str]:
         lines.append(f"nothing found that stands in the way of compiling it for {summary['target']}")
     else:
         lines.append(f"{len(obstacles)} nodes cannot be compiled:")
-        lines += [f"  {o['node']}: {o['reason']}" for o in obstacles]
+        lines += describe_obstacles([Obstacle(o["node"], o["operator"], o["reason"]) for o in obstacles])
     return lines
 
 

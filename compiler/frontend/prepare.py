@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     import tvm
 
 _ROUNDS = 16  # each round of inference and folding uncovers constants for the next; graphs settle in two or three
-_LISTED = 20  # obstacles in a message; one screen
 
 
 @dataclass(frozen=True)
@@ -187,16 +186,27 @@ def refuse(obstacles: Sequence[Obstacle], where: str) -> None:
     """Raises one UserError that lists every obstacle by node, if there is any."""
     if not obstacles:
         return
-    kinds = Counter(o.operator for o in obstacles)
-    lines = [f"  {o.node}: {o.reason}" for o in obstacles[:_LISTED]]
-    if len(obstacles) > _LISTED:
-        lines.append(f"  … and {len(obstacles) - _LISTED} more")
-    summary = ", ".join(f"{name} x{count}" if count > 1 else name for name, count in sorted(kinds.items()))
     raise UserError(
-        f"{len(obstacles)} nodes cannot be compiled ({summary}):\n" + "\n".join(lines),
+        f"{len(obstacles)} nodes cannot be compiled:\n" + "\n".join(describe_obstacles(obstacles)),
         where,
         "export without these operators, or cut the graph before them (onnx.utils.extract_model)",
     )
+
+
+def describe_obstacles(obstacles: Sequence[Obstacle]) -> list[str]:
+    """Lines that name every node once, those of one operator and one reason together."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for obstacle in obstacles:
+        groups.setdefault((obstacle.operator, obstacle.reason), []).append(obstacle.node)
+    lines = []
+    for (operator, reason), nodes in groups.items():
+        if len(nodes) == 1:
+            lines.append(f"  {nodes[0]}: {reason}")
+            continue
+        lines.append(f"  {operator} x{len(nodes)}: {reason}")
+        names = ", ".join(node.removeprefix(operator).strip() for node in nodes)
+        lines += textwrap.wrap(names, 110, initial_indent="    ", subsequent_indent="    ")
+    return lines
 
 
 def _unusable_values(graph: onnx.GraphProto) -> list[Obstacle]:

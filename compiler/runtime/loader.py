@@ -274,7 +274,7 @@ def _aligned(tensor: Tensor) -> Array:
     """A new array of the tensor's type and shape; its address is a multiple of 64. Not cleared."""
     memory = np.empty(tensor.nbytes + ALIGNMENT, np.uint8)
     begin = -_address(memory) % ALIGNMENT
-    return memory[begin : begin + tensor.nbytes].view(tensor.numpy_dtype).reshape(tensor.shape)
+    return np.ndarray(tensor.shape, tensor.numpy_dtype, memory, begin)  # type: ignore[no-any-return]
 
 
 def _check_array(array: Array, tensor: Tensor, kind: str) -> bool:
