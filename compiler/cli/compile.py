@@ -22,6 +22,7 @@ from .show import kib
 @click.option("--target", "target", default="host", show_default=True, help="A board's name, `host`, or a TOML file.")
 @click.option("-o", "out", type=click.Path(path_type=Path), help="The artifact; MODEL.so by default.")
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=1x3x224x224", help="Fix an input's shape; repeatable.")
+@click.option("--precision", type=click.Choice(["fp32"]), default="fp32", show_default=True, help="Of the arithmetic.")
 @click.option("--dump", type=click.Path(path_type=Path), help="Folder for the graph after each phase.")
 @click.option("--no-verify", is_flag=True, help="Do not compare the result with a reference.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else.")
@@ -32,6 +33,7 @@ def command(
     target: str,
     out: Path | None,
     shapes: tuple[str, ...],
+    precision: str,
     dump: Path | None,
     no_verify: bool,
     as_json: bool,
@@ -39,7 +41,7 @@ def command(
     """Compile MODEL, an ONNX file, into one native module for a board."""
     options = resolve(model, target, out, parse_shapes(shapes), not no_verify, dump)
     if not as_json:
-        _print_options(model, options)
+        _print_options(model, options, precision)
     with _progress(options) as progress:
         artifact = compile_with(model, options, None if as_json else progress)
     if as_json:
@@ -50,14 +52,14 @@ def command(
         ctx.exit(1)
 
 
-def _print_options(model: Path, options: Options) -> None:
+def _print_options(model: Path, options: Options, precision: str) -> None:
     shapes = " ".join(f"{name}={'x'.join(map(str, shape))}" for name, shape in options.shapes.items())
     target = options.target
     click.echo(f"model     {model}")
     click.echo(f"target    {target.name} ({target.triple}, {target.core})")
     click.echo(f"output    {options.out}")
     click.echo(f"shapes    {shapes or 'as in the model'}")
-    click.echo("precision fp32")
+    click.echo(f"precision {precision}")
     click.echo(f"verify    {'yes, where it can run' if options.verify else 'no'}")
 
 
