@@ -10,11 +10,12 @@ from typing import Any
 from ..cpu_features import required_features
 from ..errors import UserError
 from ..frontend.prepare import Model, Tensor
+from ..runtime.loader import ABI, FORMAT
 from ..target import Target
 from ..versions import EDGEC, TVM, llvm_version
 from .codegen import compile_kernels
 from .host_program import generate
-from .manifest import ABI, FORMAT, seal, section_bytes
+from .manifest import seal, section_bytes
 from .memory import MemoryPlan, plan_memory
 from .program import Program
 from .toolchain import link_shared

@@ -7,10 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-MAGIC = b"EDGECMF\x01"
-FORMAT = 1
-ABI = 1
-HEADER_BYTES = 48
+from ..runtime.loader import FORMAT, MACHO, MAGIC
+from ..runtime.loader import HEADER as HEADER_BYTES
+
 _DIGEST = slice(16, 48)  # in the section
 # Room for what is known only after linking: the result of the verification.
 _SLACK_BYTES = 2048
@@ -40,7 +39,7 @@ def seal(path: Path, before: bytes, manifest: dict[str, Any]) -> bytes:
     offset = data.find(before)
     if offset < 0 or data.find(before, offset + 1) >= 0:
         raise ValueError("the manifest section is not in the linked file exactly once")
-    if data[:4] == b"\xcf\xfa\xed\xfe":
+    if data[:4] == MACHO:
         return before
     section = bytearray(section_bytes(manifest, len(before) - HEADER_BYTES - 1))
     data[offset : offset + len(section)] = section

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -154,7 +155,7 @@ class _Extractor:
         # bfloat16 has no NumPy type; its bits travel as uint16.
         dtype = str(expr.ty.dtype)
         array = np.ascontiguousarray(expr.value.numpy())
-        key = (dtype, array.tobytes(), array.shape)
+        key = (dtype, hashlib.sha256(array.tobytes()).digest(), array.shape)
         if key not in self.constants:
             self.constants[key] = self._new("constant", expr.ty, slot=len(self.program.constants))
             self.program.constants.append(array)

@@ -17,7 +17,7 @@ def schedule_injective(sch: Any, limits: Limits) -> bool:
     blocks = blocks_of(sch)
     if any(b.reduction for b in blocks):
         return False
-    inline_producers(sch, blocks, keep=set())
+    inline_producers(sch, blocks)
     for block in blocks_of(sch):
         parallel_vector(sch, block, limits)
     return True
@@ -25,24 +25,23 @@ def schedule_injective(sch: Any, limits: Limits) -> bool:
 
 def schedule_blocks(sch: Any, limits: Limits) -> bool:
     """Any program: each block by itself, parallel outside, vectorised where memory is contiguous."""
-    inline_producers(sch, blocks_of(sch), keep=set(), cheap_only=True)
+    inline_producers(sch, blocks_of(sch), cheap_only=True)
     for block in blocks_of(sch):
         parallel_vector(sch, block, limits)
     return True
 
 
-def inline_producers(sch: Any, blocks: list[Block], keep: set[str], cheap_only: bool = False) -> None:
+def inline_producers(sch: Any, blocks: list[Block], cheap_only: bool = False) -> None:
     """Inlines every block without a reduction into its consumers, where the schedule allows it.
 
     Args:
-        keep: blocks to leave alone.
         cheap_only: leave blocks that call transcendental functions and are read by a reduction, which would
             compute them again for every step.
     """
     from tvm import s_tir
 
     for block in blocks:
-        if block.name in keep or block.reduction:
+        if block.reduction:
             continue
         rv = sch.get_sblock(block.name)
         consumers = sch.get_consumers(rv)

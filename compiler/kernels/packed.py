@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .analysis import Block, blocks_of
+from .analysis import blocks_of
 from .generic import inline_producers
 from .limits import Limits
 from .overlap import split_overlapping
+from .tile import compute_tile
 
 # Rows of a depthwise tile, whose inputs overlap and are best read once.
 _DEPTHWISE_ROWS = 8
@@ -42,7 +43,7 @@ def schedule_packed(sch: Any, limits: Limits) -> bool:
     if len(anchors) != 1 or sum(bool(b.reduction) for b in blocks) != 1:
         return False
     anchor = anchors[0]
-    inline_producers(sch, blocks, keep=set())
+    inline_producers(sch, blocks)
     rest = [b for b in blocks_of(sch) if not b.reduction]
     if len(rest) != 1:
         return False
@@ -65,29 +66,10 @@ def schedule_packed(sch: Any, limits: Limits) -> bool:
     if not shared:
         shared, serial = serial[-1:], serial[:-1]
     sch.reorder(*shared, *serial, row, vector, lane)
-    if not whole_channels:
-        # The last turn gets code of its own; otherwise its bounds check would stand in every turn.
-        sch.annotate(channel_tiles, "pragma_loop_partition_hint", 1)
     sch.unroll(row)
     sch.unroll(vector)
     sch.vectorize(lane)
     task = sch.fuse(*shared) if len(shared) > 1 else shared[0]
-    _compute_tile(sch, anchor, serial[-1] if serial else task, 1 + len(serial), lanes, task, limits)
+    unrolled = depthwise and math.prod(anchor.reduction) <= _MOST_UNROLLED
+    compute_tile(sch, anchor, serial[-1] if serial else task, 1 + len(serial), lanes, task, limits, unrolled)
     return True
-
-
-def _compute_tile(sch: Any, anchor: Block, at: Any, depth: int, lanes: int, task: Any, limits: Limits) -> None:
-    compute = sch.get_sblock(anchor.name)
-    sch.compute_at(compute, at, preserve_unit_loops=True)
-    inner = sch.get_loops(compute)[depth:]
-    spatial, reduction = inner[: len(anchor.spatial)], inner[len(anchor.spatial) :]
-    vector, lane = sch.split(spatial[-1], [None, lanes])
-    tile = [*spatial[:-1], vector, lane]
-    sch.reorder(*reduction, *tile)
-    unrolled = math.prod(anchor.reduction) <= _MOST_UNROLLED and len(anchor.reduction) == 2
-    for loop in [*(reduction[1:] if unrolled else []), *tile[:-1]]:
-        sch.unroll(loop)
-    sch.vectorize(lane)
-    if anchor.work >= limits.parallel_work:
-        sch.parallel(task)
-    sch.decompose_reduction(compute, reduction[0])

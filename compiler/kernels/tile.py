@@ -27,7 +27,7 @@ def schedule_tile(sch: Any, limits: Limits) -> bool:
     anchor = anchors[0]
     if 0 in anchor.spatial or 0 in anchor.reduction:
         return False
-    inline_producers(sch, blocks[: blocks.index(anchor)], keep=set())
+    inline_producers(sch, blocks[: blocks.index(anchor)])
     if any(b.name != anchor.name for b in _before(sch, anchor)):
         return False
     epilogue = _merge_epilogue(sch, anchor)
@@ -57,21 +57,41 @@ def schedule_tile(sch: Any, limits: Limits) -> bool:
         sch.unroll(loop)
     sch.vectorize(lane)
     task = (sch.fuse(*outer) if len(outer) > 1 else outer[0]) if outer else columns
+    compute_tile(sch, anchor, columns, 1 + bool(outer) + (alone is not None), lanes, task, limits)
+    return True
+
+
+def compute_tile(
+    sch: Any,
+    anchor: Block,
+    at: Any,
+    depth: int,
+    lanes: int,
+    task: Any,
+    limits: Limits,
+    unroll_reduction: bool = False,
+) -> None:
+    """Computes the sums of a tile inside the loop that writes it, the reduction outside, vectors inside.
+
+    Args:
+        at: the loop over tiles, `depth` loops deep.
+        task: the loop that threads share if there is enough work.
+        unroll_reduction: write out all reduction loops but the first.
+    """
     compute = sch.get_sblock(anchor.name)
-    sch.compute_at(compute, columns, preserve_unit_loops=True)
-    inner = sch.get_loops(compute)[1 + bool(outer) + (alone is not None) :]
+    sch.compute_at(compute, at, preserve_unit_loops=True)
+    inner = sch.get_loops(compute)[depth:]
     spatial, reduction = inner[: len(anchor.spatial)], inner[len(anchor.spatial) :]
-    column, lane = sch.split(spatial[-1], [None, lanes])
-    tile = [*spatial[:-1], column, lane]
+    vector, lane = sch.split(spatial[-1], [None, lanes])
+    tile = [*spatial[:-1], vector, lane]
     sch.reorder(*reduction, *tile)
-    for loop in tile[:-1]:
+    for loop in [*(reduction[1:] if unroll_reduction else []), *tile[:-1]]:
         sch.unroll(loop)
     sch.vectorize(lane)
     if anchor.work >= limits.parallel_work:
         sch.parallel(task)
     # Decomposing comes last: the initialisation then gets the same vectors and unrolled loops.
     sch.decompose_reduction(compute, reduction[0])
-    return True
 
 
 def _before(sch: Any, anchor: Block) -> list[Block]:
@@ -84,7 +104,7 @@ def _merge_epilogue(sch: Any, anchor: Block) -> str | None:
     after = [b for b in blocks_of(sch) if not b.reduction]
     if not after:
         return anchor.name
-    inline_producers(sch, after[:-1], keep=set())
+    inline_producers(sch, after[:-1])
     rest = [b for b in blocks_of(sch) if not b.reduction]
     if len(rest) != 1 or rest[0].spatial != anchor.spatial:
         return None

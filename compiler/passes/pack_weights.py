@@ -8,6 +8,7 @@ Convolutions on SIMD Architectures", SC 2018 (arXiv:1808.05567).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -75,21 +76,13 @@ def _conv2d(builder: relax.BlockBuilder, call: Any, weight: np.ndarray[Any, Any]
 def _product(builder: relax.BlockBuilder, data: Any, weight: np.ndarray[Any, Any], limits: Limits, name: str) -> Any:
     """[…, I] by [I, O] → […, O]."""
     inputs, channels = weight.shape
-    width = block_width(channels, limits)
-    shape = [int(d) for d in data.ty.shape][:-1]
+    shape = [*(int(d) for d in list(data.ty.shape)[:-1]), channels]
 
-    def compute(x: Any, w: Any) -> Any:
-        k = te.reduce_axis((0, inputs), "k")
-        accumulator = te.compute(
-            (*shape, -(-channels // width), width),
-            lambda *i: te.sum(x(*i[:-2], k) * w[i[-2], k, i[-1]], axis=k),
-            name=ACCUMULATOR,
-        )
-        return te.compute(
-            (*shape, channels), lambda *i: accumulator(*i[:-1], i[-1] // width, i[-1] % width), name="unpacked"
-        )
+    def term(x: Any, w: Any, i: Any, r: Any) -> Any:
+        *rows, block, lane = i
+        return x(*rows, *r) * w(block, *r, lane)
 
-    return builder.call_te(compute, data, relax.const(pack(weight, width)), primfunc_name_hint=name)
+    return _packed(builder, data, pack(weight, block_width(channels, limits)), shape, [inputs], term, name)
 
 
 def _convolution(
@@ -100,23 +93,15 @@ def _convolution(
     dilation: list[int],
     limits: Limits,
 ) -> Any:
-    height, across, inputs, channels = weight.shape
-    width = block_width(channels, limits)
+    *kernel, inputs, channels = weight.shape
+
+    def term(x: Any, w: Any, i: Any, r: Any) -> Any:
+        n, *at, block, lane = i
+        return x(n, *_window(at, r, strides, dilation), r[2]) * w(block, *r, lane)
+
+    packed = pack(weight, block_width(channels, limits))
     shape = [int(d) for d in call.ty.shape]
-
-    def compute(x: Any, w: Any) -> Any:
-        i, j, c = (te.reduce_axis((0, n), a) for n, a in ((height, "i"), (across, "j"), (inputs, "c")))
-        accumulator = te.compute(
-            (*shape[:3], -(-channels // width), width),
-            lambda n, h, v, b, o: te.sum(
-                x[n, h * strides[0] + i * dilation[0], v * strides[1] + j * dilation[1], c] * w[b, i, j, c, o],
-                axis=[i, j, c],
-            ),
-            name=ACCUMULATOR,
-        )
-        return te.compute(shape, lambda n, h, v, o: accumulator[n, h, v, o // width, o % width], name="unpacked")
-
-    return builder.call_te(compute, call.args[0], relax.const(pack(weight, width)), primfunc_name_hint="packed_conv2d")
+    return _packed(builder, call.args[0], packed, shape, [*kernel, inputs], term, "packed_conv2d")
 
 
 def _depthwise(
@@ -128,22 +113,48 @@ def _depthwise(
     limits: Limits,
 ) -> Any:
     """One filter a channel; the input's channels are filled up to whole vectors, mostly as it is padded anyway."""
-    height, across, channels = weight.shape
+    *kernel, channels = weight.shape
     width, data = limits.lanes, call.args[0]
-    shape = [int(d) for d in call.ty.shape]
     if channels % width:
         data = builder.emit(relax.op.nn.pad(data, [0] * 7 + [width - channels % width]))
 
-    def compute(x: Any, w: Any) -> Any:
-        i, j = te.reduce_axis((0, height), "i"), te.reduce_axis((0, across), "j")
-        accumulator = te.compute(
-            (*shape[:3], -(-channels // width), width),
-            lambda n, h, v, b, o: te.sum(
-                x[n, h * strides[0] + i * dilation[0], v * strides[1] + j * dilation[1], b * width + o] * w[b, i, j, o],
-                axis=[i, j],
-            ),
-            name=ACCUMULATOR,
-        )
-        return te.compute(shape, lambda n, h, v, o: accumulator[n, h, v, o // width, o % width], name="unpacked")
+    def term(x: Any, w: Any, i: Any, r: Any) -> Any:
+        n, *at, block, lane = i
+        return x(n, *_window(at, r, strides, dilation), block * width + lane) * w(block, *r, lane)
 
-    return builder.call_te(compute, data, relax.const(pack(weight, width)), primfunc_name_hint="packed_depthwise")
+    shape = [int(d) for d in call.ty.shape]
+    return _packed(builder, data, pack(weight, width), shape, kernel, term, "packed_depthwise")
+
+
+def _window(at: Any, r: Any, strides: list[int], dilation: list[int]) -> list[Any]:
+    """The input's row and column for an output's, and the kernel's."""
+    return [a * s + k * d for a, k, s, d in zip(at, r, strides, dilation, strict=False)]
+
+
+def _packed(
+    builder: relax.BlockBuilder,
+    data: Any,
+    weight: np.ndarray[Any, Any],
+    shape: list[int],
+    reduced: list[int],
+    term: Callable[[Any, Any, Any, Any], Any],
+    name: str,
+) -> Any:
+    """The call of a program that sums into blocks of channels, and takes the channels out of them.
+
+    Args:
+        weight: packed, [block, …, lane].
+        shape: of the result, channels last.
+        reduced: extents of the axes that are summed over.
+        term: of data, weights, an element […, block, lane], and the reduced axes: what is summed.
+    """
+    blocks, width = weight.shape[0], weight.shape[-1]
+
+    def compute(x: Any, w: Any) -> Any:
+        r = [te.reduce_axis((0, extent), f"r{axis}") for axis, extent in enumerate(reduced)]
+        accumulator = te.compute(
+            (*shape[:-1], blocks, width), lambda *i: te.sum(term(x, w, i, r), axis=r), name=ACCUMULATOR
+        )
+        return te.compute(shape, lambda *i: accumulator(*i[:-1], i[-1] // width, i[-1] % width), name="unpacked")
+
+    return builder.call_te(compute, data, relax.const(weight), primfunc_name_hint=name)

@@ -13,8 +13,8 @@ from compiler.runtime import loader
 
 def test_the_header_is_what_the_loader_expects() -> None:
     section = section_bytes({"a": "ü"})
-    assert section[:8] == MAGIC == loader.MAGIC
-    assert HEADER_BYTES == loader.HEADER
+    assert section[:8] == MAGIC == loader.MAGIC == b"EDGECMF\x01"
+    assert HEADER_BYTES == loader.HEADER == 48
     assert section[-1:] == b"\0"
     assert len(section) == HEADER_BYTES + int.from_bytes(section[12:16], "little") + 1
     assert section[HEADER_BYTES:-1].rstrip() == '{"a":"ü"}'.encode()
