@@ -7,28 +7,33 @@ from typing import Any
 
 from .analysis import Block, blocks_of
 from .limits import Limits
+from .rule import Offer, Parameters
 
-# Tasks that a few threads share evenly.
-_TASKS = 16
+# Tasks that a few threads share evenly, and registers that hide the latency of most instructions.
+_TASKS, _VECTORS = 16, 2
 
 
-def schedule_injective(sch: Any, limits: Limits) -> bool:
+def injective_rule(sch: Any, limits: Limits) -> Offer | None:
     """Programs without reductions: all blocks are inlined into those that write results."""
     blocks = blocks_of(sch)
     if any(b.reduction for b in blocks):
-        return False
+        return None
     inline_producers(sch, blocks)
-    for block in blocks_of(sch):
-        parallel_vector(sch, block, limits)
-    return True
+    return _offer(sch, limits)
 
 
-def schedule_blocks(sch: Any, limits: Limits) -> bool:
+def blocks_rule(sch: Any, limits: Limits) -> Offer | None:
     """Any program: each block by itself, parallel outside, vectorised where memory is contiguous."""
     inline_producers(sch, blocks_of(sch), cheap_only=True)
-    for block in blocks_of(sch):
-        parallel_vector(sch, block, limits)
-    return True
+    return _offer(sch, limits)
+
+
+def _offer(sch: Any, limits: Limits) -> Offer:
+    def apply(chosen: Parameters) -> None:
+        for block in blocks_of(sch):
+            parallel_vector(sch, block, limits, chosen["vectors"], chosen["tasks"])
+
+    return Offer(apply, {"vectors": _VECTORS, "tasks": _TASKS}, {"vectors": (1, 2, 4), "tasks": (2, 4, 8, 16, 64)})
 
 
 def inline_producers(sch: Any, blocks: list[Block], cheap_only: bool = False) -> None:
@@ -53,8 +58,13 @@ def inline_producers(sch: Any, blocks: list[Block], cheap_only: bool = False) ->
             continue  # it writes a result of the program, or reads what it writes
 
 
-def parallel_vector(sch: Any, block: Block, limits: Limits) -> None:
-    """Splits the outer data-parallel axes over threads, and vectorises the innermost loop if it pays."""
+def parallel_vector(sch: Any, block: Block, limits: Limits, vectors: int = _VECTORS, tasks: int = _TASKS) -> None:
+    """Splits the outer data-parallel axes over threads, and vectorises the innermost loop if it pays.
+
+    Args:
+        vectors: most registers that the innermost loop fills at once.
+        tasks: as many as this are enough for the threads.
+    """
     rv = sch.get_sblock(block.name)
     loops = sch.get_loops(rv)
     if len(loops) != len(block.spatial) + len(block.reduction):
@@ -62,26 +72,26 @@ def parallel_vector(sch: Any, block: Block, limits: Limits) -> None:
     outer, inner = loops[: len(block.spatial)], loops[len(block.spatial) :]
     if not outer or 0 in block.spatial or 0 in block.reduction:
         return
-    lanes = vector_lanes(block, limits)
+    lanes = vector_lanes(block, limits, vectors)
     if not block.reduction:
         extents = list(block.spatial)
         if lanes > 1:
             rest, vector = sch.split(outer[-1], [None, lanes])
             sch.vectorize(vector)
             outer, extents[-1] = [*outer[:-1], rest], extents[-1] // lanes
-        _share(sch, outer, extents, block, limits)
+        _share(sch, outer, extents, block, limits, tasks)
     elif lanes > 1:
         rest, vector = sch.split(outer[-1], [None, lanes], preserve_unit_iters=False)
         sch.reorder(*outer[:-1], rest, *inner, vector)
         sch.vectorize(vector)
         extents = [*block.spatial[:-1], block.spatial[-1] // lanes]
-        _share(sch, [*outer[:-1], rest], extents, block, limits)
+        _share(sch, [*outer[:-1], rest], extents, block, limits, tasks)
         sch.decompose_reduction(rv, inner[0])
     else:
-        _reduce_rows(sch, block, limits)
+        _reduce_rows(sch, block, limits, tasks)
 
 
-def _reduce_rows(sch: Any, block: Block, limits: Limits) -> None:
+def _reduce_rows(sch: Any, block: Block, limits: Limits, tasks: int) -> None:
     """A reduction along contiguous memory: partial results, one a lane, which are reduced in the end."""
     rv = sch.get_sblock(block.name)
     lanes = sum_lanes(block, limits)
@@ -90,7 +100,7 @@ def _reduce_rows(sch: Any, block: Block, limits: Limits) -> None:
         _steps, lane = sch.split(sch.get_loops(rv)[-1], [None, lanes])
         partial = sch.rfactor(lane, len(block.spatial))
     outer = sch.get_loops(rv)[: len(block.spatial)]
-    row = _share(sch, outer, list(block.spatial), block, limits)
+    row = _share(sch, outer, list(block.spatial), block, limits, tasks)
     if partial is None:
         return
     sch.set_scope(partial, 0, "local")
@@ -102,13 +112,13 @@ def _reduce_rows(sch: Any, block: Block, limits: Limits) -> None:
     sch.decompose_reduction(rv, sch.get_loops(rv)[-1])
 
 
-def _share(sch: Any, outer: list[Any], extents: list[int], block: Block, limits: Limits) -> Any:
+def _share(sch: Any, outer: list[Any], extents: list[int], block: Block, limits: Limits, tasks: int) -> Any:
     """Fuses the fewest leading loops that make enough tasks, shares them among threads; the last fused loop.
 
     The loops inside stay apart: what depends on one of them alone is computed once there, and indices need
     no division.
     """
-    count = next((n for n in range(1, len(outer) + 1) if math.prod(extents[:n]) >= _TASKS), len(outer))
+    count = next((n for n in range(1, len(outer) + 1) if math.prod(extents[:n]) >= tasks), len(outer))
     if block.work < limits.parallel_work:
         return outer[-1]
     task = sch.fuse(*outer[:count]) if count > 1 else outer[0]
@@ -116,11 +126,11 @@ def _share(sch: Any, outer: list[Any], extents: list[int], block: Block, limits:
     return outer[-1] if count < len(outer) else task
 
 
-def vector_lanes(block: Block, limits: Limits) -> int:
+def vector_lanes(block: Block, limits: Limits, vectors: int = _VECTORS) -> int:
     """Lanes to vectorise the last data-parallel axis with; 1 for none."""
     if not block.contiguous or not block.spatial:
         return 1
-    lanes = largest_divisor(math.gcd(block.spatial[-1], block.period), 2 * limits.lanes)
+    lanes = largest_divisor(math.gcd(block.spatial[-1], block.period), vectors * limits.lanes)
     # LLVM makes whole vectors and a remainder of a plain loop; that is faster than odd vectors.
     return lanes if block.reduction or lanes >= limits.lanes else 1
 

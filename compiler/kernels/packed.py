@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .analysis import blocks_of
+from .analysis import Block, blocks_of
 from .generic import inline_producers
 from .limits import Limits
 from .overlap import split_overlapping
+from .rule import Offer, Parameters
 from .tile import compute_tile
 
 # Rows of a depthwise tile, whose inputs overlap and are best read once.
@@ -36,29 +37,37 @@ def rows_of_tile(rows: int, width: int, limits: Limits, cap: int | None = None) 
     return divisor if 2 * divisor > most or divisor == rows else min(rows, most)
 
 
-def schedule_packed(sch: Any, limits: Limits) -> bool:
+def packed_rule(sch: Any, limits: Limits) -> Offer | None:
     """Programs made by the pass that packs weights, with the epilogue that was fused to them."""
     blocks = blocks_of(sch)
     anchors = [b for b in blocks if b.name.startswith(ACCUMULATOR)]
     if len(anchors) != 1 or sum(bool(b.reduction) for b in blocks) != 1:
-        return False
+        return None
     anchor = anchors[0]
     inline_producers(sch, blocks)
     rest = [b for b in blocks_of(sch) if not b.reduction]
     if len(rest) != 1:
-        return False
-    out = sch.get_sblock(rest[0].name)
-    sch.set_scope(sch.get_sblock(anchor.name), 0, "local")
-
-    width = anchor.spatial[-1]
-    *outer, rows, channels = sch.get_loops(out)
-    extent = anchor.spatial[-3]
+        return None
+    width, extent = anchor.spatial[-1], anchor.spatial[-3]
     depthwise = len(anchor.reduction) == 2
-    mr = rows_of_tile(extent, width, limits, _DEPTHWISE_ROWS if depthwise else None)
+    rows = rows_of_tile(extent, width, limits, _DEPTHWISE_ROWS if depthwise else None)
+    unrolled = depthwise and math.prod(anchor.reduction) <= _MOST_UNROLLED
+    return Offer(
+        lambda chosen: _apply(sch, anchor, rest[0], limits, chosen),
+        {"rows": rows, "unrolled": int(unrolled)},
+        {"rows": tuple(range(1, min(extent, limits.registers) + 1)), "unrolled": (0, 1)},
+    )
+
+
+def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Parameters) -> None:
+    out = sch.get_sblock(result.name)
+    sch.set_scope(sch.get_sblock(anchor.name), 0, "local")
+    width, extent, mr = anchor.spatial[-1], anchor.spatial[-3], chosen["rows"]
+    *outer, rows, channels = sch.get_loops(out)
     row_tiles, row = split_overlapping(sch, rows, mr, extent)
     lanes = min(width, limits.lanes)
     channel_tiles, vector, lane = sch.split(channels, [None, width // lanes, lanes])
-    whole_rows, whole_channels = extent % mr == 0, rest[0].spatial[-1] % width == 0
+    whole_rows, whole_channels = extent % mr == 0, result.spatial[-1] % width == 0
 
     # Loops whose last tile overlaps or is narrower stay by themselves; the others are shared by threads.
     serial = ([] if whole_rows else [row_tiles]) + ([] if whole_channels else [channel_tiles])
@@ -70,6 +79,5 @@ def schedule_packed(sch: Any, limits: Limits) -> bool:
     sch.unroll(vector)
     sch.vectorize(lane)
     task = sch.fuse(*shared) if len(shared) > 1 else shared[0]
-    unrolled = depthwise and math.prod(anchor.reduction) <= _MOST_UNROLLED
-    compute_tile(sch, anchor, serial[-1] if serial else task, 1 + len(serial), lanes, task, limits, unrolled)
-    return True
+    at, depth = serial[-1] if serial else task, 1 + len(serial)
+    compute_tile(sch, anchor, at, depth, lanes, task, limits, bool(chosen["unrolled"]))

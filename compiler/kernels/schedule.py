@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..target import Target
-from .generic import schedule_blocks, schedule_injective
+from .generic import blocks_rule, injective_rule
 from .infinity import begin_with_infinity
-from .limits import Limits, limits_of
+from .limits import limits_of
 from .overlap import overlap_tiles
-from .packed import schedule_packed
-from .tile import schedule_tile
-
-Rule = Callable[[Any, Limits], bool]
+from .packed import packed_rule
+from .rule import Parameters, Rule
+from .tile import tile_rule
 
 RULES: tuple[tuple[str, Rule], ...] = (
-    ("packed", schedule_packed),
-    ("injective", schedule_injective),
-    ("tile", schedule_tile),
-    ("blocks", schedule_blocks),
+    ("packed", packed_rule),
+    ("injective", injective_rule),
+    ("tile", tile_rule),
+    ("blocks", blocks_rule),
 )
 
 UNSCHEDULED = "none"  # the rule's name for a program that runs as written
@@ -33,16 +31,22 @@ class Scheduled:
     Attributes:
         func: the tensor program.
         rule: the rule that took it; `none` if it runs as written.
+        parameters: the rule's, as they were applied.
         reason: why no rule took it, if so.
     """
 
     func: Any
     rule: str
+    parameters: Parameters = field(default_factory=dict)
     reason: str | None = None
 
 
-def schedule(func: Any, target: Target) -> Scheduled:
-    """Applies the first rule that fits `func`, a TIR PrimFunc of static shapes."""
+def schedule(func: Any, target: Target, parameters: Parameters | None = None) -> Scheduled:
+    """Applies the first rule that takes `func`, a TIR PrimFunc of static shapes.
+
+    Args:
+        parameters: values for some or all of the rule's parameters, in place of its defaults.
+    """
     from tvm import s_tir
 
     limits = limits_of(target)
@@ -50,8 +54,12 @@ def schedule(func: Any, target: Target) -> Scheduled:
     for name, rule in RULES:
         sch = s_tir.Schedule(func, debug_mask="none")
         try:
-            if rule(sch, limits):
-                return Scheduled(begin_with_infinity(overlap_tiles(sch.mod["main"])), name)
+            offer = rule(sch, limits)
+            if offer is None:
+                continue
+            chosen = {**offer.default, **(parameters or {})}
+            offer.apply(chosen)
+            return Scheduled(begin_with_infinity(overlap_tiles(sch.mod["main"])), name, chosen)
         except (s_tir.ScheduleError, ValueError) as error:
             reason = f"rule {name}: " + (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return Scheduled(func, UNSCHEDULED, reason)
+    return Scheduled(func, UNSCHEDULED, reason=reason)

@@ -13,35 +13,45 @@ from .analysis import Block, blocks_of
 from .generic import inline_producers
 from .limits import Limits
 from .overlap import split_overlapping
+from .rule import Offer, Parameters, values_up_to
 
 # Wider tiles than this many vectors along the last axis gain nothing and lengthen compilation.
 _MAX_VECTORS = 4
 
 
-def schedule_tile(sch: Any, limits: Limits) -> bool:
+def tile_rule(sch: Any, limits: Limits) -> Offer | None:
     """Programs with one reduction over contiguous data, and an element-wise epilogue of its shape."""
     blocks = blocks_of(sch)
     anchors = [b for b in blocks if b.reduction]
     if len(anchors) != 1 or not anchors[0].contiguous or not anchors[0].spatial:
-        return False
+        return None
     anchor = anchors[0]
     if 0 in anchor.spatial or 0 in anchor.reduction:
-        return False
+        return None
     inline_producers(sch, blocks[: blocks.index(anchor)])
     if any(b.name != anchor.name for b in _before(sch, anchor)):
-        return False
+        return None
     epilogue = _merge_epilogue(sch, anchor)
     if epilogue is None:
-        return False
-    m, vectors, lanes = choose_tile(anchor, limits)
+        return None
+    rows, vectors, lanes = choose_tile(anchor, limits)
+    most = min(_MAX_VECTORS, anchor.spatial[-1] // lanes)
+    whole = [v for v in range(1, most + 1) if anchor.period % (v * lanes) == 0]
+    return Offer(
+        lambda chosen: _apply(sch, anchor, epilogue, lanes, limits, chosen),
+        {"rows": rows, "vectors": vectors},
+        {"rows": values_up_to(min(_rows(anchor), limits.registers), rows), "vectors": tuple(whole)},
+    )
+
+
+def _apply(sch: Any, anchor: Block, epilogue: str, lanes: int, limits: Limits, chosen: Parameters) -> None:
+    m, vectors = chosen["rows"], chosen["vectors"]
     if epilogue == anchor.name:
         sch.cache_write(sch.get_sblock(anchor.name), 0, "local")
         epilogue = next(b.name for b in blocks_of(sch) if not b.reduction)
     else:
         sch.set_scope(sch.get_sblock(anchor.name), 0, "local")
     loops = sch.get_loops(sch.get_sblock(epilogue))
-    if len(loops) != len(anchor.spatial):
-        return False
     columns, inside = split_overlapping(sch, loops[-1], vectors * lanes, anchor.spatial[-1])
     column, lane = sch.split(inside, [None, lanes])
     outer, tile, alone = list(loops[:-2]), [column, lane], None
@@ -58,7 +68,6 @@ def schedule_tile(sch: Any, limits: Limits) -> bool:
     sch.vectorize(lane)
     task = (sch.fuse(*outer) if len(outer) > 1 else outer[0]) if outer else columns
     compute_tile(sch, anchor, columns, 1 + bool(outer) + (alone is not None), lanes, task, limits)
-    return True
 
 
 def compute_tile(
@@ -108,7 +117,8 @@ def _merge_epilogue(sch: Any, anchor: Block) -> str | None:
     rest = [b for b in blocks_of(sch) if not b.reduction]
     if len(rest) != 1 or rest[0].spatial != anchor.spatial:
         return None
-    return rest[0].name
+    name = rest[0].name
+    return name if len(sch.get_loops(sch.get_sblock(name))) == len(anchor.spatial) else None
 
 
 def choose_tile(anchor: Block, limits: Limits) -> tuple[int, int, int]:
@@ -116,7 +126,7 @@ def choose_tile(anchor: Block, limits: Limits) -> tuple[int, int, int]:
 
     Chosen to fill the registers, to load least per multiplication, and to compute little twice.
     """
-    rows = anchor.spatial[-2] if len(anchor.spatial) > 1 else 1
+    rows = _rows(anchor)
     columns = anchor.spatial[-1]
     lanes = limits.lanes
     while lanes > 1 and lanes > columns:
@@ -140,3 +150,7 @@ def choose_tile(anchor: Block, limits: Limits) -> tuple[int, int, int]:
             if cost < best_cost:
                 best, best_cost = (m, vectors, lanes), cost
     return best
+
+
+def _rows(anchor: Block) -> int:
+    return anchor.spatial[-2] if len(anchor.spatial) > 1 else 1

@@ -13,7 +13,7 @@ from tvm import s_tir, te, tirx, topi
 from compiler.kernels.analysis import Block, blocks_of
 from compiler.kernels.generic import largest_divisor
 from compiler.kernels.limits import Limits, limits_of
-from compiler.kernels.schedule import UNSCHEDULED, Scheduled, schedule
+from compiler.kernels.schedule import RULES, UNSCHEDULED, Scheduled, schedule
 from compiler.kernels.tile import choose_tile
 from compiler.target import load_target
 from tests.kernels.grid import floats
@@ -190,3 +190,29 @@ def test_largest_divisor(extent: int, limit: int) -> None:
 
 def test_seeded_arrays_depend_on_their_name_alone() -> None:
     assert (floats("a", 3) == floats("a", 3)).all() and (floats("a", 3) != floats("b", 3)).any()
+
+
+@pytest.mark.parametrize(
+    "made", [lambda: matmul(17, 64, 58, True), lambda: depthwise(29), lambda: reduced(), lambda: exponential()]
+)
+def test_every_rule_offers_its_parameters_to_a_tuner(made: Any) -> None:
+    """All values of all spaces make a valid schedule, and the default is one of them."""
+    limits = limits_of(load_target("x86-64-v3"))
+    rule = dict(RULES)[schedule(made(), load_target("x86-64-v3")).rule]
+    offer = rule(s_tir.Schedule(made()), limits)
+    assert offer is not None and set(offer.default) == set(offer.space)
+    for name, values in offer.space.items():
+        assert offer.default[name] in values
+        for value in values:
+            scheduled = schedule(made(), load_target("x86-64-v3"), {name: value})
+            assert scheduled.rule != UNSCHEDULED and scheduled.parameters == {**offer.default, name: value}
+
+
+def reduced() -> Any:
+    x = te.placeholder((64, 1024), name="x")
+    return program(x, topi.sum(x, axis=1))
+
+
+def exponential() -> Any:
+    x = te.placeholder((64, 512), name="x")
+    return program(x, topi.exp(x))

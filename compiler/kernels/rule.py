@@ -1,0 +1,36 @@
+"""What every schedule rule has in common: it takes a program or not, and offers parameters if it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .limits import Limits
+
+Parameters = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Offer:
+    """How a rule would schedule one program.
+
+    Attributes:
+        apply: schedules the program that the rule was given, with a value for every parameter; once.
+        default: parameters derived from the target's limits.
+        space: the values that a tuner may try for each parameter; the default's are among them.
+    """
+
+    apply: Callable[[Parameters], None]
+    default: Parameters = field(default_factory=dict)
+    space: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+# A rule gets a schedule of its own, which it may change in any case, and the limits. None: not its kind of program.
+Rule = Callable[[Any, Limits], Offer | None]
+
+
+def values_up_to(most: int, default: int) -> tuple[int, ...]:
+    """Powers of two, and `default`, up to `most`: a space for sizes."""
+    powers = (1 << n for n in range(max(1, most).bit_length()))
+    return tuple(sorted({p for p in powers if p <= most} | {default}))
