@@ -17,13 +17,17 @@ class Limits:
     Attributes:
         lanes: float32 elements of one vector register.
         registers: vector registers.
+        l2: bytes of second-level cache that one core can count on.
         parallel_work: inner iterations below which a kernel stays on one thread.
     """
 
     lanes: int
     registers: int
+    l2: int = 1 << 19
     parallel_work: int = _PARALLEL_WORK
 
 
 def limits_of(target: Target) -> Limits:
-    return Limits(max(1, target.simd_bits // 32), target.simd_registers)
+    caches = target.caches
+    sharers = (target.fast_cores or 1) if caches.l2_shared else 1
+    return Limits(max(1, target.simd_bits // 32), target.simd_registers, caches.l2_kib * 1024 // sharers)

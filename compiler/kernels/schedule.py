@@ -13,9 +13,11 @@ from .overlap import overlap_tiles
 from .packed import packed_rule
 from .rule import Parameters, Rule
 from .tile import tile_rule
+from .winograd import winograd_rule
 
 RULES: tuple[tuple[str, Rule], ...] = (
     ("packed", packed_rule),
+    ("winograd", winograd_rule),
     ("injective", injective_rule),
     ("tile", tile_rule),
     ("blocks", blocks_rule),

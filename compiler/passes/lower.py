@@ -17,6 +17,7 @@ from .pack_weights import pack_weights
 from .plain_axes import make_axes_plain
 from .plain_buffers import make_buffers_plain
 from .transposed_convolution import expand_transposed_convolutions
+from .winograd import use_winograd
 
 Pass = Callable[[tvm.IRModule], tvm.IRModule]
 
@@ -48,7 +49,7 @@ def phases(limits: Limits) -> tuple[Phase, ...]:
     """The passes for a target with these limits."""
 
     def pack(module: tvm.IRModule) -> tvm.IRModule:
-        return pack_weights(module, limits)
+        return pack_weights(use_winograd(module, limits), limits)
 
     return (
         Phase("expand", _sequence(make_axes_plain, expand_transposed_convolutions, bound_indices)),

@@ -82,7 +82,7 @@ def _product(builder: relax.BlockBuilder, data: Any, weight: np.ndarray[Any, Any
         *rows, block, lane = i
         return x(*rows, *r) * w(block, *r, lane)
 
-    return _packed(builder, data, pack(weight, block_width(channels, limits)), shape, [inputs], term, name)
+    return packed_call(builder, data, pack(weight, block_width(channels, limits)), shape, [inputs], term, name)
 
 
 def _convolution(
@@ -101,7 +101,7 @@ def _convolution(
 
     packed = pack(weight, block_width(channels, limits))
     shape = [int(d) for d in call.ty.shape]
-    return _packed(builder, call.args[0], packed, shape, [*kernel, inputs], term, "packed_conv2d")
+    return packed_call(builder, call.args[0], packed, shape, [*kernel, inputs], term, "packed_conv2d")
 
 
 def _depthwise(
@@ -123,7 +123,7 @@ def _depthwise(
         return x(n, *_window(at, r, strides, dilation), block * width + lane) * w(block, *r, lane)
 
     shape = [int(d) for d in call.ty.shape]
-    return _packed(builder, data, pack(weight, width), shape, kernel, term, "packed_depthwise")
+    return packed_call(builder, data, pack(weight, width), shape, kernel, term, "packed_depthwise")
 
 
 def _window(at: Any, r: Any, strides: list[int], dilation: list[int]) -> list[Any]:
@@ -131,7 +131,7 @@ def _window(at: Any, r: Any, strides: list[int], dilation: list[int]) -> list[An
     return [a * s + k * d for a, k, s, d in zip(at, r, strides, dilation, strict=False)]
 
 
-def _packed(
+def packed_call(
     builder: relax.BlockBuilder,
     data: Any,
     weight: np.ndarray[Any, Any],
@@ -139,6 +139,7 @@ def _packed(
     reduced: list[int],
     term: Callable[[Any, Any, Any, Any], Any],
     name: str,
+    accumulator: str = ACCUMULATOR,
 ) -> Any:
     """The call of a program that sums into blocks of channels, and takes the channels out of them.
 
@@ -147,14 +148,13 @@ def _packed(
         shape: of the result, channels last.
         reduced: extents of the axes that are summed over.
         term: of data, weights, an element […, block, lane], and the reduced axes: what is summed.
+        accumulator: the block's name, by which the kernel's rule knows it.
     """
     blocks, width = weight.shape[0], weight.shape[-1]
 
     def compute(x: Any, w: Any) -> Any:
         r = [te.reduce_axis((0, extent), f"r{axis}") for axis, extent in enumerate(reduced)]
-        accumulator = te.compute(
-            (*shape[:-1], blocks, width), lambda *i: te.sum(term(x, w, i, r), axis=r), name=ACCUMULATOR
-        )
-        return te.compute(shape, lambda *i: accumulator(*i[:-1], i[-1] // width, i[-1] % width), name="unpacked")
+        sums = te.compute((*shape[:-1], blocks, width), lambda *i: te.sum(term(x, w, i, r), axis=r), name=accumulator)
+        return te.compute(shape, lambda *i: sums(*i[:-1], i[-1] // width, i[-1] % width), name="unpacked")
 
     return builder.call_te(compute, data, relax.const(weight), primfunc_name_hint=name)

@@ -1,0 +1,208 @@
+"""Convolutions 3x3 of stride 1 by Winograd's minimal filtering: fewer multiplications, by transforms around them.
+
+A tile of MxM outputs needs (M+2)^2 multiplications a channel pair in place of 9 M^2: 4 times fewer for M = 4,
+2.25 times for M = 2. Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016
+(arXiv:1509.09308). With the matrices B, G and A from there, for a tile d of the input and a filter g:
+
+    V = B^T d B,  U = G g G^T,  Y = A^T (sum over channels of U * V) A
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import ir, relax, te, tirx
+
+from ..kernels.limits import Limits
+from ..kernels.packed import BY_POSITION, block_width
+from ..kernels.winograd import HALF
+from .pack_weights import pack, packed_call
+from .rewrite import rewrite_calls
+
+Matrix = np.ndarray[Any, Any]
+
+# The transformed weights are (M+2)^2 / 9 as large, which costs memory and its bandwidth: at most so many bytes.
+_MOST_BYTES = {4: 5 << 19, 2: 9 << 19}
+# Multiply-adds that the transforms of one channel of one tile take the time of, input and output together.
+_TRANSFORM = {4: 550, 2: 190}
+# Rows of a product below which it is slower by the ratio.
+_FEW_ROWS = 6
+_OPAQUE = 8  # TVM's kOpaque: what comes before the transform would be computed once for each of its positions
+_GAIN = 1.2  # how many times faster it has to be by this reckoning
+
+_BT = {
+    2: np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]], np.float64),
+    4: np.array(
+        [
+            [4, 0, -5, 0, 1, 0],
+            [0, -4, -4, 1, 1, 0],
+            [0, 4, -4, -1, 1, 0],
+            [0, -2, -1, 2, 1, 0],
+            [0, 2, -1, -2, 1, 0],
+            [0, 4, 0, -5, 0, 1],
+        ],
+        np.float64,
+    ),
+}
+_G = {
+    2: np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float64),
+    4: np.array(
+        [
+            [1 / 4, 0, 0],
+            [-1 / 6, -1 / 6, -1 / 6],
+            [-1 / 6, 1 / 6, -1 / 6],
+            [1 / 24, 1 / 12, 1 / 6],
+            [1 / 24, -1 / 12, 1 / 6],
+            [0, 0, 1],
+        ],
+        np.float64,
+    ),
+}
+_AT = {
+    2: np.array([[1, 1, 1, 0], [0, 1, -1, -1]], np.float64),
+    4: np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]], np.float64),
+}
+
+
+def use_winograd(module: tvm.IRModule, limits: Limits) -> tvm.IRModule:
+    """Rewrites float32 conv2d 3x3 (NHWC, constant weights, one group, no padding) in `main` where it pays."""
+
+    def visit(builder: relax.BlockBuilder, call: Any) -> Any:
+        if getattr(call.op, "name", "") != "relax.nn.conv2d" or str(call.ty.dtype) != "float32":
+            return call
+        attrs, weight = call.attrs, call.args[1]
+        plain = str(attrs.data_layout) == "NHWC" == str(attrs.out_layout) and str(attrs.kernel_layout) == "HWIO"
+        ones = [*attrs.strides, *attrs.dilation, attrs.groups]
+        if not plain or any(int(p) for p in attrs.padding) or any(int(one) != 1 for one in ones):
+            return call
+        if not isinstance(weight, ir.GenericConst) or [int(d) for d in weight.ty.shape][:2] != [3, 3]:
+            return call
+        shape = [int(d) for d in call.ty.shape]
+        m = choose_tile(shape, int(weight.ty.shape[2]))
+        return _convolution(builder, call.args[0], weight.value.numpy(), shape, m, limits) if m else call
+
+    module = rewrite_calls(module, visit)
+    for variable, function in list(module.functions.items()):
+        if variable.name_hint.startswith("winograd_input"):
+            module.update_func(variable, function.with_attr("op_pattern", _OPAQUE))
+    return module
+
+
+def choose_tile(shape: Sequence[int], inputs: int) -> int:
+    """M for a convolution from `inputs` channels to `shape` [N, H, W, O]; 0 where the plain way is better."""
+    n, height, width, outputs = shape
+    best, least = 0, 9.0 * n * height * width * inputs * outputs / _GAIN
+    for m, most in _MOST_BYTES.items():
+        tiles = n * -(-height // m) * -(-width // m)
+        positions = (m + 2) ** 2
+        if not tiles or positions * inputs * outputs * 4 > most:
+            continue
+        products = positions * inputs * outputs * max(1.0, _FEW_ROWS / tiles)
+        cost = tiles * (products + _TRANSFORM[m] * (inputs + outputs) / 2)
+        if cost < least:
+            best, least = m, cost
+    return best
+
+
+def _convolution(
+    builder: relax.BlockBuilder, data: Any, weight: Matrix, shape: list[int], m: int, limits: Limits
+) -> Any:
+    n, height, width, outputs = shape
+    tiles, a = (-(-height // m), -(-width // m)), m + 2
+    rows, inputs = n * tiles[0] * tiles[1], weight.shape[2]
+    data = _padded(builder, data, tiles[0] * m - height, tiles[1] * m - width)
+    made = builder.emit(
+        builder.call_te(lambda x: transform_input(x, m, tiles), data, primfunc_name_hint="winograd_input")
+    )
+    made = builder.emit(relax.op.reshape(made, (rows, a * a, inputs)))
+
+    def term(x: Any, w: Any, i: Any, r: Any) -> Any:
+        row, position, block, lane = i
+        return x(row, position, *r) * w(block, position, *r, lane)
+
+    packed = pack(transform_weight(weight, m), block_width(outputs, limits))
+    sums = packed_call(
+        builder, made, packed, [rows, a * a, outputs], [inputs], term, "packed_winograd_product", BY_POSITION
+    )
+    sums = builder.emit(relax.op.reshape(builder.emit(sums), (n, *tiles, a, a, outputs)))
+    return builder.call_te(
+        lambda s: transform_sums(s, m, height, width), sums, primfunc_name_hint="packed_winograd_output"
+    )
+
+
+def _padded(builder: relax.BlockBuilder, data: Any, rows: int, columns: int) -> Any:
+    """`data`, NHWC, with zeros after its last row and column; one padding where it is padded already."""
+    if not rows and not columns:
+        return data
+    widths = [0, 0, 0, rows, 0, columns, 0, 0]
+    bound = builder.lookup_binding(data) if isinstance(data, relax.Var) else None
+    if bound is not None and getattr(getattr(bound, "op", None), "name", "") == "relax.nn.pad":
+        attrs = bound.attrs
+        if str(attrs.pad_mode) == "constant" and float(attrs.pad_value) == 0:
+            widths = [a + int(b) for a, b in zip(widths, attrs.pad_width, strict=True)]
+            data = bound.args[0]
+    return builder.emit(relax.op.nn.pad(data, widths))
+
+
+def transform_weight(weight: Matrix, m: int) -> Matrix:
+    """[3, 3, I, O] → [(m+2)^2, I, O]."""
+    g = _G[m]
+    made = np.einsum("ai,bj,ijco->abco", g, g, weight.astype(np.float64))
+    return np.ascontiguousarray(made.reshape(-1, *weight.shape[2:]).astype(np.float32))
+
+
+def transform_input(x: Any, m: int, tiles: tuple[int, int]) -> Any:
+    """[N, H, W, C] → [N, TH, TW, m+2, m+2, C], as a TE tensor."""
+    a = m + 2
+    n, _h, _w, c = x.shape
+    half = te.compute(
+        (n, *tiles, a, a, c),
+        lambda n, ty, tx, i, v, c: _select(_BT[m], v, lambda j: x(n, ty * m + i, tx * m + j, c)),
+        name=HALF,
+    )
+    return te.compute(
+        (n, *tiles, a, a, c),
+        lambda n, ty, tx, u, v, c: _select(_BT[m], u, lambda i: half(n, ty, tx, i, v, c)),
+        name="winograd_input",
+    )
+
+
+def transform_sums(sums: Any, m: int, height: int, width: int) -> Any:
+    """[N, TH, TW, m+2, m+2, O] → [N, height, width, O], as a TE tensor."""
+    n, th, tw, a, _a, o = sums.shape
+    half = te.compute(
+        (n, th, tw, m, a, o),
+        lambda n, ty, tx, y, v, c: _select(_AT[m], y, lambda u: sums(n, ty, tx, u, v, c)),
+        name=HALF,
+    )
+    return te.compute(
+        (n, height, width, o),
+        lambda n, h, w, c: _select(_AT[m], w % m, lambda v: half(n, h // m, w // m, h % m, v, c)),
+        name="winograd_output",
+    )
+
+
+def _select(matrix: Matrix, row: Any, value: Callable[[int], Any]) -> Any:
+    """The product of one row of a matrix with values, the row being known when the loop over it is written out."""
+    result = _sum(matrix[-1], value)
+    for index in range(len(matrix) - 2, -1, -1):
+        result = tirx.Select(tirx.EQ(row, index), _sum(matrix[index], value), result)
+    return result
+
+
+def _sum(coefficients: Sequence[float], value: Callable[[int], Any]) -> Any:
+    total = None
+    for index, coefficient in enumerate(coefficients):
+        if coefficient == 0:
+            continue
+        term = value(index)
+        if total is None:
+            total = term if coefficient == 1 else term * tirx.const(coefficient, "float32")
+        elif abs(coefficient) == 1:
+            total = total + term if coefficient > 0 else total - term
+        else:
+            total = total + term * tirx.const(coefficient, "float32")
+    return total
