@@ -56,7 +56,11 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
     unrolled = depthwise and math.prod(anchor.reduction) <= _MOST_UNROLLED
     return Offer(
         lambda chosen: _apply(sch, anchor, rest[0], limits, chosen),
-        {"rows": rows, "unrolled": int(unrolled), "channels_outside": int(_channels_outside(sch, anchor, rows, limits))},
+        {
+            "rows": rows,
+            "unrolled": int(unrolled),
+            "channels_outside": int(_channels_outside(sch, anchor, rows, limits)),
+        },
         {"rows": tuple(range(1, min(extent, limits.registers) + 1)), "unrolled": (0, 1), "channels_outside": (0, 1)},
     )
 

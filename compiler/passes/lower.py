@@ -16,6 +16,7 @@ from .legalize import legalize
 from .pack_weights import pack_weights
 from .plain_axes import make_axes_plain
 from .plain_buffers import make_buffers_plain
+from .sink_transposes import sink_transposes
 from .transposed_convolution import expand_transposed_convolutions
 from .winograd import use_winograd
 
@@ -54,7 +55,7 @@ def phases(limits: Limits) -> tuple[Phase, ...]:
     return (
         Phase("expand", _sequence(make_axes_plain, expand_transposed_convolutions, bound_indices)),
         Phase("fold", _sequence(_T.FoldBatchnormToConv2D(), _T.DecomposeOpsForInference(), fold_constants)),
-        Phase("layout", _sequence(_T.ConvertLayout(_CHANNELS_LAST), _T.Normalize(), fold_constants)),
+        Phase("layout", _sequence(_T.ConvertLayout(_CHANNELS_LAST), _T.Normalize(), sink_transposes, fold_constants)),
         Phase("padding", make_padding_explicit),
         Phase(
             "common",

@@ -27,9 +27,7 @@ def test_the_matrices_are_those_of_a_convolution(m: int) -> None:
     np.testing.assert_allclose(y, np.einsum("ijkl,kl->ij", windows, g), atol=1e-5)
 
 
-@given(
-    st.tuples(st.integers(1, 2), st.integers(1, 300), st.integers(1, 300), st.integers(1, 600)), st.integers(1, 600)
-)
+@given(st.tuples(st.integers(1, 2), st.integers(1, 300), st.integers(1, 300), st.integers(1, 600)), st.integers(1, 600))
 def test_the_choice_multiplies_less_and_keeps_weights_small(shape: tuple[int, int, int, int], inputs: int) -> None:
     n, height, width, outputs = shape
     m = choose_tile(shape, inputs)
