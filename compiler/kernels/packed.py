@@ -14,15 +14,13 @@ from .generic import inline_producers
 from .limits import Limits
 from .overlap import split_overlapping
 from .rule import Offer, Parameters
-from .tile import compute_tile
+from .tile import compute_tile, tile_cost
 
 # Rows of a depthwise tile, whose inputs overlap and are best read once.
 _DEPTHWISE_ROWS = 8
 _MOST_UNROLLED = 49
 
-ACCUMULATOR = "packed_accumulator"  # the blocks that this rule recognises
-# Products of Winograd's transforms, [row, position, block, lane]: one product a position, whose rows stand first.
-BY_POSITION = f"{ACCUMULATOR}_by_position"
+ACCUMULATOR = "packed_accumulator"  # the block that this rule recognises
 
 
 def block_width(channels: int, limits: Limits) -> int:
@@ -31,12 +29,11 @@ def block_width(channels: int, limits: Limits) -> int:
 
 
 def rows_of_tile(rows: int, width: int, limits: Limits, cap: int | None = None) -> int:
-    """MR: as many rows as there are registers for, at most `cap`, if possible a divisor of `rows`."""
+    """MR: the number of rows with the least cost, at most `cap`, that the registers have room for."""
     vectors = max(1, width // limits.lanes)
     most = max(1, (limits.registers - 4) // vectors)
-    most = min(most, cap or most)
-    divisor = next(d for d in range(min(rows, most), 0, -1) if rows % d == 0)
-    return divisor if 2 * divisor > most or divisor == rows else min(rows, most)
+    most = min(rows, most, cap or most)
+    return min(range(most, 0, -1), key=lambda m: tile_cost(m, vectors) * -(-rows // m) * m)
 
 
 def packed_rule(sch: Any, limits: Limits) -> Offer | None:
@@ -50,7 +47,7 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
     rest = [b for b in blocks_of(sch) if not b.reduction]
     if len(rest) != 1:
         return None
-    width, extent = anchor.spatial[-1], anchor.spatial[_row_axis(anchor)]
+    width, extent = anchor.spatial[-1], anchor.spatial[-3]
     depthwise = len(anchor.reduction) == 2
     rows = rows_of_tile(extent, width, limits, _DEPTHWISE_ROWS if depthwise else None)
     unrolled = depthwise and math.prod(anchor.reduction) <= _MOST_UNROLLED
@@ -66,31 +63,39 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
 
 
 def _channels_outside(sch: Any, anchor: Block, rows: int, limits: Limits) -> bool:
-    """Whether the loop over channels goes around that over rows.
+    """Whether the loop over channels goes around those over rows.
 
-    It reads the data again for each block of channels; the other way round, each row of tiles reads all weights
+    It reads the data again for each block of channels; the other way round, each tile of rows reads all weights
     again. What does not fit half of the second-level cache comes from beyond it every time.
     """
-    by_position = anchor.name.startswith(BY_POSITION)
-    axis, blocks = _row_axis(anchor), anchor.spatial[-2]
-    passes = math.prod(anchor.spatial[:axis]) * -(-anchor.spatial[axis] // rows)
-    data, weights = (
-        math.prod(int(d) for d in region.source.ty.shape) * 4 // (anchor.spatial[1] if by_position else 1)
-        for region in list(sch.get(sch.get_sblock(anchor.name)).reads)[:2]
-    )
+    data, weights = _operands(sch, anchor)
+    products = _products(sch, anchor)
+    passes = math.prod(anchor.spatial[:-3]) // products * -(-anchor.spatial[-3] // rows)
 
     def read(size: int, times: int) -> int:
         return size if size <= limits.l2 // 2 else size * times
 
-    return read(data, blocks) + read(weights, 1) < read(data, 1) + read(weights, passes)
+    data, weights = 4 * data // products, 4 * weights // products
+    return read(data, anchor.spatial[-2]) + read(weights, 1) < read(data, 1) + read(weights, passes)
+
+
+def _operands(sch: Any, anchor: Block) -> tuple[int, int]:
+    """Elements of the data and of the weights."""
+    reads = sch.get(sch.get_sblock(anchor.name)).reads
+    data, weights = (math.prod(int(d) for d in region.source.ty.shape) for region in list(reads)[:2])
+    return data, weights
+
+
+def _products(sch: Any, anchor: Block) -> int:
+    """How many products there are, each with weights of its own: as many as the first axis is long, or one."""
+    return _operands(sch, anchor)[1] // (math.prod(anchor.spatial[-2:]) * math.prod(anchor.reduction))
 
 
 def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Parameters) -> None:
     out = sch.get_sblock(result.name)
     sch.set_scope(sch.get_sblock(anchor.name), 0, "local")
-    width, extent, mr = anchor.spatial[-1], anchor.spatial[_row_axis(anchor)], chosen["rows"]
-    *outer, channels = sch.get_loops(out)
-    rows = outer.pop(_row_axis(anchor))
+    width, extent, mr = anchor.spatial[-1], anchor.spatial[-3], chosen["rows"]
+    *outer, rows, channels = sch.get_loops(out)
     row_tiles, row = split_overlapping(sch, rows, mr, extent)
     lanes = min(width, limits.lanes)
     channel_tiles, vector, lane = sch.split(channels, [None, width // lanes, lanes])
@@ -99,8 +104,8 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     # Loops whose last tile overlaps or is narrower stay by themselves; the others are shared by threads.
     order = [*outer, row_tiles, channel_tiles]
     if chosen["channels_outside"]:
-        batch = 1 if anchor.name.startswith(BY_POSITION) else 0
-        order = [*outer[:batch], channel_tiles, *outer[batch:], row_tiles]
+        first = 1 if _products(sch, anchor) > 1 else 0
+        order = [*outer[:first], channel_tiles, *outer[first:], row_tiles]
     alone = ([] if whole_rows else [row_tiles]) + ([] if whole_channels else [channel_tiles])
     shared, serial = [loop for loop in order if loop not in alone], [loop for loop in order if loop in alone]
     if not shared:
@@ -112,8 +117,3 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     task = sch.fuse(*shared) if len(shared) > 1 else shared[0]
     at, depth = serial[-1] if serial else task, 1 + len(serial)
     compute_tile(sch, anchor, at, depth, lanes, task, limits, bool(chosen["unrolled"]))
-
-
-def _row_axis(anchor: Block) -> int:
-    """The axis of a tile's rows in [..., block, lane]."""
-    return 0 if anchor.name.startswith(BY_POSITION) else len(anchor.spatial) - 3

@@ -143,13 +143,20 @@ def choose_tile(anchor: Block, limits: Limits) -> tuple[int, int, int]:
         for m in range(1, min(rows, most) + 1):
             # Tiles that do not divide an axis overlap.
             waste = (-(-columns // width) * width / columns) * (-(-rows // m) * m / rows)
-            # One multiplication-addition costs a slot; so does each load, of which rows and vectors need one.
-            cost = waste * (m * vectors + vectors + 0.5 * m) / (m * vectors)
-            # Few independent accumulators leave the pipeline of the multiply-add unit idle.
-            cost *= max(1.0, 8 / (m * vectors))
+            cost = waste * tile_cost(m, vectors)
             if cost < best_cost:
                 best, best_cost = (m, vectors, lanes), cost
     return best
+
+
+def tile_cost(rows: int, vectors: int) -> float:
+    """Slots of a multiply-add that one of them takes, in a tile of so many rows and vectors.
+
+    Each load takes one too, of which rows and vectors need one (a row's may come with the multiply-add); few
+    independent accumulators leave the pipeline idle.
+    """
+    accumulators = rows * vectors
+    return (accumulators + vectors + 0.5 * rows) / accumulators * max(1.0, 8 / accumulators)
 
 
 def _rows(anchor: Block) -> int:

@@ -19,7 +19,7 @@ HALF = "winograd_half"  # blocks that this rule recognises: a tile transformed a
 
 
 def winograd_rule(sch: Any, limits: Limits) -> Offer | None:
-    """Transforms of tiles: of the input into [N, TH, TW, A, A, C], or of sums into an image and its epilogue."""
+    """Transforms of tiles: of the input into [A, A, N, TH, TW, C], or of sums into an image and its epilogue."""
     blocks = blocks_of(sch)
     halves = [b for b in blocks if b.name.startswith(HALF)]
     if len(halves) != 1 or any(b.reduction for b in blocks):
@@ -44,7 +44,7 @@ def winograd_rule(sch: Any, limits: Limits) -> Offer | None:
             ty, y = sch.split(h, [None, tile])
             tx, x = sch.split(w, [None, tile])
         else:
-            n, ty, tx, y, x, c = sch.get_loops(out)
+            y, x, n, ty, tx, c = sch.get_loops(out)
         block, lane = split_overlapping(sch, c, lanes, channels)
         sch.reorder(n, ty, tx, block, y, x, lane)
         sch.compute_at(sch.get_sblock(half), block, preserve_unit_loops=True)

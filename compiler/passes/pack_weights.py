@@ -139,7 +139,6 @@ def packed_call(
     reduced: list[int],
     term: Callable[[Any, Any, Any, Any], Any],
     name: str,
-    accumulator: str = ACCUMULATOR,
 ) -> Any:
     """The call of a program that sums into blocks of channels, and takes the channels out of them.
 
@@ -148,13 +147,12 @@ def packed_call(
         shape: of the result, channels last.
         reduced: extents of the axes that are summed over.
         term: of data, weights, an element […, block, lane], and the reduced axes: what is summed.
-        accumulator: the block's name, by which the kernel's rule knows it.
     """
     blocks, width = weight.shape[0], weight.shape[-1]
 
     def compute(x: Any, w: Any) -> Any:
         r = [te.reduce_axis((0, extent), f"r{axis}") for axis, extent in enumerate(reduced)]
-        sums = te.compute((*shape[:-1], blocks, width), lambda *i: te.sum(term(x, w, i, r), axis=r), name=accumulator)
+        sums = te.compute((*shape[:-1], blocks, width), lambda *i: te.sum(term(x, w, i, r), axis=r), name=ACCUMULATOR)
         return te.compute(shape, lambda *i: sums(*i[:-1], i[-1] // width, i[-1] % width), name="unpacked")
 
     return builder.call_te(compute, data, relax.const(weight), primfunc_name_hint=name)

@@ -17,7 +17,7 @@ import tvm
 from tvm import ir, relax, te, tirx
 
 from ..kernels.limits import Limits
-from ..kernels.packed import BY_POSITION, block_width
+from ..kernels.packed import block_width
 from ..kernels.winograd import HALF
 from .pack_weights import pack, packed_call
 from .rewrite import rewrite_calls
@@ -117,17 +117,15 @@ def _convolution(
     made = builder.emit(
         builder.call_te(lambda x: transform_input(x, m, tiles), data, primfunc_name_hint="winograd_input")
     )
-    made = builder.emit(relax.op.reshape(made, (rows, a * a, inputs)))
+    made = builder.emit(relax.op.reshape(made, (a * a, rows, inputs)))
 
     def term(x: Any, w: Any, i: Any, r: Any) -> Any:
-        row, position, block, lane = i
-        return x(row, position, *r) * w(block, position, *r, lane)
+        position, row, block, lane = i
+        return x(position, row, *r) * w(block, position, *r, lane)
 
     packed = pack(transform_weight(weight, m), block_width(outputs, limits))
-    sums = packed_call(
-        builder, made, packed, [rows, a * a, outputs], [inputs], term, "packed_winograd_product", BY_POSITION
-    )
-    sums = builder.emit(relax.op.reshape(builder.emit(sums), (n, *tiles, a, a, outputs)))
+    sums = packed_call(builder, made, packed, [a * a, rows, outputs], [inputs], term, "packed_winograd_product")
+    sums = builder.emit(relax.op.reshape(builder.emit(sums), (a, a, n, *tiles, outputs)))
     return builder.call_te(
         lambda s: transform_sums(s, m, height, width), sums, primfunc_name_hint="packed_winograd_output"
     )
@@ -155,7 +153,7 @@ def transform_weight(weight: Matrix, m: int) -> Matrix:
 
 
 def transform_input(x: Any, m: int, tiles: tuple[int, int]) -> Any:
-    """[N, H, W, C] → [N, TH, TW, m+2, m+2, C], as a TE tensor."""
+    """[N, H, W, C] → [m+2, m+2, N, TH, TW, C], as a TE tensor: rows of a product stand close together."""
     a = m + 2
     n, _h, _w, c = x.shape
     half = te.compute(
@@ -164,18 +162,18 @@ def transform_input(x: Any, m: int, tiles: tuple[int, int]) -> Any:
         name=HALF,
     )
     return te.compute(
-        (n, *tiles, a, a, c),
-        lambda n, ty, tx, u, v, c: _select(_BT[m], u, lambda i: half(n, ty, tx, i, v, c)),
+        (a, a, n, *tiles, c),
+        lambda u, v, n, ty, tx, c: _select(_BT[m], u, lambda i: half(n, ty, tx, i, v, c)),
         name="winograd_input",
     )
 
 
 def transform_sums(sums: Any, m: int, height: int, width: int) -> Any:
-    """[N, TH, TW, m+2, m+2, O] → [N, height, width, O], as a TE tensor."""
-    n, th, tw, a, _a, o = sums.shape
+    """[m+2, m+2, N, TH, TW, O] → [N, height, width, O], as a TE tensor."""
+    a, _a, n, th, tw, o = sums.shape
     half = te.compute(
         (n, th, tw, m, a, o),
-        lambda n, ty, tx, y, v, c: _select(_AT[m], y, lambda u: sums(n, ty, tx, u, v, c)),
+        lambda n, ty, tx, y, v, c: _select(_AT[m], y, lambda u: sums(u, v, n, ty, tx, c)),
         name=HALF,
     )
     return te.compute(
