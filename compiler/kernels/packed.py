@@ -115,5 +115,5 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     sch.unroll(vector)
     sch.vectorize(lane)
     task = sch.fuse(*shared) if len(shared) > 1 else shared[0]
-    at, depth = serial[-1] if serial else task, 1 + len(serial)
-    compute_tile(sch, anchor, at, depth, lanes, task, limits, bool(chosen["unrolled"]))
+    sch.compute_at(sch.get_sblock(anchor.name), serial[-1] if serial else task, preserve_unit_loops=True)
+    compute_tile(sch, anchor, 1 + len(serial), lanes, task, limits, bool(chosen["unrolled"]))

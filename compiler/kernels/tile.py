@@ -67,28 +67,27 @@ def _apply(sch: Any, anchor: Block, epilogue: str, lanes: int, limits: Limits, c
         sch.unroll(loop)
     sch.vectorize(lane)
     task = (sch.fuse(*outer) if len(outer) > 1 else outer[0]) if outer else columns
-    compute_tile(sch, anchor, columns, 1 + bool(outer) + (alone is not None), lanes, task, limits)
+    sch.compute_at(sch.get_sblock(anchor.name), columns, preserve_unit_loops=True)
+    compute_tile(sch, anchor, 1 + bool(outer) + (alone is not None), lanes, task, limits)
 
 
 def compute_tile(
     sch: Any,
     anchor: Block,
-    at: Any,
     depth: int,
     lanes: int,
     task: Any,
     limits: Limits,
     unroll_reduction: bool = False,
 ) -> None:
-    """Computes the sums of a tile inside the loop that writes it, the reduction outside, vectors inside.
+    """Arranges the sums of a tile: the reduction outside, vectors inside.
 
     Args:
-        at: the loop over tiles, `depth` loops deep.
+        depth: loops around the tile, under which the anchor has been moved by compute_at.
         task: the loop that threads share if there is enough work.
         unroll_reduction: write out all reduction loops but the first.
     """
     compute = sch.get_sblock(anchor.name)
-    sch.compute_at(compute, at, preserve_unit_loops=True)
     inner = sch.get_loops(compute)[depth:]
     spatial, reduction = inner[: len(anchor.spatial)], inner[len(anchor.spatial) :]
     vector, lane = sch.split(spatial[-1], [None, lanes])

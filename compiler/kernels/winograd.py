@@ -1,59 +1,133 @@
-"""Winograd convolutions: the transforms of tiles, and the products between them.
+"""Winograd convolutions: tiles of the input transformed, multiplied by position, and transformed back.
 
-The pass that makes these programs (passes/winograd.py) says what they compute. A transform keeps one tile of
-one vector of channels in registers; its loops over the tile are written out, so that the selection of a
-formula by position, and all zeros, are gone before code is generated.
+The pass that makes these programs (passes/winograd.py) says what they compute. The image is cut into bands of
+whole rows of tiles. What a band needs between the three stages stays in cache: V, its transformed tiles, and M,
+the sums of products. A transform keeps one tile of one vector of channels in registers; its loops over the tile
+are written out, so that the choice of a formula by position is gone before code is generated.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from .analysis import blocks_of
+from .analysis import Block, blocks_of
 from .generic import inline_producers
 from .limits import Limits
 from .overlap import split_overlapping
-from .rule import Offer, Parameters
+from .packed import rows_of_tile
+from .rule import Offer, Parameters, values_up_to
+from .tile import compute_tile
 
-HALF = "winograd_half"  # blocks that this rule recognises: a tile transformed along one of its two axes
+# The blocks of such a program, in order; the result and its epilogue follow.
+HALF_INPUT = "winograd_half_input"  # [N, TH, TW, M+2, M+2, C]: tiles of the input, transformed along one axis
+INPUT = "winograd_input"  # V, [M+2, M+2, N, TH, TW, C]
+SUMS = "winograd_sums"  # [M+2, M+2, N, TH, TW, O / NR, NR]
+PRODUCTS = "winograd_products"  # M, [M+2, M+2, N, TH, TW, O]
+HALF_OUTPUT = "winograd_half_output"  # [N, TH, TW, M, M+2, O]
+_STAGES = (HALF_INPUT, INPUT, SUMS, PRODUCTS, HALF_OUTPUT)
+
+_BANDS = 4  # at least so many are shared by threads; else each stage is
 
 
 def winograd_rule(sch: Any, limits: Limits) -> Offer | None:
-    """Transforms of tiles: of the input into [A, A, N, TH, TW, C], or of sums into an image and its epilogue."""
+    """Programs made by the pass for Winograd convolutions, with the epilogue that was fused to them."""
     blocks = blocks_of(sch)
-    halves = [b for b in blocks if b.name.startswith(HALF)]
-    if len(halves) != 1 or any(b.reduction for b in blocks):
+    stages = {b.name: b for b in blocks if b.name in _STAGES}
+    if len(stages) != len(_STAGES):
         return None
-    half = halves[0].name
-    inline_producers(sch, [b for b in blocks if b.name != half])
-    rest = [b for b in blocks_of(sch) if b.name != half]
-    if len(rest) != 1 or rest[0].spatial[-1] < 1:
+    inline_producers(sch, [b for b in blocks if b.name not in stages])
+    rest = [b for b in blocks_of(sch) if b.name not in stages]
+    if len(rest) != 1:
         return None
-    channels = rest[0].spatial[-1]
+    sums = stages[SUMS]
+    _a, _b, _n, tile_rows, tile_columns, _blocks, width = sums.spatial
+    rows = rows_of_tile(tile_columns, width, limits)
+    band = _rows_of_band(sums, limits)
+    return Offer(
+        lambda chosen: _apply(sch, stages, rest[0], limits, chosen),
+        {"rows": rows, "band": band},
+        {
+            "rows": tuple(range(1, min(tile_columns, limits.registers) + 1)),
+            "band": values_up_to(tile_rows, band),
+        },
+    )
+
+
+def _rows_of_band(sums: Block, limits: Limits) -> int:
+    """Rows of tiles in a band, for the least traffic beyond the second-level cache.
+
+    Every band reads the weights, and a band that outgrows half of the cache writes and reads V and M there. One
+    that outgrew it twice would go to memory.
+    """
+    a, _a, n, tile_rows, tile_columns, blocks, width = sums.spatial
+    (inputs,) = sums.reduction
+    weights = 4 * a * a * inputs * blocks * width
+    row = 4 * a * a * tile_columns * (inputs + blocks * width)
+
+    def traffic(band: int) -> int:
+        bands = n * -(-tile_rows // band)
+        again = weights * bands if weights > limits.l2 // 2 else weights
+        return again + (2 * row * n * tile_rows if band * row > limits.l2 // 2 else 0)
+
+    most = max(1, min(tile_rows, 2 * limits.l2 // row))
+    return min(range(1, most + 1), key=lambda band: (traffic(band), band))
+
+
+def _apply(sch: Any, stages: dict[str, Block], result: Block, limits: Limits, chosen: Parameters) -> None:
+    for name in (HALF_INPUT, SUMS, HALF_OUTPUT):
+        sch.set_scope(sch.get_sblock(name), 0, "local")
+    sums = stages[SUMS]
+    n, tile_rows = sums.spatial[2:4]
+    m = stages[HALF_OUTPUT].spatial[3]
+
+    batch, height, columns, channels = sch.get_loops(sch.get_sblock(result.name))
+    band, row, y = sch.split(height, [None, chosen["band"], m])
+    column, x = sch.split(columns, [None, m])
+    block, lane = split_overlapping(sch, channels, _lanes(result.spatial[-1], limits), result.spatial[-1])
+    sch.reorder(batch, band, row, column, block, y, x, lane)
+    at = sch.fuse(batch, band)
+    _transform(sch, HALF_OUTPUT, block, 4, [y, x], lane)
+
+    sch.compute_at(sch.get_sblock(PRODUCTS), at, preserve_unit_loops=True)
+    u, v, images, tiles, columns, channels = sch.get_loops(sch.get_sblock(PRODUCTS))[1:]
+    lanes = min(sums.spatial[-1], limits.lanes)
+    blocks, vector, lane = sch.split(channels, [None, sums.spatial[-1] // lanes, lanes])
+    row_tiles, tile_row = split_overlapping(sch, columns, chosen["rows"], sums.spatial[4])
+    sch.reorder(u, v, images, tiles, row_tiles, blocks, tile_row, vector, lane)
+    sch.unroll(tile_row)
+    sch.unroll(vector)
+    sch.vectorize(lane)
+    sch.compute_at(sch.get_sblock(SUMS), blocks, preserve_unit_loops=True)
+
+    sch.compute_at(sch.get_sblock(INPUT), at, preserve_unit_loops=True)
+    u2, v2, images, rows, columns, channels = sch.get_loops(sch.get_sblock(INPUT))[1:]
+    inputs = stages[INPUT].spatial[-1]
+    block, lane = split_overlapping(sch, channels, _lanes(inputs, limits), inputs)
+    sch.reorder(images, rows, columns, block, u2, v2, lane)
+    _transform(sch, HALF_INPUT, block, 5, [u2, v2], lane)
+
+    task = at
+    if n * -(-tile_rows // chosen["band"]) < _BANDS:
+        task = sch.fuse(u, v)
+        if sums.work >= limits.parallel_work:
+            sch.parallel(row)
+            sch.parallel(rows)
+    compute_tile(sch, sums, 7 if task is at else 6, lanes, task, limits)
+
+
+def _lanes(channels: int, limits: Limits) -> int:
+    """Lanes of a whole vector, at most as many as there are channels."""
     lanes = limits.lanes
     while lanes > channels:
         lanes //= 2
-    inverse = len(rest[0].spatial) == 4
-    tile = halves[0].spatial[3]  # of the output
+    return lanes
 
-    def apply(_chosen: Parameters) -> None:
-        out = sch.get_sblock(rest[0].name)
-        sch.set_scope(sch.get_sblock(half), 0, "local")
-        if inverse:
-            n, h, w, c = sch.get_loops(out)
-            ty, y = sch.split(h, [None, tile])
-            tx, x = sch.split(w, [None, tile])
-        else:
-            y, x, n, ty, tx, c = sch.get_loops(out)
-        block, lane = split_overlapping(sch, c, lanes, channels)
-        sch.reorder(n, ty, tx, block, y, x, lane)
-        sch.compute_at(sch.get_sblock(half), block, preserve_unit_loops=True)
-        inner = sch.get_loops(sch.get_sblock(half))[4:]
-        for loop in [y, x, *inner[:-1]]:
-            sch.unroll(loop)
-        sch.vectorize(lane)
-        sch.vectorize(inner[-1])
-        if halves[0].work >= limits.parallel_work:
-            sch.parallel(sch.fuse(n, ty))
 
-    return Offer(apply)
+def _transform(sch: Any, half: str, at: Any, depth: int, written: list[Any], lane: Any) -> None:
+    """One half of a transform in registers, inside the loop over blocks of channels of the other half."""
+    sch.compute_at(sch.get_sblock(half), at, preserve_unit_loops=True)
+    *inner, vector = sch.get_loops(sch.get_sblock(half))[depth:]
+    for loop in [*written, *inner]:
+        sch.unroll(loop)
+    sch.vectorize(lane)
+    sch.vectorize(vector)

@@ -19,7 +19,7 @@ from ..kernels.limits import Limits
 from ..kernels.packed import ACCUMULATOR, block_width
 from .rewrite import rewrite_calls
 
-_FUSES_ELEMENTWISE = 4  # TVM's kOutEWiseFusable: what follows element by element joins the kernel
+FUSES_ELEMENTWISE = 4  # TVM's kOutEWiseFusable: what follows element by element joins the kernel
 
 
 def pack_weights(module: tvm.IRModule, limits: Limits) -> tvm.IRModule:
@@ -39,7 +39,7 @@ def pack_weights(module: tvm.IRModule, limits: Limits) -> tvm.IRModule:
     module = rewrite_calls(module, visit)
     for variable, function in list(module.functions.items()):
         if variable.name_hint.startswith("packed_"):
-            module.update_func(variable, function.with_attr("op_pattern", _FUSES_ELEMENTWISE))
+            module.update_func(variable, function.with_attr("op_pattern", FUSES_ELEMENTWISE))
     return module
 
 

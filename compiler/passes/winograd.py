@@ -16,10 +16,10 @@ import numpy as np
 import tvm
 from tvm import ir, relax, te, tirx
 
+from ..kernels import winograd as kernel
 from ..kernels.limits import Limits
 from ..kernels.packed import block_width
-from ..kernels.winograd import HALF
-from .pack_weights import pack, packed_call
+from .pack_weights import FUSES_ELEMENTWISE, pack
 from .rewrite import rewrite_calls
 
 Matrix = np.ndarray[Any, Any]
@@ -30,7 +30,6 @@ _MOST_BYTES = {4: 5 << 19, 2: 9 << 19}
 _TRANSFORM = {4: 550, 2: 190}
 # Rows of a product below which it is slower by the ratio.
 _FEW_ROWS = 6
-_OPAQUE = 8  # TVM's kOpaque: what comes before the transform would be computed once for each of its positions
 _GAIN = 1.2  # how many times faster it has to be by this reckoning
 
 _BT = {
@@ -86,8 +85,8 @@ def use_winograd(module: tvm.IRModule, limits: Limits) -> tvm.IRModule:
 
     module = rewrite_calls(module, visit)
     for variable, function in list(module.functions.items()):
-        if variable.name_hint.startswith("winograd_input"):
-            module.update_func(variable, function.with_attr("op_pattern", _OPAQUE))
+        if variable.name_hint.startswith("winograd_"):
+            module.update_func(variable, function.with_attr("op_pattern", FUSES_ELEMENTWISE))
     return module
 
 
@@ -110,24 +109,11 @@ def choose_tile(shape: Sequence[int], inputs: int) -> int:
 def _convolution(
     builder: relax.BlockBuilder, data: Any, weight: Matrix, shape: list[int], m: int, limits: Limits
 ) -> Any:
-    n, height, width, outputs = shape
-    tiles, a = (-(-height // m), -(-width // m)), m + 2
-    rows, inputs = n * tiles[0] * tiles[1], weight.shape[2]
-    data = _padded(builder, data, tiles[0] * m - height, tiles[1] * m - width)
-    made = builder.emit(
-        builder.call_te(lambda x: transform_input(x, m, tiles), data, primfunc_name_hint="winograd_input")
-    )
-    made = builder.emit(relax.op.reshape(made, (a * a, rows, inputs)))
-
-    def term(x: Any, w: Any, i: Any, r: Any) -> Any:
-        position, row, block, lane = i
-        return x(position, row, *r) * w(block, position, *r, lane)
-
+    _n, height, width, outputs = shape
+    data = _padded(builder, data, -height % m, -width % m)
     packed = pack(transform_weight(weight, m), block_width(outputs, limits))
-    sums = packed_call(builder, made, packed, [a * a, rows, outputs], [inputs], term, "packed_winograd_product")
-    sums = builder.emit(relax.op.reshape(builder.emit(sums), (a, a, n, *tiles, outputs)))
     return builder.call_te(
-        lambda s: transform_sums(s, m, height, width), sums, primfunc_name_hint="packed_winograd_output"
+        lambda x, w: convolution(x, w, shape, m), data, relax.const(packed), primfunc_name_hint="winograd_conv2d"
     )
 
 
@@ -152,32 +138,42 @@ def transform_weight(weight: Matrix, m: int) -> Matrix:
     return np.ascontiguousarray(made.reshape(-1, *weight.shape[2:]).astype(np.float32))
 
 
-def transform_input(x: Any, m: int, tiles: tuple[int, int]) -> Any:
-    """[N, H, W, C] → [m+2, m+2, N, TH, TW, C], as a TE tensor: rows of a product stand close together."""
-    a = m + 2
-    n, _h, _w, c = x.shape
+def convolution(x: Any, w: Any, shape: Sequence[int], m: int) -> Any:
+    """The result [N, H, W, O] of `shape` as a TE tensor; `x` and `w` are padded and transformed for it.
+
+    Args:
+        x: [N, TH m + 2, TW m + 2, I], with as many tiles of M x M as cover the result.
+        w: [O / NR, (m+2)^2, I, NR].
+    """
+    n, height, width, outputs = shape
+    a, th, tw, inputs = m + 2, -(-height // m), -(-width // m), x.shape[3]
+    blocks, _positions, _inputs, lanes = w.shape
     half = te.compute(
-        (n, *tiles, a, a, c),
+        (n, th, tw, a, a, inputs),
         lambda n, ty, tx, i, v, c: _select(_BT[m], v, lambda j: x(n, ty * m + i, tx * m + j, c)),
-        name=HALF,
+        name=kernel.HALF_INPUT,
     )
-    return te.compute(
-        (a, a, n, *tiles, c),
+    tiles = te.compute(
+        (a, a, n, th, tw, inputs),
         lambda u, v, n, ty, tx, c: _select(_BT[m], u, lambda i: half(n, ty, tx, i, v, c)),
-        name="winograd_input",
+        name=kernel.INPUT,
     )
-
-
-def transform_sums(sums: Any, m: int, height: int, width: int) -> Any:
-    """[m+2, m+2, N, TH, TW, O] → [N, height, width, O], as a TE tensor."""
-    a, _a, n, th, tw, o = sums.shape
+    r = te.reduce_axis((0, inputs), "r")
+    sums = te.compute(
+        (a, a, n, th, tw, blocks, lanes),
+        lambda u, v, n, ty, tx, b, l: te.sum(tiles(u, v, n, ty, tx, r) * w(b, u * a + v, r, l), axis=r),
+        name=kernel.SUMS,
+    )
+    products = te.compute(
+        (a, a, n, th, tw, outputs), lambda *i: sums(*i[:-1], i[-1] // lanes, i[-1] % lanes), name=kernel.PRODUCTS
+    )
     half = te.compute(
-        (n, th, tw, m, a, o),
-        lambda n, ty, tx, y, v, c: _select(_AT[m], y, lambda u: sums(u, v, n, ty, tx, c)),
-        name=HALF,
+        (n, th, tw, m, a, outputs),
+        lambda n, ty, tx, y, v, c: _select(_AT[m], y, lambda u: products(u, v, n, ty, tx, c)),
+        name=kernel.HALF_OUTPUT,
     )
     return te.compute(
-        (n, height, width, o),
+        (n, height, width, outputs),
         lambda n, h, w, c: _select(_AT[m], w % m, lambda v: half(n, h // m, w // m, h % m, v, c)),
         name="winograd_output",
     )
