@@ -1,41 +1,44 @@
 #!/usr/bin/env python3
-"""Latency of our artifacts beside onnxruntime's: `bench_peers.py MODEL.onnx… [--threads 1 2] [--json OUT.json]`.
+"""Latency of our artifacts beside other runtimes', float32: `bench_peers.py MODEL.onnx… [--threads 1 2] [--out peers]`.
 
-Both run in one process, in turns of a tenth of a second, on the same seeded inputs; the table has each one's
-median and the ratio of the medians. A folder given instead of a model stands for all of its `.onnx` files, below
-it too; with a `catalog.json` (see corpus_table.py) dynamic inputs get the shapes given there. Models that cannot
-be compiled are named and left out. `--shape NAME=1x3x8x8` fixes dynamic inputs of models given by name.
+All run in one process, in turns of a tenth of a second, on the same seeded inputs, after their results were found to
+agree with ours. A folder given instead of a model stands for all of its `.onnx` files, below it too; with a
+`catalog.json` (see corpus_table.py) dynamic inputs get the shapes given there, and its quantised models are left out.
+What cannot be measured is named with the reason. `pip install '.[peers]'` brings the runtimes and what draws pictures.
+
+Writes OUT.json (every figure: quartiles, least, processor time, cores at work) and OUT.md (what is
+printed). With --pictures also what the machine can do at most and each kernel's part in it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
-import statistics
+import multiprocessing
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from compiler import UserError, compile_model
+from compiler import UserError
 from compiler.files import write_text
-from compiler.frontend.prepare import Tensor
 from compiler.frontend.shapes import parse_shapes
-from compiler.runtime.loader import Model
-from compiler.verify.vectors import seeded_inputs
+from compiler.report.rates import measure_rates
+from compiler.target import load_target
+from compiler.versions import EDGEC
+from scripts.peers.measure import OURS, Plan, Row, Shapes, bench_model
+from scripts.peers.runtimes import PEERS
+from scripts.peers.table import markdown, summarize
 
-# Seconds of one's turn, and of rest before it, in which the other one's threads stop spinning.
-_TURN, _PAUSE = 0.1, 0.03
-
-Shapes = dict[str, tuple[int, ...]]
+STATISTICS = ("median", "p25", "min", "processor")
 
 
-def find_models(paths: list[Path], shapes: Shapes) -> list[tuple[Path, Shapes]]:
+def find_models(paths: Iterable[Path], shapes: Shapes) -> list[tuple[Path, Shapes]]:
     """Each model with the shapes for its dynamic inputs."""
     found: list[tuple[Path, Shapes]] = []
     for path in paths:
@@ -46,86 +49,79 @@ def find_models(paths: list[Path], shapes: Shapes) -> list[tuple[Path, Shapes]]:
                 if not entry["quantised"]:
                     found.append((path / entry["file"], dynamic))
         elif path.is_dir():
-            found += [(model, {}) for model in sorted(path.rglob("*.onnx"))]
+            found += [(model, shapes) for model in sorted(path.rglob("*.onnx"))]
         else:
             found.append((path, shapes))
     return found
 
 
-def pair(ours: Callable[[], Any], peer: Callable[[], Any], seconds: float) -> tuple[list[float], list[float]]:
-    """Seconds of each run, in turns of a few runs, for about `seconds` after a warm-up; at least seven of each."""
-    samples: tuple[list[float], list[float]] = ([], [])
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(samples[0]) < 7:
-        for run, times in zip((ours, peer), samples, strict=True):
-            time.sleep(_PAUSE)
-            run()  # not counted: the other one had the caches
-            turn = time.perf_counter() + _TURN
-            while time.perf_counter() < turn:
-                start = time.perf_counter()
-                run()
-                times.append(time.perf_counter() - start)
-    return samples
+def bench(path: Path, shapes: Shapes, plan: Plan) -> list[Row]:
+    """The rows of one model, measured in a process of its own: runtimes crash, and leave threads and memory behind."""
+    with tempfile.TemporaryDirectory(prefix="edgec-peers-") as folder:
+        executor = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        try:
+            return executor.submit(bench_model, path, shapes, plan, Path(folder)).result()
+        except UserError as error:
+            reason = " ".join(error.what.split())
+        except BrokenProcessPool:
+            reason = "the process died"
+        except Exception as error:  # one model's fault does not end the others'
+            reason = f"{type(error).__name__}: {error}"
+        finally:
+            executor.shutdown()
+    return [{"model": path.stem, "reason": reason[:200]}]
 
 
-def measure(path: Path, shapes: Shapes, threads: list[int], seconds: float, folder: Path) -> list[dict[str, Any]]:
-    """One row a thread count.
+def make_report(rows: list[Row], plan: Plan, statistic: str) -> dict[str, Any]:
+    """Everything that is known, for JSON."""
+    versions = {name: PEERS[name].version for name in plan.peers if not PEERS[name].missing}
+    return {
+        "machine": load_target("host").to_dict(),
+        "rates": {threads: rates.to_dict() for threads, rates in (plan.rates or {}).items()},
+        "versions": {OURS: EDGEC, **versions},
+        "peers": list(plan.peers),
+        "statistic": statistic,
+        "rows": rows,
+        "summary": summarize(rows, statistic),
+    }
 
-    Raises:
-        UserError: the model cannot be compiled.
-    """
-    import onnxruntime
 
-    artifact = compile_model(path, "host", folder / f"{path.stem}.so", shapes)
-    if artifact.verified != "passed":
-        raise UserError(f"verification {artifact.verified}: {artifact.manifest['verification'].get('reason')}")
-    tensors = [Tensor(t["name"], t["dtype"], tuple(t["shape"])) for t in artifact.manifest["inputs"]]
-    inputs = seeded_inputs(tensors)
-    rows = []
-    for count in threads:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.log_severity_level = count, 4
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        with Model(artifact.path, threads=count) as model:
-            ours, peer = pair(lambda m=model: m.run(inputs), lambda s=session: s.run(None, inputs), seconds)
-        a, b = statistics.median(ours), statistics.median(peer)
-        rows.append({
-            "model": path.stem, "threads": count, "runs": len(ours),
-            "edgec_seconds": a, "onnxruntime_seconds": b, "ratio": b / a,
-        })  # fmt: skip
-    return rows
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="+", type=Path)
+    parser.add_argument("--shape", action="append", default=[], metavar="NAME=1x3x8x8", help="of a dynamic input")
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=["onnxruntime", "openvino"])
+    parser.add_argument("--seconds", type=float, default=1.5, help="for each runtime, model and thread count")
+    parser.add_argument(
+        "--statistic",
+        choices=STATISTICS,
+        default="median",
+        help="that tables and pictures show; on a busy machine `min`, or for one thread `processor`",
+    )
+    parser.add_argument("--out", type=Path, help="without its ending")
+    parser.add_argument("--pictures", type=Path, help="folder for charts of the ratios and a roofline of each model")
+    return parser.parse_args()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="+", type=Path)
-    parser.add_argument("--shape", action="append", default=[], metavar="NAME=1x3x8x8")
-    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
-    parser.add_argument("--seconds", type=float, default=1.5, help="for each pair")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    rows: list[dict[str, Any]] = []
-    print("| model | threads | edgec, ms | onnxruntime, ms | ratio |\n|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as folder:
-        for path, shapes in find_models(options.models, parse_shapes(options.shape)):
-            try:
-                made = measure(path, shapes, options.threads, options.seconds, Path(folder))
-            except UserError as error:
-                print(f"{path.stem}: {error.what.splitlines()[0]}", file=sys.stderr)
-                continue
-            rows += made
-            for row in made:
-                ours, peer = row["edgec_seconds"] * 1e3, row["onnxruntime_seconds"] * 1e3
-                print(
-                    f"| {row['model']} | {row['threads']} | {ours:.3f} | {peer:.3f} | {row['ratio']:.2f} |", flush=True
-                )
-    for count in options.threads:
-        ratios = [row["ratio"] for row in rows if row["threads"] == count]
-        if ratios:
-            mean = math.exp(statistics.fmean(map(math.log, ratios)))
-            print(f"\n{len(ratios)} models, {count} threads: geometric mean {mean:.2f}, least {min(ratios):.2f}")
-    if options.json:
-        write_text(options.json, json.dumps(rows, indent=2) + "\n")
+    options = parse_arguments()
+    rates = {threads: measure_rates(threads) for threads in options.threads} if options.pictures else None
+    plan = Plan(tuple(options.threads), tuple(options.peers), options.seconds, rates)
+    rows: list[Row] = []
+    for path, shapes in find_models(options.models, parse_shapes(options.shape)):
+        rows += bench(path, shapes, plan)
+        print(f"{path.stem}: {rows[-1].get('reason', 'measured')}", file=sys.stderr, flush=True)
+    report = make_report(rows, plan, options.statistic)
+    table = markdown(report)
+    print(table)
+    if options.out:
+        write_text(options.out.with_suffix(".json"), json.dumps(report, indent=1) + "\n")
+        write_text(options.out.with_suffix(".md"), table)
+    if options.pictures:
+        from scripts.peers.pictures import draw
+
+        draw(report, options.pictures)
 
 
 if __name__ == "__main__":
