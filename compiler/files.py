@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -9,6 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import UserError
+
+# What the system says of a place that cannot take a file; any other error while one is made is not the place's.
+_NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def cache_folder() -> Path:
@@ -48,14 +52,21 @@ def private_folder(out: Path) -> Iterator[Path]:
     if out.is_dir():
         raise UserError(f"the output {out} is a folder", fix="give a file's name")
     try:
-        with tempfile.TemporaryDirectory(prefix=".edgec-", dir=out.resolve().parent) as name:
-            yield Path(name)
+        folder = tempfile.TemporaryDirectory(prefix=".edgec-", dir=out.resolve().parent)
     except OSError as error:
-        raise UserError(
-            f"cannot write the output: {error.strerror or error}",
-            str(out),
-            "choose another place with -o, or free some space there",
-        ) from error
+        raise _refusal(out, error) from error
+    with folder as name:
+        try:
+            yield Path(name)
+        except OSError as error:
+            if error.errno not in _NO_PLACE:
+                raise
+            raise _refusal(out, error) from error
+
+
+def _refusal(out: Path, error: OSError) -> UserError:
+    fix = "choose another place with -o, or free some space there"
+    return UserError(f"cannot write the output: {error.strerror or error}", str(out), fix)
 
 
 def move_into_place(temporary: Path, out: Path) -> None:

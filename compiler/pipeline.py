@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .build.toolchain import find_toolchains
 from .errors import UserError
 from .files import move_into_place, private_folder
+from .frontend.prepare import Model, load_model
 from .process import CommandError
 from .target import Target, load_target
 from .versions import check_tvm
@@ -19,8 +20,8 @@ from .versions import check_tvm
 if TYPE_CHECKING:
     import onnx
 
-    from .frontend.prepare import Model
-    from .kernels.schedule import Scheduled
+    from .build.objects import CompiledKernel
+    from .build.program import Program
 
 Progress = Callable[[str, float], None]
 
@@ -33,6 +34,7 @@ class Options:
         shapes: fixed shape by input name.
         verify: compare with a reference after the build, where the artifact can run here.
         dump: folder for the module after each phase; None for none.
+        cache: look for compiled kernels in the cache, and put new ones there.
     """
 
     target: Target
@@ -40,6 +42,7 @@ class Options:
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     verify: bool = True
     dump: Path | None = None
+    cache: bool = True
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class Artifact:
         manifest: what it says of itself.
         size: bytes of the file.
         unscheduled: kernels that run as plain loops, with the reason.
+        kernels: how many different kernels it has.
+        cached: how many of them came from the cache.
         seconds: time by phase.
     """
 
@@ -58,6 +63,8 @@ class Artifact:
     manifest: dict[str, Any]
     size: int
     unscheduled: dict[str, str]
+    kernels: int
+    cached: int
     seconds: dict[str, float]
 
     @property
@@ -73,6 +80,7 @@ def compile_model(
     shapes: Mapping[str, Sequence[int]] | None = None,
     verify: bool = True,
     dump: str | os.PathLike[str] | None = None,
+    cache: bool = True,
     progress: Progress | None = None,
 ) -> Artifact:
     """Compiles an ONNX model into a native module.
@@ -84,47 +92,44 @@ def compile_model(
         shapes: a shape for each input with dynamic dimensions.
         verify: compare the artifact's results with a reference's, here or in an emulator.
         dump: folder that gets the graph after each phase, for people.
+        cache: keep compiled kernels for the next compilation; the artifact is the same without.
         progress: called after each phase with its name and seconds.
 
     Raises:
         UserError: the input is at fault; nothing was written.
     """
-    options = resolve(source, target, out, shapes, verify, dump)
-    return compile_with(source, options, progress)
+    clock = Clock(progress)
+    model = load_model(source)
+    clock.lap("read")
+    return compile_with(model, resolve(model, target, out, shapes, verify, dump, cache), clock)
 
 
 def resolve(
-    source: str | os.PathLike[str] | onnx.ModelProto,
+    model: Model,
     target: str | Target,
     out: str | os.PathLike[str] | None,
     shapes: Mapping[str, Sequence[int]] | None,
     verify: bool,
     dump: str | os.PathLike[str] | None,
+    cache: bool,
 ) -> Options:
     """The options of a compilation with every default filled in; see `compile_model`."""
-    name = Path(source).stem if isinstance(source, str | os.PathLike) else source.graph.name or "model"
+    check_tvm()  # which is asked what the host is
     return Options(
         target if isinstance(target, Target) else load_target(target),
-        Path(out) if out is not None else Path(f"{name}.so"),
+        Path(out) if out is not None else Path(f"{model.name}.so"),
         {name: tuple(shape) for name, shape in (shapes or {}).items()},
         verify,
         Path(dump) if dump is not None else None,
+        cache,
     )
 
 
-def compile_with(
-    source: str | os.PathLike[str] | onnx.ModelProto, options: Options, progress: Progress | None = None
-) -> Artifact:
+def compile_with(model: Model, options: Options, clock: Clock) -> Artifact:
     """Compiles with resolved options; see `compile_model`."""
-    check_tvm()
-    clock = _Clock(progress)
     # The toolchain and the output's folder are checked before the long work.
     find_toolchains(options.target)
     with private_folder(options.out) as folder:
-        from .frontend.prepare import load_model
-
-        model = load_model(source)
-        clock.lap("read")
         return _compile(model, options, clock, folder)
 
 
@@ -133,11 +138,13 @@ def count_phases(options: Options) -> int:
     from .kernels.limits import limits_of
     from .passes.lower import phases
 
-    return len(("read", "import", *phases(limits_of(options.target)), "schedule", "build")) + options.verify
+    return len(("import", *phases(limits_of(options.target)), "kernels", "link")) + options.verify
 
 
-class _Clock:
-    def __init__(self, progress: Progress | None) -> None:
+class Clock:
+    """Measures phases, and reports each at its end."""
+
+    def __init__(self, progress: Progress | None = None) -> None:
         self.progress = progress
         self.seconds: dict[str, float] = {}
         self.last = time.perf_counter()
@@ -150,16 +157,19 @@ class _Clock:
         self.last = now
 
 
-def _compile(model: Model, options: Options, clock: _Clock, folder: Path) -> Artifact:
+def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Artifact:
     import tvm
 
     from .build.artifact import build_artifact
-    from .build.program import extract_program
+    from .build.cache import Cache
+    from .build.extract import extract_program
+    from .build.objects import compile_kernels
+    from .build.variants import variant_programs
     from .frontend.prepare import prepare, refuse
     from .kernels.limits import limits_of
     from .kernels.schedule import UNSCHEDULED
     from .passes.lower import phases
-    from .verify.check import verify_artifact
+    from .verify.check import Verifier
 
     # ONNX → Relax
     prepared = prepare(model, options.shapes)
@@ -168,6 +178,7 @@ def _compile(model: Model, options: Options, clock: _Clock, folder: Path) -> Art
     module = prepared.module
     _dump(options, "relax", module)
     clock.lap("import")
+    verifier = Verifier(model, prepared.inputs, options.target) if options.verify else None
 
     # Relax → calls of fused tensor programs
     with tvm.target.Target(options.target.tvm_target()):
@@ -177,37 +188,40 @@ def _compile(model: Model, options: Options, clock: _Clock, folder: Path) -> Art
             clock.lap(phase.name)
     program = _extract(module, model.name, extract_program)
 
-    # tensor programs → scheduled for the target
-    scheduled = _schedule(module, program, options.target)
-    _dump(options, "schedule", tvm.IRModule({module.get_global_var(n): s.func for n, s in scheduled.items()}))
-    clock.lap("schedule")
+    # tensor programs → scheduled for the target → objects
+    programs = variant_programs(program, module)
+    _dump_schedules(options, programs)
+    cache = Cache() if options.cache else None
+    objects = compile_kernels(programs, options.target, cache)
+    clock.lap("kernels")
 
-    # → objects, host program, weights, one shared object
-    kernels = {name: s.func for name, s in scheduled.items()}
-    table = _kernel_table(program, scheduled)
+    # → host program, weights, one shared object
+    table = _kernel_table(program, programs, objects.kernels, options.target)
     try:
         linked = build_artifact(
-            model, prepared.inputs, prepared.outputs, program, kernels, table, options.target, folder
+            model, prepared.inputs, prepared.outputs, program, objects, table, options.target, folder, cache
         )
     except CommandError as error:
         if "No space left on device" in error.output:
             raise UserError("the disk is full", str(options.out), "free some space there") from error
         raise
-    clock.lap("build")
+    clock.lap("link")
 
     # artifact → compared with a reference, sealed, moved into place
-    if options.verify:
-        verify_artifact(linked, model, options.target)
+    if verifier:
+        verifier.verify(linked)
         clock.lap("verify")
     size = linked.path.stat().st_size
     linked.path.chmod(0o755)
     move_into_place(linked.path, options.out)
-    unscheduled = {name: s.reason or "" for name, s in scheduled.items() if s.rule == UNSCHEDULED}
-    return Artifact(options.out, linked.manifest, size, unscheduled, clock.seconds)
+    unscheduled = {name: kernel.reason or "" for name, kernel in objects.kernels.items() if kernel.rule == UNSCHEDULED}
+    return Artifact(
+        options.out, linked.manifest, size, unscheduled, len(objects.distinct), objects.cached, clock.seconds
+    )
 
 
 def _extract(module: Any, name: str, extract: Callable[[Any], Any]) -> Any:
-    from .build.program import ExtractError
+    from .build.extract import ExtractError
     from .frontend.prepare import refuse
     from .frontend.support import Obstacle
 
@@ -221,20 +235,38 @@ def _extract(module: Any, name: str, extract: Callable[[Any], Any]) -> Any:
         raise
 
 
-def _schedule(module: Any, program: Any, target: Target) -> dict[str, Scheduled]:
+def _kernel_table(
+    program: Program, programs: Mapping[str, Any], kernels: Mapping[str, CompiledKernel], target: Target
+) -> list[dict[str, Any]]:
+    """What the manifest says of each kernel; operations, bytes and seconds are those of one call."""
     from .build.program import kernel_uses
+    from .kernels.cost import cost_of
+    from .kernels.estimate import seconds_on_one_core
+
+    rows = []
+    for name, calls in sorted(kernel_uses(program).items()):
+        kernel, cost = kernels[name], cost_of(programs[name])
+        rows.append({
+            "name": name,
+            "calls": calls,
+            "rule": kernel.rule,
+            "symbol": kernel.symbol,
+            "flops": cost.flops,
+            "bytes": cost.bytes_moved,
+            "bytes_written": cost.bytes_written,
+            "estimated_seconds": float(f"{seconds_on_one_core(cost, target, kernel.rule):.3g}"),
+        })  # fmt: skip
+    return rows
+
+
+def _dump_schedules(options: Options, programs: Mapping[str, Any]) -> None:
+    import tvm
+
     from .kernels.schedule import schedule
 
-    return {name: schedule(module[name], target) for name in sorted(kernel_uses(program))}
-
-
-def _kernel_table(program: Any, scheduled: Mapping[str, Scheduled]) -> list[dict[str, Any]]:
-    from .build.program import kernel_uses
-
-    return [
-        {"name": name, "calls": calls, "rule": scheduled[name].rule}
-        for name, calls in sorted(kernel_uses(program).items())
-    ]
+    if options.dump is not None:
+        scheduled = {name: schedule(program, options.target).func for name, program in programs.items()}
+        _dump(options, "schedule", tvm.IRModule({tvm.ir.GlobalVar(name): func for name, func in scheduled.items()}))
 
 
 def _dump(options: Options, phase: str, module: Any) -> None:

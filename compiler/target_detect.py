@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import importlib
-import math
 import os
 import platform
 import re
@@ -18,9 +17,20 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from compiler.cpu_features import BASELINE, FEATURES, IMPLIED, enabled_features, required_features
-from compiler.errors import UserError
-from compiler.target import TRIPLES, Caches, Cluster, Target, list_targets
+from .cpu_features import BASELINE, FEATURES, IMPLIED, enabled_features, required_features
+from .errors import UserError
+from .target import TRIPLES, Cluster, Target, list_targets
+from .target_linux import (
+    FLAGS_KEY,
+    cgroup_cores,
+    common_flags,
+    nominal_ghz,
+    parse_cpu_list,
+    read_caches,
+    read_cpuinfo,
+    read_model_name,
+    read_text,
+)
 
 # MIDR implementer and part -> LLVM's core name (Arm and vendor technical reference manuals).
 _ARM_PARTS = {
@@ -40,7 +50,6 @@ _ARM_PIPES = {
 } | dict.fromkeys(("cortex-a53", "cortex-a55", "cortex-a57", "cortex-a72", "cortex-a73"), 1.0)
 _BANDWIDTH_GBS = {"x86_64": 25.6, "aarch64": 12.8, "armv7l": 3.0, "riscv64": 4.0}
 _GHZ = {"x86_64": 2.5, "aarch64": 1.5, "armv7l": 1.0, "riscv64": 1.2}
-_FLAGS_KEY = {"x86_64": "flags", "riscv64": "isa"}  # the key in /proc/cpuinfo; Arm: "features"
 _GENERIC_CORE = {"aarch64": "generic", "armv7l": "cortex-a7", "riscv64": "generic-rv64"}
 # Virtual machines show the nominal clock only; server CPUs boost to 1.4 (Xeon) .. 1.9 times it, Zen 4 and 5 to 1.5.
 _NOMINAL_TO_BOOST = 1.5
@@ -95,9 +104,9 @@ def detect_target(
         return _detect_macos()
     cpus = frozenset(os.sched_getaffinity(0)) if cpus is None else cpus
     estimates = ["memory_bandwidth_gbs", "fma_pipes"]
-    blocks = _cpuinfo(root)
-    flags = _flags(blocks, machine)
-    if not any(_FLAGS_KEY.get(machine, "features") in block for block in blocks):
+    blocks = read_cpuinfo(root)
+    flags = common_flags(blocks, machine)
+    if not any(FLAGS_KEY.get(machine, "features") in block for block in blocks):
         estimates.append("features")
     clusters, core = _clusters(root, machine, blocks, cpus, estimates)
     if machine == "x86_64":
@@ -114,14 +123,14 @@ def detect_target(
     return Target(
         name="host",
         aliases=(),
-        description=f"{_model_name(root, blocks) or machine}, detected",
+        description=f"{read_model_name(root, blocks) or machine}, detected",
         sources=("/proc/cpuinfo", "/sys/devices/system/cpu"),
         triple=_TRIPLE_OF[machine],
         core=core,
         features=features,
         abi={"armv7l": "hard", "riscv64": "lp64d"}.get(machine, ""),
         clusters=clusters,
-        caches=_caches(root, machine, min(cpus, default=0), estimates),
+        caches=read_caches(root, machine, min(cpus, default=0), estimates),
         simd_bits=bits,
         simd_registers=registers,
         fma_pipes=pipes,
@@ -141,7 +150,7 @@ def missing_here(target: Target) -> list[str]:
         return [error.what]
     if machine != target.machine:
         return [f"machine {target.machine} (this is {machine})"]
-    flags = _flags(_cpuinfo(Path("/")), machine)
+    flags = common_flags(read_cpuinfo(Path("/")), machine)
     missing = []
     for entry in required_features(target):
         if "auxv" in entry:
@@ -158,40 +167,6 @@ def _getauxval(kind: int) -> int:
     function = ctypes.CDLL(None).getauxval
     function.argtypes, function.restype = [ctypes.c_ulong], ctypes.c_ulong
     return int(function(kind))
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_bytes()[: 1 << 20].decode("utf-8", "replace").strip()
-    except OSError:
-        return ""
-
-
-def _cpuinfo(root: Path) -> list[dict[str, str]]:
-    """The paragraphs of /proc/cpuinfo, each as key -> value (keys in lower case)."""
-    blocks = []
-    for paragraph in re.split(r"\n\s*\n", _read(root / "proc/cpuinfo")):
-        pairs = (line.partition(":") for line in paragraph.splitlines() if ":" in line)
-        block = {key.strip().lower(): value.strip() for key, _, value in pairs}
-        if block:
-            blocks.append(block)
-    return blocks
-
-
-def _flags(blocks: list[dict[str, str]], machine: str) -> frozenset[str]:
-    """The flags that every CPU has; on RISC-V the letters of `isa`. Without any, those of the machine's baseline."""
-    key = _FLAGS_KEY.get(machine, "features")
-    sets = []
-    for block in blocks:
-        if machine == "riscv64" and key in block:
-            letters = re.sub(r"^rv\d+", "", block[key].lower()).split("_")[0].replace("g", "imafd")
-            sets.append(frozenset(letters))
-        elif key in block:
-            sets.append(frozenset(block[key].lower().split()))
-    if not sets:
-        table = FEATURES[machine]
-        return frozenset(table[name].cpuinfo or name for name in BASELINE[machine])
-    return frozenset.intersection(*sets)
 
 
 def _core_and_features(machine: str, core: str, flags: frozenset[str]) -> tuple[str, tuple[str, ...]]:
@@ -225,23 +200,13 @@ def _simd(machine: str, enabled: frozenset[str]) -> tuple[int, int]:
     return 128, 16 if machine == "armv7l" else 32
 
 
-def _cpu_list(text: str) -> frozenset[int]:
-    """`0-3,8` as numbers; what is not such a list is empty."""
-    numbers: set[int] = set()
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d{1,5})(?:-(\d{1,5}))?\s*", part)
-        if match:
-            numbers.update(range(int(match[1]), int(match[2] or match[1]) + 1))
-    return frozenset(numbers)
-
-
 def _clusters(
     root: Path, machine: str, blocks: list[dict[str, str]], cpus: frozenset[int], estimates: list[str]
 ) -> tuple[tuple[Cluster, ...], str]:
     """The kinds of cores this process may use, fastest first, and LLVM's name of the fast ones ("": unknown)."""
     system = root / "sys/devices"
     by_number = {int(block["processor"]): block for block in blocks if block.get("processor", "").isdigit()}
-    atoms = _cpu_list(_read(system / "cpu_atom/cpus"))
+    atoms = parse_cpu_list(read_text(system / "cpu_atom/cpus"))
     exact = True
     kinds: dict[str, dict[frozenset[int], float]] = {}  # kind -> threads of a core -> GHz
     for cpu in sorted(cpus):
@@ -251,12 +216,12 @@ def _clusters(
         if machine in ("aarch64", "armv7l"):
             part = f"{block.get('cpu implementer', '').lower()}:{block.get('cpu part', '').lower()}"
             kind = _ARM_PARTS.get(part, "")
-        threads = _cpu_list(_read(folder / "topology/thread_siblings_list")) or frozenset({cpu})
-        khz = _read(folder / "cpufreq/cpuinfo_max_freq")
+        threads = parse_cpu_list(read_text(folder / "topology/thread_siblings_list")) or frozenset({cpu})
+        khz = read_text(folder / "cpufreq/cpuinfo_max_freq")
         if khz.isdigit() and len(khz) < 9:
             ghz = int(khz) / 1e6
         else:
-            ghz = _NOMINAL_TO_BOOST * _nominal_ghz(block)
+            ghz = _NOMINAL_TO_BOOST * nominal_ghz(block)
             exact = False
         kinds.setdefault(kind, {})[threads] = ghz
     if not exact or not kinds:
@@ -272,54 +237,11 @@ def _clusters(
     clusters.sort(key=lambda cluster: (-cluster.ghz * _ARM_PIPES.get(cluster.core, 2.0), cluster.core == "efficiency"))
     if not clusters:
         clusters = [Cluster("", max(1, len(cpus)), _GHZ[machine])]
-    limit = _cgroup_cores(root)
+    limit = cgroup_cores(root)
     if limit is not None and limit < clusters[0].cores:
         clusters = [dataclasses.replace(clusters[0], cores=limit)]
     fast = clusters[0].core
     return tuple(clusters), fast if machine in ("aarch64", "armv7l") else ""
-
-
-def _nominal_ghz(block: dict[str, str]) -> float:
-    """The clock in the model's name, else an x86's time stamp counter (bogomips / 2,000); 0: neither is there."""
-    named = re.search(r"@\s*([0-9.]{1,5})\s*GHz", block.get("model name", ""))
-    if named and re.fullmatch(r"\d+(\.\d+)?", named[1]):
-        return float(named[1])
-    ticks = block.get("bogomips", "")
-    if "flags" in block and re.fullmatch(r"\d{1,6}(\.\d+)?", ticks):
-        return round(float(ticks) / 2000, 1)
-    return 0.0
-
-
-def _cgroup_cores(root: Path) -> int | None:
-    """Cores that a container's quota is worth, None without one."""
-    quota, _, period = _read(root / "sys/fs/cgroup/cpu.max").partition(" ")
-    if quota.isdigit() and period.isdigit() and int(period) > 0:
-        return max(1, math.ceil(int(quota) / int(period)))
-    return None
-
-
-def _caches(root: Path, machine: str, cpu: int, estimates: list[str]) -> Caches:
-    """Data caches of one CPU."""
-    found: dict[int, tuple[int, str]] = {}
-    folder = root / f"sys/devices/system/cpu/cpu{cpu}"
-    for index in range(8):
-        entry = folder / f"cache/index{index}"
-        level, size = _read(entry / "level"), re.fullmatch(r"(\d{1,7})([KM])", _read(entry / "size"))
-        if level in ("1", "2", "3") and size and _read(entry / "type") in ("Data", "Unified"):
-            kib = int(size[1]) * (1024 if size[2] == "M" else 1)
-            found[int(level)] = kib, _read(entry / "shared_cpu_list")
-    if 1 not in found or 2 not in found:
-        estimates.append("caches")
-    l1, _ = found.get(1, (32, ""))
-    l2, sharers = found.get(2, (256 if machine == "x86_64" else 512, ""))
-    threads = _cpu_list(_read(folder / "topology/thread_siblings_list")) or frozenset({cpu})
-    shared = len(_cpu_list(sharers) - threads) > 0 if 2 in found else machine != "x86_64"
-    return Caches(min(max(l1, 1), 4096), min(l2, 1 << 20), shared, min(found.get(3, (0, ""))[0], 1 << 22))
-
-
-def _model_name(root: Path, blocks: list[dict[str, str]]) -> str:
-    name = _read(root / "proc/device-tree/model") or next((b["model name"] for b in blocks if "model name" in b), "")
-    return re.sub(r"[^\x20-\x7e]", "", name)[:200]
 
 
 def _glibc(estimates: list[str]) -> str:

@@ -26,7 +26,7 @@ def test_a_network_compiles_runs_and_agrees_with_the_reference(tmp_path: Path) -
     assert artifact.verified == "passed"
     assert artifact.unscheduled == {}
     assert phases[0] == "read"
-    assert phases[-2:] == ["build", "verify"]
+    assert phases[-2:] == ["link", "verify"]
     assert verify(artifact.path, path)
 
 
@@ -133,6 +133,24 @@ def test_the_graph_after_each_phase_is_dumped(tmp_path: Path) -> None:
     names = sorted(p.name for p in (tmp_path / "dump").iterdir())
     assert names[0] == "00-relax.py"
     assert any(name.endswith("-schedule.py") for name in names)
+
+
+@pytest.mark.parametrize("target", ["host", "raspberry-pi-5"])
+def test_the_cache_changes_no_byte(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compiler.build.cache.cache_folder", lambda: tmp_path / "cache")
+    made = [
+        compile_model(convnet(), target, tmp_path / f"{name}.so", verify=False, cache=cache)
+        for name, cache in (("without", False), ("cold", True), ("warm", True))
+    ]
+    assert len({artifact.path.read_bytes() for artifact in made}) == 1
+    assert [artifact.cached for artifact in made] == [0, 0, made[0].kernels]
+    assert made[0].kernels > 3
+
+
+def test_an_unusable_cache_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setattr("compiler.build.cache.cache_folder", lambda: tmp_path / "file" / "cache")
+    assert compile_model(elementwise(), "host", tmp_path / "a.so").verified == "passed"
 
 
 def test_the_public_names_resolve_and_importing_is_light() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..cpu_features import required_features
 from ..errors import UserError
@@ -13,33 +14,30 @@ from ..frontend.prepare import Model, Tensor
 from ..runtime.loader import ABI, FORMAT
 from ..target import Target
 from ..versions import EDGEC, TVM, llvm_version
-from .codegen import compile_kernels
+from .cache import Cache
+from .elf import data_object
 from .host_program import generate
-from .manifest import seal, section_bytes
+from .manifest import Section, section_bytes
 from .memory import MemoryPlan, plan_memory
+from .objects import Objects
 from .program import Program
 from .toolchain import link_shared
 from .weights import Weights, write_weights
 
 RUNTIME = Path(__file__).resolve().parent.parent / "runtime"
 
-_DATA_ASSEMBLY = """\
+_MANIFEST_ASSEMBLY = """\
 #if defined(__APPLE__)
 #define NAME(x) _##x
 .section __DATA,__const
-#else
-#define NAME(x) x
-.section .rodata.edgec_weights,"a",%progbits
-#endif
 .balign 4096
 .globl NAME(edgec_weights)
 NAME(edgec_weights):
 .incbin "weights.bin"
 .byte 0
-#if defined(__APPLE__)
 .section __EDGEC,__manifest
 #else
-.hidden edgec_weights
+#define NAME(x) x
 .section .edgec.manifest,"a",%progbits
 .hidden edgec_manifest_section
 #endif
@@ -64,13 +62,13 @@ class Linked:
 
     path: Path
     manifest: dict[str, Any]
-    section: bytes
+    section: Section
     plan: MemoryPlan
     weights: Weights
 
     def reseal(self) -> None:
         """Writes the manifest as it is now into the file, with the digest that goes with it."""
-        self.section = seal(self.path, self.section, self.manifest)
+        self.section.seal(self.manifest)
 
 
 def build_artifact(
@@ -78,19 +76,21 @@ def build_artifact(
     inputs: Sequence[Tensor],
     outputs: Sequence[Tensor],
     program: Program,
-    kernels: Mapping[str, Any],
+    objects: Objects,
     kernel_table: list[dict[str, Any]],
     target: Target,
     folder: Path,
+    cache: Cache | None = None,
 ) -> Linked:
-    """Compiles and links everything in `folder`, which ought to be empty and private.
+    """Links everything in `folder`, which ought to be empty and private.
 
     Args:
-        kernels: scheduled tensor programs by name.
+        objects: the compiled kernels; linked in their order.
         kernel_table: what the manifest says about each kernel.
+        cache: holds the runtime's objects.
     """
     plan = plan_memory(program)
-    with (folder / "weights.bin").open("wb") as file:
+    with _weights_file(folder, target) as file:
         weights = write_weights(program.constants, file)
     if plan.arena_bytes >= 1 << 32 or weights.nbytes >= 1 << 31:
         raise UserError(
@@ -98,29 +98,38 @@ def build_artifact(
             model.name,
             "use a smaller --shape; artifacts hold at most 2 GiB of weights",
         )
-    (folder / "program.c").write_text(generate(program, plan, weights, inputs, outputs), encoding="utf-8")
-    manifest = _manifest(model, inputs, outputs, kernel_table, target, plan, weights)
+    symbols = {name: kernel.symbol for name, kernel in objects.kernels.items()}
+    source = generate(program, plan, weights, symbols, inputs, outputs, target.fast_cores)
+    (folder / "program.c").write_text(source, encoding="utf-8")
+    manifest = _manifest(model, inputs, outputs, program, kernel_table, target, plan, weights)
     section = section_bytes(manifest)
     (folder / "manifest.bin").write_bytes(section)
-    (folder / "data.S").write_text(_DATA_ASSEMBLY)
-    sources = [Path("program.c"), Path("data.S"), *sorted(RUNTIME.glob("*.c"))]
-    if kernels:
-        compile_kernels(kernels, target, folder / "kernels.o")
-        sources.insert(0, Path("kernels.o"))
+    (folder / "manifest.S").write_text(_MANIFEST_ASSEMBLY)
+    for symbol, kernel in objects.distinct.items():
+        (folder / f"{symbol}.o").write_bytes(kernel.code)
+    sources = [Path(f"{symbol}.o") for symbol in objects.distinct]
+    sources += [Path("program.c"), Path("manifest.S"), *([Path("weights.o")] if target.os == "linux" else [])]
     path = folder / "model.so"
-    toolchain, glibc = link_shared(target, sources, RUNTIME, path)
+    toolchain, glibc = link_shared(target, sources, RUNTIME, path, cache)
     manifest["versions"]["linker"] = toolchain.name
     if glibc is not None:
         manifest["requires"]["glibc"] = glibc
-    linked = Linked(path, manifest, section, plan, weights)
+    linked = Linked(path, manifest, Section(path, section), plan, weights)
     linked.reseal()
     return linked
+
+
+def _weights_file(folder: Path, target: Target) -> AbstractContextManager[BinaryIO]:
+    if target.os == "linux":
+        return data_object(folder / "weights.o", target, ".rodata.edgec_weights", "edgec_weights")
+    return (folder / "weights.bin").open("wb")  # for the assembler
 
 
 def _manifest(
     model: Model,
     inputs: Sequence[Tensor],
     outputs: Sequence[Tensor],
+    program: Program,
     kernel_table: list[dict[str, Any]],
     target: Target,
     plan: MemoryPlan,
@@ -129,6 +138,7 @@ def _manifest(
     def table(tensors: Sequence[Tensor]) -> list[dict[str, Any]]:
         return [{"name": t.name, "dtype": t.dtype, "shape": list(t.shape)} for t in tensors]
 
+    names = [kernel["name"] for kernel in kernel_table]
     requires: dict[str, Any] = {
         "os": target.os,
         "machine": target.machine,
@@ -159,6 +169,7 @@ def _manifest(
         },
         "weights_sha256": weights.sha256,
         "kernels": kernel_table,
+        "steps": [-1 if step.kernel is None else names.index(step.kernel) for step in program.steps],
         "test_vectors": None,
         "verification": {"status": "not run", "reason": "not asked for"},
     }

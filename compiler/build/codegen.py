@@ -1,13 +1,15 @@
-"""Scheduled tensor programs to a native object file, each a plain C function.
+"""A scheduled tensor program to a native object file that holds one plain C function.
 
 TVM wraps kernels in its packed calling convention, which needs TVM's runtime on the device. The pass here
-gives them the bare one instead: `int32_t edgec_kernel_NAME(void *a0, …)`, all pointers 64-byte aligned and
-free of aliases, 0 for success.
+gives them the bare one instead: `int32_t SYMBOL(void *a0, …)`, all pointers 64-byte aligned and free of
+aliases, 0 for success.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,44 +17,42 @@ import tvm
 import tvm_ffi
 from tvm import ir, s_tir, tirx
 
+from ..kernels.nested_math import separate_nested_math
+from ..kernels.peel import peel_last
 from ..kernels.vector_math import expand_math
 from ..target import Target
 from .memory import ALIGNMENT
 
-# A kernel named `exp` or `round` must not stand in for libm's.
-PREFIX = "edgec_kernel_"
+# TVM sets LLVM's options for the whole process while it generates code, and takes them back after.
+_OPTIONS_OF_LLVM = threading.Lock()
 
 
-def symbol(kernel: str) -> str:
-    """The C name of a kernel."""
-    return PREFIX + kernel
-
-
-def compile_kernels(kernels: Mapping[str, Any], target: Target, path: Path) -> None:
-    """Writes an object file with one function for each scheduled PrimFunc, by name.
+def compile_kernel(func: Any, symbol: str, target: Target) -> bytes:
+    """The object file of a scheduled PrimFunc, as the C function `symbol`; may be called by several threads at once.
 
     Raises:
-        tvm.error.TVMError: TVM or LLVM cannot generate code for a kernel.
+        tvm.error.TVMError: TVM or LLVM cannot generate code for it.
     """
     tvm_target = tvm.target.Target(target.tvm_target())
     tvm_target = tvm_target.with_host(tvm_target)
-    module = tvm.IRModule(
-        {
-            ir.GlobalVar(symbol(name)): func.with_attr({"global_symbol": symbol(name), "tirx.noalias": True})
-            for name, func in sorted(kernels.items())
-        }
-    )
+    func = func.with_attr({"global_symbol": symbol, "tirx.noalias": True})
+    module = tvm.IRModule({ir.GlobalVar(symbol): func})
     # Asserts would call TVM's error functions; the loader checks shapes and types instead.
     with tvm.transform.PassContext(opt_level=3, config={"tirx.disable_assert": True}), tvm_target:
         module = tirx.transform.BindTarget(tvm_target)(module)
         module = tvm.transform.Sequential(_lowering())(module)
-        tvm_ffi.get_global_func("target.build.llvm")(module, tvm_target).write_to_file(str(path), "o")
+        alone = _OPTIONS_OF_LLVM if "cl-opt" in target.tvm_target() else contextlib.nullcontext()
+        with alone, tempfile.TemporaryDirectory(prefix="edgec-kernel-") as folder:
+            path = Path(folder, "kernel.o")
+            tvm_ffi.get_global_func("target.build.llvm")(module, tvm_target).write_to_file(str(path), "o")
+            return path.read_bytes()
 
 
 def _lowering() -> list[Any]:
     """TVM's own CPU lowering without the GPU passes, and with the bare calling convention."""
     s, t = s_tir.transform, tirx.transform
     return [
+        _compact_caches(),
         s.CanonicalizeLoop(),
         s.LowerInitBlock(),
         s.PlanAndUpdateBufferAllocationLocation(),
@@ -65,6 +65,8 @@ def _lowering() -> list[Any]:
         t.BF16ComputeLegalize(),
         t.NarrowDataType(32),
         s.LoopPartition(),
+        peel_last(),
+        t.StmtSimplify(),
         t.VectorizeLoop(True),
         t.StorageRewrite(),
         s.HoistIfThenElse(),
@@ -73,6 +75,7 @@ def _lowering() -> list[Any]:
         t.StmtSimplify(),
         t.RemoveNoOp(),
         s.RewriteUnsafeSelect(),
+        separate_nested_math(),
         t.CommonSubexprElim(),
         t.VerifyMemory(),
         expand_math(),
@@ -82,6 +85,24 @@ def _lowering() -> list[Any]:
         t.LowerTVMBuiltin(),
         t.LowerIntrin(),
     ]
+
+
+def _compact_caches() -> Any:
+    """Makes a kernel's own buffers compact, to which TVM gives the strides of the parameters that they cache."""
+
+    @tirx.transform.prim_func_pass(opt_level=0)  # type: ignore[untyped-decorator]  # TVM has no annotations
+    def compact_caches(func: Any, _module: Any, _context: Any) -> Any:
+        params, buffers = set(func.params), {}
+
+        def on_var(var: Any) -> None:
+            ty = var.ty
+            if isinstance(ty, tirx.BufferType) and var not in params and list(ty.strides):
+                buffers[var] = tirx.decl_buffer(ty.shape, ty.dtype, var.name, scope=ty.storage_scope, layout=None)
+
+        tvm_ffi.structural_walk(func.body, [(ir.Var, on_var)])
+        return tvm_ffi.structural_map(func, [(ir.Var, lambda var: buffers.get(var, var))]) if buffers else func
+
+    return compact_caches
 
 
 def _tiles_on_stack() -> Any:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +20,7 @@ _SLACK_BYTES = 2048
 
 def section_bytes(manifest: dict[str, Any], capacity: int | None = None) -> bytes:
     """Header, JSON text padded with spaces to `capacity`, and a NUL; the digest is zero until the file is sealed."""
-    text = json.dumps(
-        manifest, ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False
-    ).encode()
+    text = json.dumps(manifest, ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()
     capacity = len(text) + _SLACK_BYTES if capacity is None else capacity
     if len(text) > capacity:
         raise ValueError(f"the manifest has {len(text)} bytes, its section holds {capacity}")
@@ -27,23 +28,48 @@ def section_bytes(manifest: dict[str, Any], capacity: int | None = None) -> byte
     return header + text.ljust(capacity) + b"\0"
 
 
-def seal(path: Path, before: bytes, manifest: dict[str, Any]) -> bytes:
-    """Replaces the section `before` in the file at `path` by that of `manifest`, and sets the file's digest.
+class Section:
+    """The manifest section of a linked file, where it can be replaced.
 
-    A Mach-O file keeps the digest zero: its code signature covers the pages, and changing them would void it.
+    A Mach-O file keeps the one that it was linked with, and a digest of zero: its code signature covers the pages,
+    and changing them would void it.
 
-    Returns:
-        The section's new bytes, `before` of the next call.
+    Args:
+        path: the file.
+        linked: the section's bytes in it.
+
+    Raises:
+        ValueError: they are not in the file exactly once.
     """
-    data = bytearray(path.read_bytes())
-    offset = data.find(before)
-    if offset < 0 or data.find(before, offset + 1) >= 0:
-        raise ValueError("the manifest section is not in the linked file exactly once")
-    if data[:4] == MACHO:
-        return before
-    section = bytearray(section_bytes(manifest, len(before) - HEADER_BYTES - 1))
-    data[offset : offset + len(section)] = section
-    section[_DIGEST] = hashlib.sha256(data).digest()
-    data[offset : offset + len(section)] = section
-    path.write_bytes(data)
-    return bytes(section)
+
+    def __init__(self, path: Path, linked: bytes) -> None:
+        self._path = path
+        with _mapped(path) as data:
+            offset = data.find(linked)
+            if offset < 0 or data.find(linked, offset + 1) >= 0:
+                raise ValueError("the manifest section is not in the linked file exactly once")
+            self._signed = data[:4] == MACHO
+            self._place = slice(offset, offset + len(linked))
+            # Weights stand here, which need not be read again for each new manifest.
+            with memoryview(data) as view:
+                self._before = hashlib.sha256(view[:offset])
+
+    def seal(self, manifest: dict[str, Any]) -> None:
+        """Writes the manifest into the file, with the digest of the whole file that goes with it."""
+        if self._signed:
+            return
+        size = self._place.stop - self._place.start
+        section = bytearray(section_bytes(manifest, size - HEADER_BYTES - 1))
+        digest = self._before.copy()
+        digest.update(section)
+        with _mapped(self._path) as data:
+            with memoryview(data) as view:
+                digest.update(view[self._place.stop :])
+            section[_DIGEST] = digest.digest()
+            data[self._place] = bytes(section)
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[mmap.mmap]:
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as data:
+        yield data

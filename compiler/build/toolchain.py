@@ -6,12 +6,15 @@ glibc from 2.17 on, where a distribution's cross gcc ties the result to its own,
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import shutil
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from ..errors import UserError
@@ -19,6 +22,7 @@ from ..files import cache_folder
 from ..process import CommandError, run
 from ..target import Target
 from ..target_detect import running_machine
+from .cache import Cache
 from .elf import needed_glibc
 
 # Zig's name of the CPU to compile our C for, where the triple's baseline would use what the board lacks or ABI needs.
@@ -49,11 +53,13 @@ class Toolchain:
         name: for people, as `gcc` or `ziglang`.
         command: the compiler driver with the options that choose the target.
         flags: further options for linking a shared object.
+        version: changes when another compiler is installed in its place.
     """
 
     name: str
     command: tuple[str, ...]
     flags: tuple[str, ...] = ()
+    version: str = ""
 
 
 def find_toolchains(target: Target) -> list[Toolchain]:
@@ -80,10 +86,12 @@ def _system_gcc(target: Target) -> Toolchain | None:
     path = next((p for p in map(shutil.which, names) if p), None)
     if path is None:
         return None
+    status = os.stat(path)
     return Toolchain(
         Path(path).name,
         (path, *_GCC_FLAGS.get(target.machine, ())),
         ("-static-libgcc", "-Wl,--build-id=none"),
+        f"{os.path.realpath(path)} {status.st_size} {status.st_mtime_ns}",
     )
 
 
@@ -97,13 +105,18 @@ def _zig(target: Target) -> Toolchain:
         command.append(f"-mcpu={_ZIG_CPU[target.machine]}")
     # Zig's own runtime library takes 15 seconds to build the first time; only armv7 needs it, for division.
     flags = () if target.machine == "armv7l" or target.os == "macos" else ("-nostdlib",)
-    return Toolchain("ziglang", tuple(command), flags)
+    return Toolchain("ziglang", tuple(command), flags, metadata.version("ziglang"))
 
 
 def link_shared(
-    target: Target, sources: Sequence[Path], include: Path, out: Path
+    target: Target, sources: Sequence[Path], library: Path, out: Path, cache: Cache | None = None
 ) -> tuple[Toolchain, str | None]:
     """Compiles C and assembly sources and links them with objects into the shared object `out`.
+
+    Args:
+        sources: in the folder of `out`.
+        library: folder of C sources that are linked too, and of headers for all.
+        cache: holds the library's objects.
 
     Returns:
         The toolchain that did it, and the glibc that the result needs at least (None for other systems).
@@ -116,7 +129,8 @@ def link_shared(
     *others, last = find_toolchains(target)
     for toolchain in (*others, last):
         try:
-            _link(toolchain, target, sources, include, out)
+            objects = _compile_library(toolchain, library, out.parent, cache)
+            _link(toolchain, target, [*sources, *objects], library, out)
         except CommandError:
             if toolchain is last:
                 raise
@@ -137,27 +151,50 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split("."))
 
 
+# The guard of the stack lives in the dynamic linker, which would become a library that artifacts need.
+_C_FLAGS = ("-fPIC", "-O2", "-std=c11", "-fvisibility=hidden", "-fno-stack-protector", "-ffunction-sections", "-g0")
+
+
+def _compile_library(toolchain: Toolchain, library: Path, folder: Path, cache: Cache | None) -> list[Path]:
+    """Writes the objects of the library's sources into `folder`; returns their names."""
+    command = [*toolchain.command, *_C_FLAGS, "-I", str(library), "-c"]
+    common = hashlib.sha256("\0".join([toolchain.version, *command]).encode())
+    for shared in (Path(__file__), *sorted(library.glob("*.h"))):
+        common.update(shared.read_bytes() + b"\0")
+    keys = {}
+    for source in sorted(library.glob("*.c")):
+        digest = common.copy()
+        digest.update(source.read_bytes())
+        keys[source] = digest.hexdigest()
+
+    def make(source: Path) -> Path:
+        out = folder / f"{source.stem}.o"
+        code = cache.load(keys[source]) if cache else None
+        if code is not None:
+            out.write_bytes(code)
+        else:
+            _run([*command, str(source), "-o", out.name], folder)
+            if cache:
+                cache.store(keys[source], out.read_bytes())
+        return Path(out.name)
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(make, keys))
+
+
 def _link(toolchain: Toolchain, target: Target, sources: Sequence[Path], include: Path, out: Path) -> None:
-    folder = out.parent
-    command = [
-        *toolchain.command,
-        "-shared",
-        "-fPIC",
-        "-O2",
-        "-std=c11",
-        "-fvisibility=hidden",
-        "-fno-stack-protector",  # its guard lives in the dynamic linker, which would become a library we need
-        "-g0",
-        "-I",
-        str(include),
-    ]
+    command = [*toolchain.command, "-shared", *_C_FLAGS, "-I", str(include)]
     if target.os == "linux":
-        exports = folder / "exports.map"
+        exports = out.parent / "exports.map"
         exports.write_text("{ global: edgec_*; local: *; };\n")
         # The prefix of the API is the generated symbols' too; those are hidden, which a version script respects.
-        command += ["-ffunction-sections", "-Wl,--gc-sections", "-Wl,-z,noexecstack"]
-        command += [f"-Wl,--version-script={exports.name}", "-Wl,--as-needed", "-Wl,-z,defs", "-s"]
+        command += ["-Wl,--gc-sections", "-Wl,-z,noexecstack", f"-Wl,--version-script={exports.name}"]
+        command += ["-Wl,--as-needed", "-Wl,-z,defs", "-s"]
     command += [*toolchain.flags, "-o", out.name, *map(str, sources), "-lc", "-lm", "-lpthread"]
+    _run(command, out.parent)
+
+
+def _run(command: Sequence[str], folder: Path) -> None:
     environment = dict(os.environ)
     environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str(cache_folder() / "zig"))
     environment["ZIG_LOCAL_CACHE_DIR"] = str(folder / "zig-cache")

@@ -26,10 +26,10 @@ def write_weights(constants: Sequence[np.ndarray[Any, Any]], file: BinaryIO) -> 
     digest = hashlib.sha256()
     offsets, position = [], 0
     for array in constants:
-        data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-        data += bytes(align(len(data)) - len(data))
+        data = array.astype(array.dtype.newbyteorder("<"), copy=False).reshape(-1).view(np.uint8)
         offsets.append(position)
-        position += len(data)
-        digest.update(data)
-        file.write(data)
+        position += align(data.nbytes)
+        for part in (data.data, bytes(align(data.nbytes) - data.nbytes)):
+            digest.update(part)
+            file.write(part)
     return Weights(tuple(offsets), position, digest.hexdigest())

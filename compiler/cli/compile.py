@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
+from ..frontend.prepare import load_model
 from ..frontend.shapes import parse_shapes
-from ..pipeline import Artifact, Options, Progress, compile_with, count_phases, resolve
+from ..pipeline import Artifact, Clock, Options, compile_with, count_phases, resolve
 from .show import kib
 
 
@@ -25,6 +26,7 @@ from .show import kib
 @click.option("--precision", type=click.Choice(["fp32"]), default="fp32", show_default=True, help="Of the arithmetic.")
 @click.option("--dump", type=click.Path(path_type=Path), help="Folder for the graph after each phase.")
 @click.option("--no-verify", is_flag=True, help="Do not compare the result with a reference.")
+@click.option("--no-cache", is_flag=True, help="Compile every kernel anew.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else.")
 @click.pass_context
 def command(
@@ -36,14 +38,20 @@ def command(
     precision: str,
     dump: Path | None,
     no_verify: bool,
+    no_cache: bool,
     as_json: bool,
 ) -> None:
     """Compile MODEL, an ONNX file, into one native module for a board."""
-    options = resolve(model, target, out, parse_shapes(shapes), not no_verify, dump)
-    if not as_json:
+    fixed, clock = parse_shapes(shapes), Clock()
+    loaded = load_model(model)  # input at fault is known before TVM is imported
+    clock.lap("read")
+    options = resolve(loaded, target, out, fixed, not no_verify, dump, not no_cache)
+    if as_json:
+        artifact = compile_with(loaded, options, clock)
+    else:
         _print_options(model, options, precision)
-    with _progress(options) as progress:
-        artifact = compile_with(model, options, None if as_json else progress)
+        with _progress(options, clock):
+            artifact = compile_with(loaded, options, clock)
     if as_json:
         click.echo(json.dumps(_summary(artifact), indent=2))
     else:
@@ -64,7 +72,7 @@ def _print_options(model: Path, options: Options, precision: str) -> None:
 
 
 @contextmanager
-def _progress(options: Options) -> Iterator[Progress]:
+def _progress(options: Options, clock: Clock) -> Iterator[None]:
     """Prints a line a phase, above a bar where the error output is a terminal."""
     console = Console(stderr=True)
     columns = (SpinnerColumn(), BarColumn(), TimeElapsedColumn())
@@ -75,7 +83,8 @@ def _progress(options: Options) -> Iterator[Progress]:
             click.echo(f"  {name:<10}{seconds:8.2f} s")
             bar.advance(task)
 
-        yield report
+        clock.progress = report
+        yield
 
 
 def _print_result(artifact: Artifact) -> None:
@@ -90,7 +99,8 @@ def _print_result(artifact: Artifact) -> None:
     plain = ", ".join(artifact.unscheduled) or "nothing"
     click.echo(
         f"{artifact.path}: {kib(artifact.size)}, weights {kib(memory['weights_bytes'])}, "
-        f"arena {kib(memory['arena_bytes'])}, unscheduled: {plain}"
+        f"arena {kib(memory['arena_bytes'])}, {artifact.kernels} kernels ({artifact.cached} from the cache), "
+        f"unscheduled: {plain}"
     )
 
 
@@ -100,5 +110,7 @@ def _summary(artifact: Artifact) -> dict[str, object]:
         "bytes": artifact.size,
         "seconds": {phase: round(seconds, 3) for phase, seconds in artifact.seconds.items()},
         "unscheduled": artifact.unscheduled,
+        "kernels": artifact.kernels,
+        "cached_kernels": artifact.cached,
         "manifest": artifact.manifest,
     }

@@ -12,6 +12,7 @@ from ..errors import UserError
 from ..frontend.prepare import describe_obstacles
 from ..frontend.shapes import parse_shapes
 from ..frontend.support import Obstacle
+from ..report.kernels import describe_kernels
 from ..runtime.loader import LoadError, read_manifest
 from .show import kib, shape_text, table
 
@@ -24,14 +25,16 @@ from .show import kib, shape_text, table
 def command(path: Path, target: str, shapes: tuple[str, ...], as_json: bool) -> None:
     """Show what PATH, an ONNX model or an artifact, is made of.
 
-    Of a model: inputs, outputs, operators, and every node that cannot be compiled. Of an artifact: its manifest.
+    Of a model: inputs, outputs, operators, and every node that cannot be compiled. Of an artifact: its manifest, and
+    its kernels by the time that they are estimated to take; the operations and bytes are those of all calls together.
     """
     if _is_binary(path):
         try:
             manifest = read_manifest(path)
         except LoadError as error:
             raise UserError(str(error)) from error
-        click.echo(json.dumps(manifest, indent=2) if as_json else "\n".join(_artifact_lines(manifest)))
+        described = manifest | {"kernels": describe_kernels(manifest)}
+        click.echo(json.dumps(described, indent=2) if as_json else "\n".join(_artifact_lines(described)))
         return
     from ..report.summary import summarize_model
     from ..target import load_target
@@ -91,10 +94,6 @@ def _artifact_lines(manifest: dict[str, Any]) -> list[str]:
     detail = "".join(
         f", {key} {verification[key]}" for key in ("max_error", "reference", "where", "reason") if key in verification
     )
-    kernels = [
-        ("KERNEL", "CALLS", "RULE"),
-        *((k["name"], str(k["calls"]), k["rule"]) for k in manifest["kernels"]),
-    ]
     return [
         f"{manifest['model']['name']} for {target['name']} ({target['triple']}, {target['cpu']}), "
         f"{manifest['precision']}",
@@ -106,5 +105,15 @@ def _artifact_lines(manifest: dict[str, Any]) -> list[str]:
         "",
         table(_tensor_rows(manifest)),
         "",
-        table(kernels),
+        _kernel_table(manifest["kernels"]),
     ]
+
+
+def _kernel_table(kernels: list[dict[str, Any]]) -> str:
+    """Operations and bytes of all calls together; the time is the share of an estimate for one core."""
+    rows = [("SHARE", "CALLS", "MFLOP", "READ", "WRITTEN", "RULE", "KERNEL")]
+    for k in kernels:
+        calls = k["calls"]
+        sizes = (kib(calls * k["bytes_read"]), kib(calls * k["bytes_written"]))
+        rows.append((f"{k['share']:.1%}", str(calls), f"{calls * k['flops'] / 1e6:.3f}", *sizes, k["rule"], k["name"]))
+    return table(rows)

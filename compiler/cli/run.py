@@ -10,20 +10,23 @@ from ..errors import UserError
 from ..runtime.loader import LoadError, Model
 from .arrays import read_arrays, write_arrays
 from .show import shape_text, table
+from .threads import thread_options
 
 
 @click.command("run")
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.option("--input", "input_path", type=click.Path(path_type=Path), help=".npz with an array for each input.")
 @click.option("--output", "output_path", type=click.Path(path_type=Path), help=".npz for the results.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads to use; the target's fast cores by default.")
-def command(artifact: Path, input_path: Path | None, output_path: Path | None, threads: int | None) -> None:
+@thread_options
+def command(
+    artifact: Path, input_path: Path | None, output_path: Path | None, threads: int | None, affinity: str | None
+) -> None:
     """Run ARTIFACT once, on the arrays given or on seeded ones, and show or save its outputs."""
     from ..frontend.prepare import Tensor
     from ..verify.vectors import seeded_inputs
 
     try:
-        with Model(artifact, threads=threads) as model:
+        with Model(artifact, threads=threads, affinity=affinity) as model:
             if input_path is not None:
                 inputs = read_arrays(input_path)
             else:
@@ -32,7 +35,7 @@ def command(artifact: Path, input_path: Path | None, output_path: Path | None, t
                 outputs = model.run(inputs)
             except (TypeError, ValueError, KeyError) as error:
                 raise UserError(str(error), str(input_path or artifact)) from error
-    except LoadError as error:
+    except (LoadError, ValueError) as error:
         raise UserError(str(error)) from error
     if output_path is not None:
         write_arrays(output_path, outputs)

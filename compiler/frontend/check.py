@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import onnx
+from google.protobuf.message import Message
 from onnx import TensorProto
 
 from ..errors import UserError
@@ -56,7 +57,7 @@ def check_model(model: onnx.ModelProto, where: str) -> None:
     unknown = _unknown_operators(model)
     if not unknown:
         with blame_model("onnx's checker refuses the model", where, _EXPORT), _ranked(graph):
-            onnx.checker.check_model(model)
+            onnx.checker.check_model(_without_weights(model))
         return
     # The checker stops at the first operator that it does not know; the support check lists all of them.
     context = onnx.checker.C.CheckerContext()
@@ -75,6 +76,28 @@ def _shell(node: onnx.NodeProto) -> onnx.NodeProto:
     for inner in subgraphs(shell):
         inner.CopyFrom(onnx.GraphProto(name="inside"))
     return shell
+
+
+def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with tensors of no elements as initializers; `load_tensors` has checked what is in them."""
+    light = onnx.ModelProto()
+    _copy_fields(model, light, "graph")
+    _copy_fields(model.graph, light.graph, "initializer")
+    for tensor in model.graph.initializer:
+        light.graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=[0])
+    return light
+
+
+def _copy_fields(source: Message, target: Message, but: str) -> None:
+    for field, value in source.ListFields():
+        if field.name == but:
+            continue
+        if field.is_repeated:
+            getattr(target, field.name).extend(value)
+        elif field.type == field.TYPE_MESSAGE:
+            getattr(target, field.name).CopyFrom(value)
+        else:
+            setattr(target, field.name, value)
 
 
 @contextmanager

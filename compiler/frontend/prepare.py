@@ -49,11 +49,13 @@ class Model:
         name: for people; the file's stem, or the graph's name.
         proto: the model as given, checked, with its external data loaded.
         sha256: of the file and its external data, or of the serialised proto.
+        path: the file, if it came from one.
     """
 
     name: str
     proto: onnx.ModelProto
     sha256: str
+    path: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> Model:
     """
     if isinstance(source, onnx.ModelProto):
         name = where = source.graph.name or "model"
-        proto, folder = copy_model(source, where), None
+        proto, path, folder = copy_model(source, where), None, None
     else:
         path = Path(source)
         data, name, where = read_file(path), path.stem, str(path)
@@ -96,7 +98,7 @@ def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> Model:
     for tensor in external:
         digest.update(tensor.raw_data)
     check_model(proto, where)
-    return Model(name, proto, digest.hexdigest())
+    return Model(name, proto, digest.hexdigest(), path)
 
 
 def prepare(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> PreparedModel:

@@ -29,23 +29,6 @@ def find_quirk(node: onnx.NodeProto, types: Types, constants: dict[str, Any]) ->
     return rule(node, attributes, types, constants)
 
 
-def _resize(node: onnx.NodeProto, attributes: dict[str, Any], types: Types, constants: dict[str, Any]) -> str | None:
-    if attributes.get("antialias"):
-        return "antialias is not supported"
-    if attributes.get("exclude_outside"):
-        return "exclude_outside is not supported"
-    mode = attributes.get("coordinate_transformation_mode", b"half_pixel").decode()
-    if mode == "half_pixel_symmetric":
-        return f"coordinate_transformation_mode {mode} is not supported"
-    given, made = types.get(node.input[0], (0, None))[1], types.get(node.output[0], (0, None))[1]
-    scales = constants.get(node.input[2]) if len(node.input) > 2 else None
-    if scales is None or not scales.size or given is None or made is None or mode == "align_corners":
-        return None
-    axes = attributes.get("axes", range(len(given)))
-    inexact = [s for a, s in zip(axes, scales, strict=False) if abs(given[a] * float(s) - made[a]) > 1e-3]
-    return "the scales do not divide the sizes exactly; resize by sizes" if inexact else None
-
-
 def _batch_normalization(node: onnx.NodeProto, attributes: dict[str, Any], *_: Any) -> str | None:
     return "it is in training mode; export for inference" if attributes.get("training_mode") else None
 
@@ -84,7 +67,6 @@ _RULES: dict[str, Rule] = {
     "BatchNormalization": _batch_normalization,
     "BitShift": _bit_shift,
     "RMSNormalization": _rms_normalization,
-    "Resize": _resize,
     "RoiAlign": _roi_align,
     "SpaceToDepth": _space_to_depth,
 }

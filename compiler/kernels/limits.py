@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ..target import Target
+from .cost import Cost
+from .estimate import seconds_on_one_core
 
-# A launch costs a few microseconds on two busy cores; below this many inner iterations one thread is faster.
-_PARALLEL_WORK = 1 << 15
+# Of a launch of two threads that are awake: 0.25 µs at 3.9 GHz (scripts/bench_overhead.py); in cycles, since it is work
+# of the cores.
+_LAUNCH_CYCLES = 1000
+# A program gets threads if two of them save so many times that; fetching what the other core wrote costs too.
+_LEAST_GAIN = 2.0
 
 
 @dataclass(frozen=True)
@@ -18,16 +24,36 @@ class Limits:
         lanes: float32 elements of one vector register.
         registers: vector registers.
         l2: bytes of second-level cache that one core can count on.
-        parallel_work: inner iterations below which a kernel stays on one thread.
+        by_element: whether a multiply-add can take one factor from any element of a vector register, as NEON's of
+            64 bits can, so that four factors come with one load.
+        parallel_work: inner iterations below which a kernel, or a block of it, stays on one thread.
     """
 
     lanes: int
     registers: int
     l2: int = 1 << 19
-    parallel_work: int = _PARALLEL_WORK
+    by_element: bool = False
+    parallel_work: int = 1 << 15
 
 
-def limits_of(target: Target) -> Limits:
+def limits_of(target: Target, cost: Cost | None = None, rule: str | None = None) -> Limits:
+    """The limits for a program that costs `cost`; without it `parallel_work` is that of ordinary loops.
+
+    Args:
+        rule: the name of the rule that will schedule the program, if that is known.
+    """
     caches = target.caches
     sharers = (target.fast_cores or 1) if caches.l2_shared else 1
-    return Limits(max(1, target.simd_bits // 32), target.simd_registers, caches.l2_kib * 1024 // sharers)
+    by_element = target.machine == "aarch64"
+    limits = (max(1, target.simd_bits // 32), target.simd_registers, caches.l2_kib * 1024 // sharers, by_element)
+    return Limits(*limits) if cost is None else Limits(*limits, parallel_work(cost, target, rule))
+
+
+def parallel_work(cost: Cost, target: Target, rule: str | None = None) -> int:
+    """Iterations of a program from which it pays to share them among threads.
+
+    That many take so long on one core that two cores save more than a launch costs.
+    """
+    launch = _LAUNCH_CYCLES / (target.ghz * 1e9)
+    iteration = seconds_on_one_core(cost, target, rule) / max(cost.iterations, 1)
+    return math.ceil(2 * _LEAST_GAIN * launch / iteration)

@@ -10,15 +10,17 @@ import math
 from typing import Any
 
 from .analysis import Block, blocks_of
-from .generic import inline_producers
+from .inline import inline_producers
 from .limits import Limits
 from .overlap import split_overlapping
+from .prefetch import mark_for_prefetch
 from .rule import Offer, Parameters
 from .tile import compute_tile, tile_cost
 
 # Rows of a depthwise tile, whose inputs overlap and are best read once.
 _DEPTHWISE_ROWS = 8
 _MOST_UNROLLED = 49
+_PREFETCH = 64  # rounds of the innermost loop ahead
 
 ACCUMULATOR = "packed_accumulator"  # the block that this rule recognises
 
@@ -28,12 +30,18 @@ def block_width(channels: int, limits: Limits) -> int:
     return limits.lanes if channels <= limits.lanes else 2 * limits.lanes
 
 
-def rows_of_tile(rows: int, width: int, limits: Limits, cap: int | None = None) -> int:
+def takes_elements(anchor: Block, limits: Limits) -> bool:
+    """Whether the rows' factors come a vector at a time: they lie side by side along the last reduction axis."""
+    return limits.by_element and len(anchor.reduction) != 2 and anchor.reduction[-1] >= limits.lanes
+
+
+def rows_of_tile(rows: int, width: int, limits: Limits, cap: int | None = None, by_element: bool = False) -> int:
     """MR: the number of rows with the least cost, at most `cap`, that the registers have room for."""
     vectors = max(1, width // limits.lanes)
-    most = max(1, (limits.registers - 4) // vectors)
-    most = min(rows, most, cap or most)
-    return min(range(most, 0, -1), key=lambda m: tile_cost(m, vectors) * -(-rows // m) * m)
+    # Beside the sums: a vector of weights each, and with `by_element` a vector of factors for each row.
+    most = (limits.registers - vectors) // (vectors + 1) if by_element else (limits.registers - 4) // vectors
+    most = min(rows, max(1, most), cap or rows)
+    return min(range(most, 0, -1), key=lambda m: tile_cost(m, vectors, limits, by_element) * -(-rows // m) * m)
 
 
 def packed_rule(sch: Any, limits: Limits) -> Offer | None:
@@ -49,7 +57,8 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
         return None
     width, extent = anchor.spatial[-1], anchor.spatial[-3]
     depthwise = len(anchor.reduction) == 2
-    rows = rows_of_tile(extent, width, limits, _DEPTHWISE_ROWS if depthwise else None)
+    by_element = takes_elements(anchor, limits)
+    rows = rows_of_tile(extent, width, limits, _DEPTHWISE_ROWS if depthwise else None, by_element)
     unrolled = depthwise and math.prod(anchor.reduction) <= _MOST_UNROLLED
     return Offer(
         lambda chosen: _apply(sch, anchor, rest[0], limits, chosen),
@@ -57,8 +66,14 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
             "rows": rows,
             "unrolled": int(unrolled),
             "channels_outside": int(_channels_outside(sch, anchor, rows, limits)),
+            "prefetch": 0 if depthwise else _PREFETCH,
         },
-        {"rows": tuple(range(1, min(extent, limits.registers) + 1)), "unrolled": (0, 1), "channels_outside": (0, 1)},
+        {
+            "rows": tuple(range(1, min(extent, limits.registers) + 1)),
+            "unrolled": (0, 1),
+            "channels_outside": (0, 1),
+            "prefetch": (0, 16, _PREFETCH),
+        },
     )
 
 
@@ -93,6 +108,7 @@ def _products(sch: Any, anchor: Block) -> int:
 
 def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Parameters) -> None:
     out = sch.get_sblock(result.name)
+    weights = list(sch.get(sch.get_sblock(anchor.name)).reads)[-1].source.name
     sch.set_scope(sch.get_sblock(anchor.name), 0, "local")
     width, extent, mr = anchor.spatial[-1], anchor.spatial[-3], chosen["rows"]
     *outer, rows, channels = sch.get_loops(out)
@@ -116,4 +132,8 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     sch.vectorize(lane)
     task = sch.fuse(*shared) if len(shared) > 1 else shared[0]
     sch.compute_at(sch.get_sblock(anchor.name), serial[-1] if serial else task, preserve_unit_loops=True)
-    compute_tile(sch, anchor, 1 + len(serial), lanes, task, limits, bool(chosen["unrolled"]))
+    by_element = takes_elements(anchor, limits)
+    compute_tile(sch, anchor, 1 + len(serial), lanes, task, limits, bool(chosen["unrolled"]), by_element)
+    if chosen["prefetch"]:
+        innermost = sch.get_loops(sch.get_sblock(f"{anchor.name}_update"))[len(serial) + len(anchor.reduction)]
+        mark_for_prefetch(sch, innermost, weights, chosen["prefetch"])

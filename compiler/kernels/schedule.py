@@ -6,21 +6,30 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..target import Target
-from .generic import blocks_rule, injective_rule
+from .attention import attention_rule
+from .blocks import blocks_rule
+from .cost import cost_of
 from .infinity import begin_with_infinity
+from .injective import injective_rule
 from .limits import limits_of
 from .overlap import overlap_tiles
 from .packed import packed_rule
+from .prefetch import prefetch
+from .rows import rows_rule
 from .rule import Parameters, Rule
 from .tile import tile_rule
 from .winograd import winograd_rule
+from .written import written_rule
 
 RULES: tuple[tuple[str, Rule], ...] = (
     ("packed", packed_rule),
     ("winograd", winograd_rule),
+    ("attention", attention_rule),
     ("injective", injective_rule),
     ("tile", tile_rule),
+    ("rows", rows_rule),
     ("blocks", blocks_rule),
+    ("written", written_rule),
 )
 
 UNSCHEDULED = "none"  # the rule's name for a program that runs as written
@@ -51,17 +60,17 @@ def schedule(func: Any, target: Target, parameters: Parameters | None = None) ->
     """
     from tvm import s_tir
 
-    limits = limits_of(target)
+    cost = cost_of(func)
     reason = "no rule takes it"
     for name, rule in RULES:
         sch = s_tir.Schedule(func, debug_mask="none")
         try:
-            offer = rule(sch, limits)
+            offer = rule(sch, limits_of(target, cost, name))
             if offer is None:
                 continue
             chosen = {**offer.default, **(parameters or {})}
             offer.apply(chosen)
-            return Scheduled(begin_with_infinity(overlap_tiles(sch.mod["main"])), name, chosen)
+            return Scheduled(prefetch(begin_with_infinity(overlap_tiles(sch.mod["main"]))), name, chosen)
         except (s_tir.ScheduleError, ValueError) as error:
             reason = f"rule {name}: " + (str(error).strip().splitlines() or [type(error).__name__])[0]
     return Scheduled(func, UNSCHEDULED, reason=reason)

@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 from .analysis import Block, blocks_of
-from .generic import inline_producers
+from .inline import inline_producers
 from .limits import Limits
 from .overlap import split_overlapping
+from .peel import mark_for_peeling
 from .rule import Offer, Parameters, values_up_to
 
 # Wider tiles than this many vectors along the last axis gain nothing and lengthen compilation.
@@ -79,6 +80,7 @@ def compute_tile(
     task: Any,
     limits: Limits,
     unroll_reduction: bool = False,
+    by_element: bool = False,
 ) -> None:
     """Arranges the sums of a tile: the reduction outside, vectors inside.
 
@@ -86,13 +88,27 @@ def compute_tile(
         depth: loops around the tile, under which the anchor has been moved by compute_at.
         task: the loop that threads share if there is enough work.
         unroll_reduction: write out all reduction loops but the first.
+        by_element: load the rows' factors a vector at a time, of which each multiply-add takes one element.
     """
     compute = sch.get_sblock(anchor.name)
     inner = sch.get_loops(compute)[depth:]
     spatial, reduction = inner[: len(anchor.spatial)], inner[len(anchor.spatial) :]
     vector, lane = sch.split(spatial[-1], [None, lanes])
     tile = [*spatial[:-1], vector, lane]
-    sch.reorder(*reduction, *tile)
+    if by_element:
+        steps, step = sch.split(reduction[-1], [None, lanes])
+        if anchor.reduction[-1] % lanes:
+            mark_for_peeling(sch, steps)
+        reduction = [*reduction[:-1], steps]
+        sch.reorder(*reduction, step, *tile)
+        factors = sch.cache_read(compute, 0, "local")
+        sch.compute_at(factors, steps, preserve_unit_loops=True)
+        *rows, elements = sch.get_loops(factors)[depth + len(reduction) :]
+        sch.vectorize(elements)
+        for loop in [*rows, step]:
+            sch.unroll(loop)
+    else:
+        sch.reorder(*reduction, *tile)
     for loop in [*(reduction[1:] if unroll_reduction else []), *tile[:-1]]:
         sch.unroll(loop)
     sch.vectorize(lane)
@@ -142,20 +158,21 @@ def choose_tile(anchor: Block, limits: Limits) -> tuple[int, int, int]:
         for m in range(1, min(rows, most) + 1):
             # Tiles that do not divide an axis overlap.
             waste = (-(-columns // width) * width / columns) * (-(-rows // m) * m / rows)
-            cost = waste * tile_cost(m, vectors)
+            cost = waste * tile_cost(m, vectors, limits)
             if cost < best_cost:
                 best, best_cost = (m, vectors, lanes), cost
     return best
 
 
-def tile_cost(rows: int, vectors: int) -> float:
+def tile_cost(rows: int, vectors: int, limits: Limits, by_element: bool = False) -> float:
     """Slots of a multiply-add that one of them takes, in a tile of so many rows and vectors.
 
-    Each load takes one too, of which rows and vectors need one (a row's may come with the multiply-add); few
-    independent accumulators leave the pipeline idle.
+    Each load takes one too, of which rows and vectors need one (a row's may come with the multiply-add, or for
+    several steps at once); few independent accumulators leave the pipeline idle.
     """
     accumulators = rows * vectors
-    return (accumulators + vectors + 0.5 * rows) / accumulators * max(1.0, 8 / accumulators)
+    loads = rows / limits.lanes + vectors / 2 + 1 if by_element else vectors + 0.5 * rows
+    return (accumulators + loads) / accumulators * max(1.0, 8 / accumulators)
 
 
 def _rows(anchor: Block) -> int:

@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 from .analysis import Block, blocks_of
-from .generic import inline_producers
+from .inline import inline_producers
 from .limits import Limits
 from .overlap import split_overlapping
-from .packed import rows_of_tile
+from .packed import rows_of_tile, takes_elements
 from .rule import Offer, Parameters, values_up_to
 from .tile import compute_tile
 
@@ -41,7 +41,7 @@ def winograd_rule(sch: Any, limits: Limits) -> Offer | None:
         return None
     sums = stages[SUMS]
     _a, _b, _n, tile_rows, tile_columns, _blocks, width = sums.spatial
-    rows = rows_of_tile(tile_columns, width, limits)
+    rows = rows_of_tile(tile_columns, width, limits, by_element=takes_elements(sums, limits))
     band = _rows_of_band(sums, limits)
     return Offer(
         lambda chosen: _apply(sch, stages, rest[0], limits, chosen),
@@ -112,7 +112,8 @@ def _apply(sch: Any, stages: dict[str, Block], result: Block, limits: Limits, ch
         if sums.work >= limits.parallel_work:
             sch.parallel(row)
             sch.parallel(rows)
-    compute_tile(sch, sums, 7 if task is at else 6, lanes, task, limits)
+    depth, by_element = 7 if task is at else 6, takes_elements(sums, limits)
+    compute_tile(sch, sums, depth, lanes, task, limits, by_element=by_element)
 
 
 def _lanes(channels: int, limits: Limits) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 import tvm
 from tvm import ir, relax, tirx
 
+from .constants import constant
 from .rewrite import rewrite_calls
 
 # Results beyond this size are left to run time, unless they are about as large as what they are made of;
@@ -37,6 +38,14 @@ def _axes(attrs: Any) -> list[int] | None:
     return None if attrs.axes is None else [int(a) for a in attrs.axes]
 
 
+def _take(values: list[np.ndarray[Any, Any]], attrs: Any, _shape: tuple[int, ...], _dtype: str) -> Any:
+    data, indices = values
+    # The third mode of TVM's says that indices are inside.
+    return np.take(
+        data, indices, None if attrs.axis is None else int(attrs.axis), mode="wrap" if attrs.mode == "wrap" else "clip"
+    )
+
+
 _EVALUATE: dict[str, _Evaluate] = {
     "relax.permute_dims": lambda x, attrs, shape, dtype: np.transpose(x[0], _axes(attrs)),
     "relax.reshape": lambda x, attrs, shape, dtype: x[0].reshape(shape),
@@ -47,6 +56,8 @@ _EVALUATE: dict[str, _Evaluate] = {
     "relax.broadcast_to": lambda x, attrs, shape, dtype: np.broadcast_to(x[0], shape),
     "relax.astype": lambda x, attrs, shape, dtype: x[0].astype(dtype),
     "relax.dequantize": _dequantize,
+    "relax.take": _take,
+    "relax.where": lambda x, attrs, shape, dtype: np.where(x[0], x[1], x[2]),
     "relax.less": lambda x, attrs, shape, dtype: x[0] < x[1],
     "relax.add": lambda x, attrs, shape, dtype: x[0] + x[1],
     "relax.subtract": lambda x, attrs, shape, dtype: x[0] - x[1],
@@ -66,6 +77,8 @@ def fold_constants(module: tvm.IRModule) -> tvm.IRModule:
 
 def _fold(_builder: relax.BlockBuilder, call: Any) -> Any:
     name = getattr(call.op, "name", None)
+    if name == "relax.shape_to_tensor":
+        return _sizes(call)
     if name not in _EVALUATE and name not in _FLOAT_ONLY:
         return call
     args = [_constant(arg) for arg in call.args if not isinstance(arg, relax.ShapeExpr)]
@@ -85,7 +98,15 @@ def _fold(_builder: relax.BlockBuilder, call: Any) -> Any:
     evaluate = _EVALUATE.get(name) or _FLOAT_ONLY[name]
     with np.errstate(all="ignore"):
         result = np.ascontiguousarray(evaluate(values, call.attrs, shape, dtype)).reshape(shape)
-    return relax.const(result, dtype) if result.dtype == np.dtype(dtype) else call
+    return constant(result) if result.dtype == np.dtype(dtype) else call
+
+
+def _sizes(call: Any) -> Any:
+    """A static shape, which is known whatever has it."""
+    sizes = call.args[0].ty.values
+    if sizes is None or not all(isinstance(size, tirx.IntImm) for size in sizes):
+        return call
+    return relax.const(np.array([int(size) for size in sizes], "int64"), "int64")
 
 
 def _constant(arg: Any) -> np.ndarray[Any, Any] | None:

@@ -9,21 +9,25 @@ import tvm
 from tvm import relax
 
 from ..kernels.limits import Limits
+from .attention import fuse_attention
 from .bounded_indices import bound_indices
+from .copies import lower_copies
 from .explicit_padding import make_padding_explicit
 from .fold_constants import fold_constants
+from .layout import convert_layout
 from .legalize import legalize
+from .normalisations import fuse_normalisations
 from .pack_weights import pack_weights
+from .patterns import annotate_patterns
 from .plain_axes import make_axes_plain
 from .plain_buffers import make_buffers_plain
+from .reciprocals import multiply_by_reciprocals
 from .sink_transposes import sink_transposes
 from .transposed_convolution import expand_transposed_convolutions
+from .views import choose_views
 from .winograd import use_winograd
 
 Pass = Callable[[tvm.IRModule], tvm.IRModule]
-
-# One layout inside, which serves every target: channels last, output channels of weights last.
-_CHANNELS_LAST = {"relax.nn.conv2d": ["NHWC", "HWIO"]}
 
 
 @dataclass(frozen=True)
@@ -54,15 +58,23 @@ def phases(limits: Limits) -> tuple[Phase, ...]:
 
     return (
         Phase("expand", _sequence(make_axes_plain, expand_transposed_convolutions, bound_indices)),
-        Phase("fold", _sequence(_T.FoldBatchnormToConv2D(), _T.DecomposeOpsForInference(), fold_constants)),
-        Phase("layout", _sequence(_T.ConvertLayout(_CHANNELS_LAST), _T.Normalize(), sink_transposes, fold_constants)),
+        Phase(
+            "fold",
+            _sequence(
+                _T.FoldBatchnormToConv2D(), _T.DecomposeOpsForInference(), multiply_by_reciprocals, fold_constants
+            ),
+        ),
+        Phase("layout", _sequence(convert_layout, _T.Normalize(), sink_transposes, fold_constants)),
         Phase("padding", make_padding_explicit),
         Phase(
             "common",
             _sequence(_T.EliminateCommonSubexpr(), _T.CanonicalizeBindings(), _T.DeadCodeElimination()),
         ),
+        Phase("recognise", _sequence(fuse_normalisations, fuse_attention, _T.DeadCodeElimination())),
         Phase("pack", pack),
+        Phase("copies", _sequence(lower_copies, _T.DeadCodeElimination())),
         Phase("legalize", _sequence(legalize, make_buffers_plain)),
-        Phase("patterns", _sequence(_T.RewriteDataflowReshape(), _T.AnnotateTIROpPattern())),
+        Phase("patterns", _sequence(_T.RewriteDataflowReshape(), annotate_patterns)),
+        Phase("views", choose_views),
         Phase("fuse", _sequence(_T.FuseOps(), _T.FuseTIR(), _T.DeadCodeElimination())),
     )

@@ -17,6 +17,7 @@ from tvm import ir, relax, te
 
 from ..kernels.limits import Limits
 from ..kernels.packed import ACCUMULATOR, block_width
+from .constants import constant
 from .rewrite import rewrite_calls
 
 FUSES_ELEMENTWISE = 4  # TVM's kOutEWiseFusable: what follows element by element joins the kernel
@@ -46,9 +47,10 @@ def pack_weights(module: tvm.IRModule, limits: Limits) -> tvm.IRModule:
 def pack(weight: np.ndarray[Any, Any], width: int) -> np.ndarray[Any, Any]:
     """[…, I, O] → [ceil(O / width), …, I, width], filled up with zeros."""
     blocks = -(-weight.shape[-1] // width)
-    padded = np.zeros((*weight.shape[:-1], blocks * width), weight.dtype)
-    padded[..., : weight.shape[-1]] = weight
-    return np.ascontiguousarray(np.moveaxis(padded.reshape(*weight.shape[:-1], blocks, width), -2, 0))
+    missing = blocks * width - weight.shape[-1]
+    if missing:
+        weight = np.pad(weight, [(0, 0)] * (weight.ndim - 1) + [(0, missing)])
+    return np.ascontiguousarray(np.moveaxis(weight.reshape(*weight.shape[:-1], blocks, width), -2, 0))
 
 
 def _matmul(builder: relax.BlockBuilder, call: Any, weight: np.ndarray[Any, Any], limits: Limits) -> Any:
@@ -99,9 +101,20 @@ def _convolution(
         n, *at, block, lane = i
         return x(n, *_window(at, r, strides, dilation), r[2]) * w(block, *r, lane)
 
-    packed = pack(weight, block_width(channels, limits))
-    shape = [int(d) for d in call.ty.shape]
-    return packed_call(builder, call.args[0], packed, shape, [*kernel, inputs], term, "packed_conv2d")
+    shape, data, width = [int(d) for d in call.ty.shape], call.args[0], block_width(channels, limits)
+    if limits.by_element and inputs % limits.lanes and dilation[1] == 1:
+        # Few channels, as of a picture: a row of the kernel is one run of elements, of which vectors can be read.
+        n, height, columns, _inputs = (int(d) for d in data.ty.shape)
+        data = builder.emit(relax.op.reshape(data, [n, height, columns * inputs]))
+        weight = weight.reshape(kernel[0], 1, kernel[1] * inputs, channels)
+
+        def run(x: Any, w: Any, i: Any, r: Any) -> Any:
+            n, y, column, block, lane = i
+            row = y * strides[0] + r[0] * dilation[0]
+            return x(n, row, column * (strides[1] * inputs) + r[2]) * w(block, *r, lane)
+
+        return packed_call(builder, data, pack(weight, width), shape, list(weight.shape[:3]), run, "packed_conv2d")
+    return packed_call(builder, data, pack(weight, width), shape, [*kernel, inputs], term, "packed_conv2d")
 
 
 def _depthwise(
@@ -114,7 +127,7 @@ def _depthwise(
 ) -> Any:
     """One filter a channel; the input's channels are filled up to whole vectors, mostly as it is padded anyway."""
     *kernel, channels = weight.shape
-    width, data = limits.lanes, call.args[0]
+    width, data = _depthwise_width(channels, limits.lanes), call.args[0]
     if channels % width:
         data = builder.emit(relax.op.nn.pad(data, [0] * 7 + [width - channels % width]))
 
@@ -124,6 +137,12 @@ def _depthwise(
 
     shape = [int(d) for d in call.ty.shape]
     return packed_call(builder, data, pack(weight, width), shape, kernel, term, "packed_depthwise")
+
+
+def _depthwise_width(channels: int, lanes: int) -> int:
+    """The vector with the least work: a tail of its channels is written one by one, for half a vector's time each."""
+    widths = (lanes, lanes // 2) if lanes > 4 else (lanes,)
+    return min(widths, key=lambda width: -(-channels // width) + channels % width / 2)
 
 
 def _window(at: Any, r: Any, strides: list[int], dilation: list[int]) -> list[Any]:
@@ -155,4 +174,4 @@ def packed_call(
         sums = te.compute((*shape[:-1], blocks, width), lambda *i: te.sum(term(x, w, i, r), axis=r), name=ACCUMULATOR)
         return te.compute(shape, lambda *i: sums(*i[:-1], i[-1] // width, i[-1] % width), name="unpacked")
 
-    return builder.call_te(compute, data, relax.const(weight), primfunc_name_hint=name)
+    return builder.call_te(compute, data, constant(weight), primfunc_name_hint=name)

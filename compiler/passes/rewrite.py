@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tvm
@@ -20,7 +20,9 @@ def rewrite_calls(module: tvm.IRModule, visit: Visit) -> tvm.IRModule:
     """
     main = module["main"]
     values: dict[Any, Any] = {}
-    builder = relax.BlockBuilder()
+    # What `visit` makes with call_te are new tensor programs, which join those that are there.
+    functions = {v: f for v, f in module.functions.items() if v.name_hint != "main"}
+    builder = relax.BlockBuilder(tvm.IRModule(functions, attrs=module.attrs))
 
     def substitute(expr: Any) -> Any:
         if isinstance(expr, relax.Var):
@@ -47,7 +49,53 @@ def rewrite_calls(module: tvm.IRModule, visit: Visit) -> tvm.IRModule:
                     values[binding.var] = value if atom else builder.emit(value)
             result = builder.emit_output(builder.normalize(substitute(main.body.body)))
         builder.emit_func_output(result)
+    return builder.get()
+
+
+def definitions_of(module: tvm.IRModule) -> dict[Any, Any]:
+    """The expressions of `main`, straight-line code, by the variables that they are bound to."""
+    return {binding.var: binding.value for block in module["main"].body.blocks for binding in block.bindings}
+
+
+def count_uses(module: tvm.IRModule) -> dict[Any, int]:
+    """How often each variable of `main` is read; as a result counts too."""
+    counts: dict[Any, int] = {}
+
+    def count(expr: Any) -> None:
+        if isinstance(expr, relax.Var):
+            counts[expr] = counts.get(expr, 0) + 1
+        for part in _parts(expr):
+            count(part)
+
+    for value in definitions_of(module).values():
+        count(value)
+    count(module["main"].body.body)
+    return counts
+
+
+def _parts(expr: Any) -> list[Any]:
+    if isinstance(expr, relax.Tuple):
+        return list(expr.fields)
+    if isinstance(expr, relax.TupleGetItem):
+        return [expr.tuple_value]
+    return list(expr.args) if isinstance(expr, ir.Call) else []
+
+
+def replace_bindings(module: tvm.IRModule, values: Mapping[Any, Callable[[relax.BlockBuilder], Any]]) -> tvm.IRModule:
+    """A module in which some variables of `main` are computed another way, from variables before them."""
+    main = module["main"]
+    builder = relax.BlockBuilder()
+    with builder.function("main", params=list(main.params), attrs=dict(main.attrs.items()) if main.attrs else {}):
+        with builder.dataflow():
+            for block in main.body.blocks:
+                for binding in block.bindings:
+                    if binding.var in values:
+                        value = builder.normalize(values[binding.var](builder))
+                        builder.emit_normalized(relax.VarBinding(binding.var, value))
+                    else:
+                        builder.emit_normalized(binding)
+            result = builder.emit_output(builder.normalize(main.body.body))
+        builder.emit_func_output(result)
     made = builder.get()
-    # What `visit` made with call_te are new tensor programs, which join those that were there.
     functions = {v: f for v, f in module.functions.items() if v.name_hint != "main"}
     return tvm.IRModule(functions | dict(made.functions.items()), attrs=module.attrs)

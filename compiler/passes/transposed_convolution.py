@@ -61,19 +61,20 @@ def _apart(builder: relax.BlockBuilder, data: Any, weight: Any, out_dtype: Any) 
     _, outputs, *kernel = (int(d) for d in weight.ty.shape)
     rank = len(space)
     data_layout, kernel_layout = _LAYOUT[rank]
-    moved = builder.emit(relax.op.permute_dims(weight, [*range(1, rank + 2), 0]))
+    # The channels of a result stay together, for they lie together in memory where they are the last axis.
+    moved = builder.emit(relax.op.permute_dims(weight, [*range(2, rank + 2), 1, 0]))
     product = builder.emit(
         getattr(relax.op.nn, f"conv{rank}d")(
             data,
-            builder.emit(relax.op.reshape(moved, [outputs * math.prod(kernel), inputs, *[1] * rank])),
+            builder.emit(relax.op.reshape(moved, [math.prod(kernel) * outputs, inputs, *[1] * rank])),
             data_layout=data_layout,
             kernel_layout=kernel_layout,
             out_dtype=out_dtype,
         )
     )
-    blocks = builder.emit(relax.op.reshape(product, [batch, outputs, *kernel, *space]))
-    order = [axis for i in range(rank) for axis in (2 + rank + i, 2 + i)]
-    mixed = builder.emit(relax.op.permute_dims(blocks, [0, 1, *order]))
+    blocks = builder.emit(relax.op.reshape(product, [batch, *kernel, outputs, *space]))
+    order = [axis for i in range(rank) for axis in (2 + rank + i, 1 + i)]
+    mixed = builder.emit(relax.op.permute_dims(blocks, [0, 1 + rank, *order]))
     return builder.normalize(
         relax.op.reshape(mixed, [batch, outputs, *(n * k for n, k in zip(space, kernel, strict=True))])
     )

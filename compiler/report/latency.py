@@ -41,14 +41,18 @@ class Latency:
         return {f"{key}_seconds" if key in times else key: value for key, value in asdict(self).items()}
 
 
-def measure(path: Path, threads: int | None = None, seconds: float = 2.0) -> Latency:
+def measure(path: Path, threads: int | None = None, seconds: float = 2.0, affinity: str | None = None) -> Latency:
     """Runs the artifact on seeded inputs for about `seconds`, at least five times after a warm-up.
+
+    Args:
+        threads, affinity: as of the loader's Model.
 
     Raises:
         LoadError: the artifact does not run here.
+        ValueError: a bad number of threads, or a bad affinity.
     """
     start = time.perf_counter()
-    with Model(path, threads=threads) as model:
+    with Model(path, threads, affinity) as model:
         load = time.perf_counter() - start
         inputs = seeded_inputs([Tensor(t.name, t.dtype, t.shape) for t in model.inputs])
         outputs: Mapping[str, np.ndarray[Any, Any]] = {}

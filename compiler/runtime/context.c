@@ -11,7 +11,7 @@ static edgec_status fail_create(edgec_status status, const char *text) {
   return status;
 }
 
-edgec_status edgec_create(int threads, edgec_context **out) {
+edgec_status edgec_create(int threads, const char *affinity, edgec_context **out) {
   if (out == NULL) return fail_create(EDGEC_INVALID_ARGUMENT, "edgec_create: `out` is NULL");
   *out = NULL;
   if (!edgec_keys_ready()) return EDGEC_SYSTEM_ERROR;
@@ -22,10 +22,12 @@ edgec_status edgec_create(int threads, edgec_context **out) {
   if (threads < 0) {
     return fail_create(EDGEC_INVALID_ARGUMENT, "edgec_create: `threads` is negative; give 0 for the default");
   }
-  int resolved = edgec_resolve_threads(threads);
-  if (resolved < 1) {
-    return fail_create(EDGEC_INVALID_ARGUMENT,
-                       "the environment variable EDGEC_THREADS is not a whole number from 1 to 9999");
+  edgec_placement placement;
+  const char *error = edgec_place("/sys", threads, affinity, edgec_program_.fast_cores, &placement);
+  if (error != NULL) return fail_create(EDGEC_INVALID_ARGUMENT, error);
+  if (placement.binds && (placement.asked || placement.threads > 1) && !edgec_can_bind(&placement.cpus)) {
+    placement.binds = false;
+    placement.warning = "the system refuses to bind threads to CPUs: they run wherever it puts them";
   }
   edgec_context *ctx = calloc(1, sizeof *ctx);
   if (ctx == NULL) return fail_create(EDGEC_OUT_OF_MEMORY, "not enough memory for a context");
@@ -35,7 +37,8 @@ edgec_status edgec_create(int threads, edgec_context **out) {
     return fail_create(EDGEC_OUT_OF_MEMORY,
                        "not enough memory for the model's intermediate tensors (memory.arena_bytes in its manifest)");
   }
-  ctx->threads = resolved;
+  ctx->placement = placement;
+  ctx->took_ns = UINT64_MAX; /* not known yet */
   atomic_init(&ctx->owner, 0);
   atomic_init(&ctx->detail, NULL);
   *out = ctx;
@@ -104,34 +107,75 @@ static edgec_status check_buffers(edgec_context *ctx, const void *const *inputs,
   return status;
 }
 
-static edgec_status run_program(edgec_context *ctx, const void *const *inputs, void *const *outputs) {
+/* Waking a worker costs the launching thread several microseconds, and the worker takes more to come. A short run pays
+ * that only if another one has just ended: if this goes on, the workers will still be awake for the next. */
+static void begin_launches(edgec_context *ctx, uint64_t now) {
+  ctx->wakes = ctx->took_ns > EDGEC_SHORT_RUN_NS || now - ctx->ended_ns < EDGEC_SPIN_NS;
+}
+
+static void end_launches(edgec_context *ctx, uint64_t began) {
+  if (ctx->pool == NULL) return;
+  ctx->ended_ns = edgec_now_ns();
+  ctx->took_ns = ctx->ended_ns - began;
+}
+
+static edgec_status run_program(edgec_context *ctx, const void *const *inputs, void *const *outputs,
+                                uint64_t *nanoseconds) {
   edgec_current current = {ctx, false};
   edgec_current *outer = edgec_current_get();
   const char *failed_kernel = NULL;
   atomic_store(&ctx->detail, NULL);
   edgec_current_set(&current);
-  int32_t code = edgec_program_.run(ctx->arena, inputs, outputs, &failed_kernel);
+  uint64_t before = nanoseconds || ctx->placement.threads > 1 ? edgec_now_ns() : 0;
+  begin_launches(ctx, before);
+  int32_t code = edgec_program_.run(ctx->arena, inputs, outputs, &failed_kernel, nanoseconds);
+  end_launches(ctx, before);
   edgec_current_set(outer);
-  if (code == 0) return EDGEC_OK;
+  if (code == 0) {
+    for (uint32_t i = 0; nanoseconds && i < edgec_program_.num_steps; ++i) {
+      uint64_t ended = nanoseconds[i];
+      nanoseconds[i] = ended - before;
+      before = ended;
+    }
+    return EDGEC_OK;
+  }
   const char *detail = atomic_load(&ctx->detail);
   snprintf(ctx->error, sizeof ctx->error, "kernel '%.100s' failed with code %d%s%s",
            failed_kernel ? failed_kernel : "?", (int)code, detail ? ": " : "", detail ? detail : "");
   return EDGEC_KERNEL_FAILED;
 }
 
-edgec_status edgec_run(edgec_context *ctx, const void *const *inputs, void *const *outputs) {
+static edgec_status run(edgec_context *ctx, const void *const *inputs, void *const *outputs, uint64_t *nanoseconds) {
   if (ctx == NULL) return fail_create(EDGEC_INVALID_ARGUMENT, "edgec_run: the context is NULL");
   int process = (int)getpid();
   if (!acquire(ctx, process)) return EDGEC_BUSY; /* no text: ctx->error belongs to the thread that runs */
   drop_inherited_pool(ctx, process);
   ctx->error[0] = '\0';
   edgec_status status = check_buffers(ctx, inputs, outputs);
-  if (status == EDGEC_OK) status = run_program(ctx, inputs, outputs);
+  if (status == EDGEC_OK) {
+    const edgec_placement *placement = &ctx->placement;
+    edgec_cpus before;
+    bool moved = placement->asked && placement->binds && edgec_bind_for_a_run(&placement->cpus, &before);
+    status = run_program(ctx, inputs, outputs, nanoseconds);
+    if (moved) (void)edgec_bind(&before);
+  }
   atomic_store(&ctx->owner, 0);
   return status;
 }
 
-int edgec_num_threads(const edgec_context *ctx) { return ctx ? ctx->threads : 0; }
+edgec_status edgec_run(edgec_context *ctx, const void *const *inputs, void *const *outputs) {
+  return run(ctx, inputs, outputs, NULL);
+}
+
+edgec_status edgec_profile(edgec_context *ctx, const void *const *inputs, void *const *outputs, uint64_t *nanoseconds) {
+  return run(ctx, inputs, outputs, nanoseconds);
+}
+
+int edgec_num_threads(const edgec_context *ctx) { return ctx ? ctx->placement.threads : 0; }
+
+const char *edgec_warning(const edgec_context *ctx) {
+  return ctx && ctx->placement.warning ? ctx->placement.warning : "";
+}
 
 edgec_status edgec_destroy(edgec_context *ctx) {
   if (ctx == NULL) return EDGEC_OK;

@@ -4,7 +4,7 @@
  * same names, so several models in one process need dlopen.
  *
  *     edgec_context *ctx;
- *     if (edgec_create(0, &ctx) != EDGEC_OK) { puts(edgec_last_error(NULL)); return 1; }
+ *     if (edgec_create(0, NULL, &ctx) != EDGEC_OK) { puts(edgec_last_error(NULL)); return 1; }
  *     const void *inputs[] = {x};             // one pointer an input, in the order of edgec_input(0), (1), ...
  *     void *outputs[] = {y};
  *     if (edgec_run(ctx, inputs, outputs) != EDGEC_OK) puts(edgec_last_error(ctx));
@@ -24,7 +24,7 @@
 extern "C" {
 #endif
 
-#define EDGEC_ABI 1       /* version of the functions and types of this header */
+#define EDGEC_ABI 2       /* version of the functions and types of this header */
 #define EDGEC_ALIGNMENT 64 /* bytes; what every input's and output's address must be a multiple of */
 
 #if defined(__GNUC__) || defined(__clang__)
@@ -85,17 +85,29 @@ EDGEC_API const edgec_tensor *edgec_input(uint32_t index);
 EDGEC_API const edgec_tensor *edgec_output(uint32_t index);
 
 /* Makes a context: its working memory, and the right to use `threads` threads (the caller of edgec_run is one of them).
- * threads 0: the environment's EDGEC_THREADS, else the number of CPUs this process may use. 1: never starts a thread.
- * At most 64 are used (32 on 32-bit machines). Worker threads start at the first kernel that needs them.
+ * threads 0: the environment's EDGEC_THREADS, else the CPUs that `affinity` names, at most the target's fast cores and
+ * a container's quota. 1: never starts a thread. At most 64 are used (32 on 32-bit machines). Worker threads start at
+ * the first kernel that needs them.
+ * affinity: `big`, `little`, `all`, or CPUs by number as in "0,2-3"; those that this process may not use are left out.
+ * The workers are bound to these CPUs, and the caller of edgec_run is while a run lasts. NULL: the environment's
+ * EDGEC_AFFINITY, else the workers are bound to the big cores if the CPUs differ in speed, and the caller to none.
  * On failure *out is NULL and edgec_last_error(NULL) on this thread says why.
  */
-EDGEC_API edgec_status edgec_create(int threads, edgec_context **out);
+EDGEC_API edgec_status edgec_create(int threads, const char *affinity, edgec_context **out);
+
+/* What could not be done as asked, though the context works: a sentence on binding threads to CPUs, or "". */
+EDGEC_API const char *edgec_warning(const edgec_context *ctx);
 
 /* Runs the model once. inputs, outputs: one pointer a tensor, edgec_tensor.bytes long, 64-byte aligned; outputs overlap
  * neither the inputs nor one another. An array may be NULL if it has no entries, a pointer if its tensor has no bytes.
  * Outputs are undefined after an error. Returns EDGEC_BUSY, and does nothing, if another thread runs this context.
  */
 EDGEC_API edgec_status edgec_run(edgec_context *ctx, const void *const *inputs, void *const *outputs);
+
+/* As edgec_run; nanoseconds[i] gets how long the i-th step took. What the steps are, the manifest's array `steps` says:
+ * for each the index of a kernel in `kernels`, or -1 for a copy. nanoseconds may be NULL. */
+EDGEC_API edgec_status edgec_profile(edgec_context *ctx, const void *const *inputs, void *const *outputs,
+                                     uint64_t *nanoseconds);
 
 /* How many threads a run may use, the caller's included. */
 EDGEC_API int edgec_num_threads(const edgec_context *ctx);

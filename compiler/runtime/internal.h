@@ -9,11 +9,28 @@
 #include "pool.h"
 #include "program.h"
 
-struct edgec_context {
+#define EDGEC_MAX_CPUS 1024 /* as many as the C library's sets hold */
+
+typedef struct edgec_cpus {
+  unsigned long words[EDGEC_MAX_CPUS / (8 * sizeof(unsigned long))];
+} edgec_cpus;
+
+/* Where the threads of a context run. */
+typedef struct edgec_placement {
   int threads;
+  bool binds;          /* the workers are bound to `cpus` */
+  bool asked;          /* someone asked for these CPUs: the caller of a run is bound too while it lasts */
+  edgec_cpus cpus;
+  const char *warning; /* what could not be done, a static string; or NULL */
+} edgec_placement;
+
+struct edgec_context {
+  edgec_placement placement;
   atomic_int owner;            /* process id of the run under way, 0 if none; another id is a run that a fork cut off */
   int pool_owner;              /* process id in which `pool` was made */
   edgec_pool *pool;            /* NULL until the first parallel launch */
+  uint64_t took_ns, ended_ns;  /* the last run of several threads */
+  bool wakes;                  /* this run is worth waking workers that sleep */
   unsigned char *arena;
   _Atomic(const char *) detail; /* what a backend function knows about the failure; a static string */
   char error[256];
@@ -32,8 +49,21 @@ EDGEC_HIDDEN void edgec_current_set(edgec_current *current);
 EDGEC_HIDDEN const char *edgec_thread_error_get(void);
 EDGEC_HIDDEN void edgec_thread_error_set(const char *text); /* a static string */
 
-/* cpus.c: `requested`, or for 0 the default; at most EDGEC_POOL_MAX_THREADS. -1: EDGEC_THREADS is not a number. */
-EDGEC_HIDDEN int edgec_resolve_threads(int requested);
+/* cpus.c: fills `out`, or returns why not, a static string. root: /sys. threads 0, affinity NULL: the environment's,
+ * else the default. fast_cores: of the target, 0 if it does not know. */
+EDGEC_HIDDEN const char *edgec_place(const char *root, int threads, const char *affinity, int fast_cores,
+                                     edgec_placement *out);
+
+/* affinity.c */
+EDGEC_HIDDEN void edgec_cpus_add(edgec_cpus *cpus, int cpu);
+EDGEC_HIDDEN void edgec_cpus_remove(edgec_cpus *cpus, int cpu);
+EDGEC_HIDDEN bool edgec_cpus_has(const edgec_cpus *cpus, int cpu);
+EDGEC_HIDDEN int edgec_cpus_count(const edgec_cpus *cpus);
+EDGEC_HIDDEN bool edgec_cpus_usable(edgec_cpus *cpus); /* by this thread; false if the system does not say, then all */
+EDGEC_HIDDEN bool edgec_bind(const edgec_cpus *cpus);  /* this thread; false if the system refuses */
+/* Binds this thread unless it is bound to a part of `cpus`; true if it did, then `before` is to be restored. */
+EDGEC_HIDDEN bool edgec_bind_for_a_run(const edgec_cpus *cpus, edgec_cpus *before);
+EDGEC_HIDDEN bool edgec_can_bind(const edgec_cpus *cpus); /* tries it in a thread of its own */
 
 /* memory.c: 64-byte aligned; NULL if there is not enough, or if `bytes` does not fit into size_t. */
 EDGEC_HIDDEN void *edgec_aligned_alloc(uint64_t bytes);

@@ -15,23 +15,24 @@ import stat
 import struct
 import sys
 import threading
+import warnings
 from _ctypes import dlclose  # of CPython; ctypes itself never closes a library
+from collections import defaultdict
 from io import FileIO
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
 __all__ = ["LoadError", "Model", "Tensor", "read_manifest"]
 
-FORMAT, ABI = 1, 1  # of the manifest, of the C functions
+FORMAT, ABI = 1, 2  # of the manifest, of the C functions
 ALIGNMENT = 64  # bytes; the kernels' loads and stores rely on it
 MAGIC = b"EDGECMF\x01"
 MACHO = b"\xcf\xfa\xed\xfe"
 HEADER = 48  # bytes before the JSON text: magic, format, capacity, SHA-256
-MAX_JSON = 64 << 20  # bytes; a larger manifest can only be damage
-INTS = [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
-DTYPES = ["bool", *INTS, "float16", "float32", "float64"]
-NUMPY_DTYPES = {**{d: d for d in DTYPES}, "bfloat16": "uint16"}  # NumPy has none: its bits are exchanged
+SMALL, MAX_JSON = 4 << 10, 64 << 20  # bytes: of tensors that are copied; a larger manifest can only be damage
+# Names in manifests -> NumPy's, which has no bfloat16: its bits are exchanged.
+NUMPY_DTYPES = dict({name: name for name in map(str, map(np.dtype, "?bhiqBHIQefd"))}, bfloat16="uint16")
 OTHER_LOADER = "use the loader.py of the edgec that made it"
 Path = Union[str, "os.PathLike[str]"]
 Array = np.ndarray
@@ -63,75 +64,81 @@ def _read(path: Path, runnable: bool = False, check: bool = False) -> Tuple[Dict
         if not stat.S_ISREG(os.stat(path).st_mode):  # before open, which would wait for ever on a pipe
             raise LoadError(f"{path} is not a file: give the path of a model made by `edgec compile`")
         with open(path, "rb", buffering=0) as file:
-            offset, section = _read_section(file, path)
+            reader = _Reader(path, file)
+            offset, section = reader.section()
             manifest = _parse(section[HEADER:], path)
             if runnable:
                 _check_machine(manifest, path)
             if check:
-                _check_hash(file, offset, section[16:HEADER], path)
+                reader.check_hash(offset, section[16:HEADER])
             return manifest, section
     except (OSError, ValueError) as error:
         raise LoadError(f"cannot read {path}: {error}") from None
 
 
-def _read_section(file: FileIO, path: Path) -> Tuple[int, bytes]:
-    """Where the manifest begins in the file, and its bytes: header and JSON text."""
-    size = os.fstat(file.fileno()).st_size
+class _Reader:
+    """Reads an artifact's file, which may be damaged: every range is checked against its size."""
 
-    def read(offset: int, count: int) -> bytes:
-        if offset + count <= size:
-            file.seek(offset)
-            data = file.read(count)
+    def __init__(self, path: Path, file: FileIO) -> None:
+        self.path, self.file, self.size = path, file, os.fstat(file.fileno()).st_size
+
+    def read(self, offset: int, count: int) -> bytes:
+        if offset + count <= self.size:
+            self.file.seek(offset)
+            data = self.file.read(count)
             if len(data) == count:
                 return data
-        raise LoadError(f"{path} is truncated or damaged (it has {size} bytes): copy it again")
+        raise LoadError(f"{self.path} is truncated or damaged (it has {self.size} bytes): copy it again")
 
-    start = read(0, 4)
-    found = _find_in_elf(read) if start == b"\x7fELF" else _find_in_macho(read) if start == MACHO else None
-    if found is None:
-        raise LoadError(f"{path} has no edgec manifest: give a file made by `edgec compile`, unstripped")
-    offset, length = found
-    magic, version, capacity = struct.unpack("<8sII", read(offset, 16))
-    if magic != MAGIC or capacity > MAX_JSON or HEADER + capacity >= length:
-        raise LoadError(f"{path} is damaged (in the head of its manifest): copy it again")
-    if version != FORMAT:
-        raise LoadError(f"{path} has manifest format {version}, not {FORMAT}: {OTHER_LOADER}")
-    return offset, read(offset, HEADER + capacity)
+    def section(self) -> Tuple[int, bytes]:
+        """Where the manifest begins in the file, and its bytes: header and JSON text."""
+        start = self.read(0, 4)
+        found = self.find_in_elf() if start == b"\x7fELF" else self.find_in_macho() if start == MACHO else None
+        if found is None:
+            raise LoadError(f"{self.path} has no edgec manifest: give a file made by `edgec compile`, unstripped")
+        offset, length = found
+        magic, version, capacity = struct.unpack("<8sII", self.read(offset, 16))
+        if magic != MAGIC or capacity > MAX_JSON or HEADER + capacity >= length:
+            raise LoadError(f"{self.path} is damaged (in the head of its manifest): copy it again")
+        if version != FORMAT:
+            raise LoadError(f"{self.path} has manifest format {version}, not {FORMAT}: {OTHER_LOADER}")
+        return offset, self.read(offset, HEADER + capacity)
 
-
-def _find_in_elf(read: Callable[[int, int], bytes]) -> Optional[Tuple[int, int]]:
-    """(offset, bytes) of the manifest section; `read` checks every range against the file."""
-    bits, order = read(4, 2)
-    if bits not in (1, 2) or order != 1:
-        return None
-    if bits == 2:
-        table, entry, count, names = struct.unpack("<Q10xHHH", read(40, 24))
-        layout = struct.Struct("<I20xQQ24x")  # name, offset, bytes
-    else:
-        table, entry, count, names = struct.unpack("<I10xHHH", read(32, 20))
-        layout = struct.Struct("<I12xII16x")
-    if entry != layout.size or names >= count:
-        return None
-    sections = list(layout.iter_unpack(read(table, entry * count)))
-    text = read(sections[names][1], min(sections[names][2], 1 << 20))
-    return next((s[1:] for s in sections if text[s[0] : s[0] + 16] == b".edgec.manifest\0"), None)
-
-
-def _find_in_macho(read: Callable[[int, int], bytes]) -> Optional[Tuple[int, int]]:
-    """(offset, bytes) of section __EDGEC,__manifest."""
-    count, total = struct.unpack("<II", read(16, 8))
-    commands, at = read(32, total), 0
-    for _ in range(count):
-        kind, length = struct.unpack_from("<II", commands, at) if at + 8 <= total else (0, 0)
-        if length < 8 or at + length > total:
+    def find_in_elf(self) -> Optional[Tuple[int, int]]:
+        """(offset, bytes) of the manifest section."""
+        bits, order = self.read(4, 2)
+        if bits not in (1, 2) or order != 1:
             return None
-        if kind == 0x19 and length >= 72:  # LC_SEGMENT_64; its sections follow it
-            for i in range((length - 72) // 80):
-                name, segment, size, offset = struct.unpack_from("<16s16s8xQI", commands, at + 72 + 80 * i)
-                if (segment.rstrip(b"\0"), name.rstrip(b"\0")) == (b"__EDGEC", b"__manifest"):
-                    return offset, size
-        at += length
-    return None
+        at, head, layout = ((32, "<I10xHHH", "<I12xII16x"), (40, "<Q10xHHH", "<I20xQQ24x"))[bits - 1]
+        table, entry, count, names = struct.unpack(head, self.read(at, struct.calcsize(head)))
+        if entry != struct.calcsize(layout) or names >= count:
+            return None
+        sections = list(struct.iter_unpack(layout, self.read(table, entry * count)))  # name, offset, bytes
+        text = self.read(sections[names][1], min(sections[names][2], 1 << 20))
+        return next((s[1:] for s in sections if text[s[0] : s[0] + 16] == b".edgec.manifest\0"), None)
+
+    def find_in_macho(self) -> Optional[Tuple[int, int]]:
+        """(offset, bytes) of section __EDGEC,__manifest."""
+        commands = self.read(32, struct.unpack("<I", self.read(20, 4))[0])
+        at = commands.find(struct.pack("<16s16s", b"__manifest", b"__EDGEC"))
+        size, offset = struct.unpack("<QI", commands[at + 40 : at + 52].ljust(12, b"\0"))
+        return (offset, size) if at >= 0 else None
+
+    def check_hash(self, offset: int, digest: bytes) -> None:
+        """Streams the file through SHA-256, so that a large model does not need its size in memory."""
+        import hashlib  # here: it loads OpenSSL, 3 to 6 ms
+
+        position, sha, block = self.file.seek(0), hashlib.sha256(), bytearray(1 << 20)
+        for count in iter(lambda: self.file.readinto(block), 0):
+            if position == 0 and block[:4] == MACHO:
+                return  # the code signature covers the pages
+            begin, end = max(offset + 16 - position, 0), min(offset + HEADER - position, count)
+            if begin < end:
+                block[begin:end] = bytes(end - begin)  # the hash itself counts as zero
+            sha.update(memoryview(block)[:count])
+            position += count
+        if sha.digest() != digest:
+            raise LoadError(f"{self.path} is truncated, damaged or changed (it does not match its SHA-256): copy it")
 
 
 def _parse(text: bytes, path: Path) -> Dict[str, Any]:
@@ -141,13 +148,13 @@ def _parse(text: bytes, path: Path) -> Dict[str, Any]:
         manifest: Dict[str, Any] = json.loads(text.decode("utf-8"))
         _tensors(manifest["inputs"]), _tensors(manifest["outputs"])
         needs = manifest["requires"]
-        texts, numbers = [needs["os"], needs["machine"]], [manifest["target"].get("fast_cores") or 0]
+        texts, numbers = [needs["os"], needs["machine"]], [len(manifest.get("steps", ()))]
         for feature in needs.get("cpu_features", []):
             kind, bit = feature.get("auxv", (0, 0))
             numbers += [kind << 32, bit << 57]  # so that both are in their ranges
             texts += [feature["name"], feature.get("cpuinfo", "")]
         if not (all(map(_is_size, numbers)) and all(isinstance(text, str) for text in texts)):
-            raise ValueError("requires or target")
+            raise ValueError("requires")
         _version(needs.get("glibc") or "0")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise LoadError(f"{path} is damaged (its manifest is not valid: {error!r}): copy it again") from None
@@ -155,7 +162,6 @@ def _parse(text: bytes, path: Path) -> Dict[str, Any]:
 
 
 def _is_size(value: Any) -> bool:
-    """A whole number of at most 63 bits."""
     return type(value) is int and 0 <= value < 1 << 63
 
 
@@ -175,23 +181,6 @@ def _tensors(entries: List[Dict[str, Any]]) -> Tuple[Tensor, ...]:
     return tuple(tensors.values())
 
 
-def _check_hash(file: FileIO, offset: int, digest: bytes, path: Path) -> None:
-    """Streams the file through SHA-256, so that a large model does not need its size in memory."""
-    import hashlib  # here: it loads OpenSSL, 3 to 6 ms
-
-    position, sha, block = file.seek(0), hashlib.sha256(), bytearray(1 << 20)
-    for count in iter(lambda: file.readinto(block), 0):
-        if position == 0 and block[:4] == MACHO:
-            return  # the code signature covers the pages
-        begin, end = max(offset + 16 - position, 0), min(offset + HEADER - position, count)
-        if begin < end:
-            block[begin:end] = bytes(end - begin)  # the hash itself counts as zero
-        sha.update(memoryview(block)[:count])
-        position += count
-    if sha.digest() != digest:
-        raise LoadError(f"{path} is truncated, damaged or changed (it does not match its SHA-256): copy it")
-
-
 def _check_machine(manifest: Dict[str, Any], path: Path) -> None:
     needs, again = manifest["requires"], "compile it again with the --target of this machine"
     if manifest.get("abi") != ABI:
@@ -199,10 +188,9 @@ def _check_machine(manifest: Dict[str, Any], path: Path) -> None:
     machine = os.uname().machine
     if struct.calcsize("P") == 4:  # perhaps on a 64-bit kernel: what counts is the interpreter
         machine = {"aarch64": "armv7l", "armv8l": "armv7l", "x86_64": "i686"}.get(machine, machine)
-    here, wanted = (sys.platform, machine), (needs["os"].replace("macos", "darwin"), needs["machine"])
+    here, wanted = f"{sys.platform} {machine}", f"{needs['os'].replace('macos', 'darwin')} {needs['machine']}"
     if wanted != here:
-        there = f"was compiled for {' '.join(wanted)}, this Python runs on {' '.join(here)}"
-        raise LoadError(f"{path} {there}: {again}")
+        raise LoadError(f"{path} was compiled for {wanted}, this Python runs on {here}: {again}")
     missing = ", ".join(_missing_features(needs.get("cpu_features", [])))
     if missing:
         raise LoadError(f"{path} was compiled for a CPU with {missing}, which this CPU has not: {again}")
@@ -244,7 +232,7 @@ def _open_library(path: Path, section: bytes) -> ctypes.CDLL:
         try:
             library = ctypes.CDLL(os.path.join(folder, "./" * attempt + name))
             library.edgec_manifest.restype = ctypes.c_void_p
-            library.edgec_last_error.restype = ctypes.c_char_p
+            library.edgec_last_error.restype = library.edgec_warning.restype = ctypes.c_char_p
             start = library.edgec_manifest() - HEADER
         except (OSError, AttributeError) as error:
             raise LoadError(f"the system cannot load {path}: {error}") from None
@@ -254,48 +242,72 @@ def _open_library(path: Path, section: bytes) -> ctypes.CDLL:
     raise LoadError(f"{path} was replaced while older versions of it are loaded: close those models first")
 
 
-def _count_threads(given: Optional[int], fast_cores: Optional[int]) -> int:
-    text = os.environ.get("EDGEC_THREADS", "") if given is None else str(given)
-    if text.isdecimal() and 0 < int(text[:5]) < 10000:
-        return int(text)
-    if text:
-        raise ValueError(f"{text!r} threads (or EDGEC_THREADS): give a whole number from 1 to 9999, or none")
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(fast_cores or usable, usable)
+class _Slot:
+    """A tensor's place in the call, and memory of our own for arrays that kernels cannot use."""
 
+    def __init__(self, tensor: Tensor, pointers: Any, index: int) -> None:
+        self.name, _, self.shape, self.dtype, nbytes = self.tensor = tensor
+        self.pointers, self.index = pointers, index
+        self.memory: Optional[Tuple[Array, int]] = None  # with its address
+        self.small = self.stage() if nbytes <= SMALL else None
 
-def _address(array: Any) -> int:
-    if array.flags.writeable and array.size:  # the quickest way, a quarter of the next one's time
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))
-    return int(array.ctypes.data)
+    def new(self) -> Tuple[Array, int]:
+        """An array, not cleared, and its address, a multiple of 64."""
+        memory: Any = np.empty(self.tensor.nbytes + ALIGNMENT, np.uint8)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        begin = -address % ALIGNMENT
+        return np.ndarray(self.shape, self.dtype, memory, begin), address + begin
 
+    def stage(self) -> Array:
+        """Hands our memory to the kernels; it is made at the first need."""
+        self.memory = self.memory or self.new()
+        self.pointers[self.index] = self.memory[1]
+        return self.memory[0]
 
-def _aligned(tensor: Tensor) -> Array:
-    """A new array of the tensor's type and shape; its address is a multiple of 64. Not cleared."""
-    memory = np.empty(tensor.nbytes + ALIGNMENT, np.uint8)
-    begin = -_address(memory) % ALIGNMENT
-    return np.ndarray(tensor.shape, tensor.numpy_dtype, memory, begin)  # type: ignore[no-any-return]
+    def use(self, array: Any) -> Optional[Array]:
+        """Hands an array's memory to the kernels, or else ours, which is returned; they always get ours for
+        small tensors, since copying is quicker than asking for an address."""
+        if array.shape != self.shape:
+            raise ValueError(f"{self.name!r} must have shape {self.shape}, {array.shape} was given")
+        if array.dtype is not self.dtype and array.dtype.newbyteorder("=") != self.dtype:
+            how = "cast it with .astype" if self.tensor.dtype != "bfloat16" else "hand over its bits with .view"
+            given = f"but {array.dtype} was given: {how}(numpy.{self.dtype})"
+            raise TypeError(f"{self.name!r} must be {self.tensor.dtype}, {given}")
+        if self.small is not None:
+            return self.small
+        if array.flags.c_contiguous and array.dtype == self.dtype:  # else it is of another byte order
+            quick = array.flags.writeable  # a quarter of the other way's time
+            address = ctypes.addressof(ctypes.c_char.from_buffer(array)) if quick else array.ctypes.data
+            if address % ALIGNMENT == 0:
+                self.pointers[self.index] = address
+                return None
+        return self.stage()
 
+    def read(self, value: Any) -> Array:
+        """Hands an input to the kernels; the array, which they may use until the run ends."""
+        array = np.asarray(value)
+        staged = self.use(array)
+        if staged is not None:
+            staged[...] = array
+        return array
 
-def _check_array(array: Array, tensor: Tensor, kind: str) -> bool:
-    """Whether kernels can use the array's memory as it is. TypeError or ValueError if it does not fit."""
-    if array.shape != tensor.shape:
-        raise ValueError(f"{kind} {tensor.name!r} must have shape {tensor.shape}, {array.shape} was given")
-    if array.dtype == tensor.numpy_dtype:  # else it may still be of another byte order
-        return bool(array.flags.c_contiguous and (_address(array) % ALIGNMENT == 0 or array.size == 0))
-    if array.dtype.newbyteorder("=") != tensor.numpy_dtype:
-        how = "cast it with .astype" if tensor.dtype != "bfloat16" else "hand over its bits with .view"
-        given = f"but {array.dtype} was given: {how}(numpy.{tensor.numpy_dtype})"
-        raise TypeError(f"{kind} {tensor.name!r} must be {tensor.dtype}, {given}")
-    return False
-
-
-def _check_names(given: Arrays, tensors: Tuple[Tensor, ...], kind: str, needed: bool) -> None:
-    names = {t.name for t in tensors}
-    wrong = names.symmetric_difference(given) if needed else set(given) - names
-    if wrong:
-        known = ", ".join(map(repr, sorted(names))) or "none"
-        raise ValueError(f"missing or unknown {kind}: {', '.join(map(repr, wrong))}; the model has {known}")
+    def place(self, outputs: Arrays, sources: List[Array]) -> Tuple[Array, Optional[Array]]:
+        """The array for a result; and our memory, if kernels write there and it is to be copied."""
+        array = outputs.get(self.name)
+        if array is None:
+            if self.small is not None:
+                return np.empty(self.shape, self.dtype), self.small
+            array, self.pointers[self.index] = self.new()
+            return array, None
+        if not (isinstance(array, np.ndarray) and array.flags.writeable):
+            raise ValueError(f"output {self.name!r} must be a writeable numpy.ndarray")
+        others = [other for name, other in outputs.items() if name != self.name and other is not None]
+        if any(np.shares_memory(array, other) for other in others):
+            raise ValueError(f"output {self.name!r} shares memory with another: give each its own")
+        staged = self.use(array)
+        if staged is None and any(np.may_share_memory(array, other) for other in sources + others):
+            staged = self.stage()
+        return array, staged
 
 
 class Model:
@@ -305,89 +317,77 @@ class Model:
     Args:
         path: the file that `edgec compile` made.
         threads: None: the environment's EDGEC_THREADS, else the target's fast cores this process may use.
+        affinity: the CPUs to run on: "big", "little", "all" or as "0,2-3"; also of `run`'s caller, while it lasts.
+            None: the environment's EDGEC_AFFINITY, else big cores, if there are such, for all but the caller.
         check: compare the file with its SHA-256 first.
 
-    Raises LoadError if the file cannot be used here, ValueError for a bad number of threads.
+    Raises LoadError if the file cannot be used here, ValueError for bad threads or affinity.
     """
 
     _library: Optional[ctypes.CDLL] = None
 
-    def __init__(self, path: Path, threads: Optional[int] = None, check: bool = True) -> None:
+    def __init__(self, path: Path, threads: Optional[int] = None, affinity: Optional[str] = None, check: bool = True):
+        if threads is not None and not (type(threads) is int and 0 < threads < 10000):
+            raise ValueError(f"{threads!r} threads: give a whole number from 1 to 9999, or none")
         self.manifest, section = _read(path, runnable=True, check=check)
         self.inputs, self.outputs = _tensors(self.manifest["inputs"]), _tensors(self.manifest["outputs"])
-        count = _count_threads(threads, self.manifest["target"].get("fast_cores"))
-        self._locks: Dict[int, threading.Lock] = {}  # by process: a fork may copy one that is held for ever
-        self._staging: Dict[Tuple[str, str], Array] = {}
-        self._pointers = [(ctypes.c_void_p * len(tensors))() for tensors in (self.inputs, self.outputs)]
-        self._context = ctypes.c_void_p()
-        library = _open_library(path, section)
-        if library.edgec_create(count, ctypes.byref(self._context)):
-            raise LoadError(f"cannot prepare {path}: {library.edgec_last_error(None).decode()}")
-        self.threads: int = library.edgec_num_threads(self._context)
-        self._library = library
+        library, context = _open_library(path, section), ctypes.c_void_p()
+        status = library.edgec_create(threads or 0, affinity and affinity.encode(), ctypes.byref(context))
+        if status:
+            text = library.edgec_last_error(None).decode()
+            dlclose(library._handle)
+            raise ValueError(text) if status == 1 else LoadError(f"cannot prepare {path}: {text}")
+        if library.edgec_warning(context):
+            warnings.warn(library.edgec_warning(context).decode(), RuntimeWarning, stacklevel=2)
+        self.threads: int = library.edgec_num_threads(context)
+        self._locks: Dict[int, threading.Lock] = defaultdict(threading.Lock)  # by process: a fork copies held ones
+        pointers = [(ctypes.c_void_p * len(tensors))() for tensors in (self.inputs, self.outputs)]
+        self._sources = [_Slot(tensor, pointers[0], i) for i, tensor in enumerate(self.inputs)]
+        self._targets = [_Slot(tensor, pointers[1], i) for i, tensor in enumerate(self.outputs)]
+        self._names = [{tensor.name for tensor in tensors} for tensors in (self.inputs, self.outputs)]
+        self._arguments, self._run, self._library = (context, *pointers), library.edgec_profile, library
 
-    def run(self, inputs: Arrays, outputs: Optional[Arrays] = None) -> Dict[str, Any]:
+    def run(self, inputs: Arrays, outputs: Optional[Arrays] = None, nanoseconds: Any = None) -> Dict[str, Any]:
         """Runs the model once.
 
         Args:
-            inputs: an array for each input, of its exact dtype and shape. Those that are 64-byte aligned,
+            inputs: an array for each, of its exact dtype and shape. Those above 4 KiB that are 64-byte aligned,
                 contiguous and of the machine's byte order are used without a copy.
             outputs: arrays to write results into, for any of the outputs; the others are allocated.
+            nanoseconds: gets how long each of the manifest's `steps` took; as many uint64.
 
-        Returns all outputs by name. Raises TypeError or ValueError for arrays that do not fit, RuntimeError
-        if a kernel fails or the model is closed.
+        Returns all outputs by name. Raises TypeError or ValueError for arrays that do not fit, RuntimeError if a
+        kernel fails or the model is closed.
         """
-        given = {name: array for name, array in (outputs or {}).items() if array is not None}
-        _check_names(inputs, self.inputs, "input", True)
-        _check_names(given, self.outputs, "output", False)
-        with self._locks.setdefault(os.getpid(), threading.Lock()):
+        with self._locks[os.getpid()]:
             if self._library is None:
                 raise RuntimeError("the model is closed")
-            sources = [self._source(t, np.asarray(inputs[t.name])) for t in self.inputs]
-            targets = [self._target(t, given, sources) for t in self.outputs]
-            for pointers, arrays in zip(self._pointers, (sources, targets)):
-                pointers[:] = [_address(array) for array in arrays]
-            if self._library.edgec_run(self._context, *self._pointers):
-                raise RuntimeError(self._library.edgec_last_error(self._context).decode())
-            results = {t.name: given.get(t.name, target) for t, target in zip(self.outputs, targets)}
-            for result, target in zip(results.values(), targets):
-                if result is not target:
-                    result[...] = target
-            return results
+            given: Arrays = outputs or {}
+            if inputs.keys() != self._names[0] or not given.keys() <= self._names[1]:
+                wrong, known = inputs.keys() ^ self._names[0] or given.keys() - self._names[1], self._names
+                has = f"the model has inputs {sorted(known[0])} and outputs {sorted(known[1])}"
+                raise ValueError(f"missing or unknown: {sorted(wrong)}; {has}")
+            sources = [slot.read(inputs[slot.name]) for slot in self._sources]
+            results = [slot.place(given, sources) for slot in self._targets]
+            if self._run(*self._arguments, nanoseconds if nanoseconds is None else self._times(nanoseconds)):
+                raise RuntimeError(self._library.edgec_last_error(self._arguments[0]).decode())
+            for array, staged in results:
+                if staged is not None:
+                    array[...] = staged
+            return {slot.name: array for slot, (array, _) in zip(self._targets, results)}
 
-    def _staged(self, kind: str, tensor: Tensor) -> Array:
-        if (kind, tensor.name) not in self._staging:
-            self._staging[kind, tensor.name] = _aligned(tensor)
-        return self._staging[kind, tensor.name]
-
-    def _source(self, tensor: Tensor, array: Array) -> Array:
-        """The array itself, or a copy that kernels can read."""
-        if _check_array(array, tensor, "input"):
-            return array
-        np.copyto(self._staged("input", tensor), array)
-        return self._staged("input", tensor)
-
-    def _target(self, tensor: Tensor, given: Arrays, sources: List[Any]) -> Array:
-        """Where the kernels write: a new array, the caller's, or staging that is later copied there."""
-        if tensor.name not in given:
-            return _aligned(tensor)
-        array = given[tensor.name]
-        if not (isinstance(array, np.ndarray) and array.flags.writeable):
-            raise ValueError(f"output {tensor.name!r} must be a writeable numpy.ndarray")
-        others = [other for name, other in given.items() if name != tensor.name]
-        if any(np.shares_memory(array, other) for other in others):
-            raise ValueError(f"output {tensor.name!r} shares memory with another: give each its own")
-        direct = _check_array(array, tensor, "output")
-        if direct and not any(np.may_share_memory(array, other) for other in sources + others):
-            return array
-        return self._staged("output", tensor)
+    def _times(self, array: Array) -> ctypes.c_void_p:
+        count, flags = len(self.manifest["steps"]), array.flags
+        if array.dtype != np.uint64 or array.shape != (count,) or not (flags.c_contiguous and flags.writeable):
+            raise ValueError(f"nanoseconds must be contiguous uint64, {count} of them")
+        return ctypes.c_void_p(array.ctypes.data)
 
     def close(self) -> None:
         """Frees the memory and ends the threads. Running again is a RuntimeError, closing again nothing."""
         if self._library is not None:
-            with self._locks.setdefault(os.getpid(), threading.Lock()):
+            with self._locks[os.getpid()]:
                 library, self._library = self._library, None
-                if library is not None and library.edgec_destroy(self._context) == 0:
+                if library is not None and library.edgec_destroy(self._arguments[0]) == 0:
                     dlclose(library._handle)
 
     def __enter__(self) -> Model:

@@ -2,7 +2,8 @@
  * The caller claims too, so a launch waits only for workers that hold a task, never for one that the system has not
  * yet scheduled. A worker reads the launch's function and arguments only after it has claimed a task of it: the launch
  * cannot end before that task, so they cannot change under it, and a late worker can at worst claim a task of a newer
- * launch, which is as good. Each thread first tries the bit of its own index, which keeps its cache warm.
+ * launch, which is as good. Each thread first claims the tasks of its own index, which keeps its cache warm, then
+ * helps the others from their end.
  */
 #define _GNU_SOURCE
 #include "pool.h"
@@ -12,14 +13,12 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "event.h"
 #include "internal.h"
 
-#define SPIN_MIN_NS 4000u   /* of the order of a futex wake-up: less spinning than that saves nothing */
-#define SPIN_MAX_NS 100000u /* bridges short serial kernels between two launches */
 #define QUIET_NS 10000u     /* spin with the pause instruction so long, then yield between looks */
+#define TASKS_PER_THREAD 4  /* so that a thread that comes late, or is slower, does less */
 #define LOOKS 32            /* looks at the word between two looks at the clock */
 
 typedef struct {
@@ -37,7 +36,6 @@ struct edgec_pool {
   _Alignas(64) edgec_event wakeup;
   atomic_int sleepers;
   atomic_bool stop;
-  _Atomic uint32_t spin_ns; /* how long an idle worker spins: doubled when that paid, halved when not */
   /* The launch under way; written before `unclaimed`, read after a claim. */
   _Alignas(64) FTVMParallelLambda fn;
   void *cdata;
@@ -45,6 +43,7 @@ struct edgec_pool {
   atomic_bool failed;
   int groups;
   struct edgec_context *context;
+  int tasks; /* that a launch is divided into where the kernel leaves it to us */
   int started;
   worker workers[];
 };
@@ -57,38 +56,31 @@ static void pause_cpu(void) {
 #endif
 }
 
-static uint64_t now_ns(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static bool claim(edgec_pool *pool, uintptr_t bit) {
-  return (atomic_load_explicit(&pool->unclaimed, memory_order_relaxed) & bit) != 0 &&
-         (atomic_fetch_and(&pool->unclaimed, ~bit) & bit) != 0;
-}
-
-/* Claims the thread's own group of tasks, else any; -1 if none is left. */
+/* Claims the next of the thread's own tasks, else the last of what is left; -1 if nothing is. */
 static int claim_any(edgec_pool *pool, int index) {
-  if (claim(pool, (uintptr_t)1 << index)) return index;
+  int first = index * TASKS_PER_THREAD;
+  uintptr_t own = first < EDGEC_POOL_MAX_THREADS ? (((uintptr_t)1 << TASKS_PER_THREAD) - 1) << first : 0;
   for (;;) {
     uintptr_t left = atomic_load_explicit(&pool->unclaimed, memory_order_relaxed);
     if (left == 0) return -1;
-    int group = __builtin_ctzl(left);
-    if (claim(pool, (uintptr_t)1 << group)) return group;
+    int group = (left & own) != 0 ? __builtin_ctzl(left & own) : EDGEC_POOL_MAX_THREADS - 1 - __builtin_clzl(left);
+    if ((atomic_fetch_and(&pool->unclaimed, ~((uintptr_t)1 << group)) >> group & 1) != 0) return group;
   }
 }
 
 static void work(edgec_pool *pool, int index) {
   int group;
+  uint32_t finished = 0;
   while ((group = claim_any(pool, index)) >= 0) {
     for (int64_t task = group; task < pool->env.num_task; task += pool->groups) {
       if (atomic_load_explicit(&pool->failed, memory_order_relaxed)) break;
       if (pool->fn((int)task, &pool->env, pool->cdata) != 0) atomic_store(&pool->failed, true);
     }
-    if (atomic_fetch_sub(&pool->pending.word, 1) == 1 && atomic_load(&pool->launcher_sleeps)) {
-      edgec_event_wake(&pool->pending, 1);
-    }
+    ++finished;
+  }
+  if (finished > 0 && atomic_fetch_sub(&pool->pending.word, finished) == finished &&
+      atomic_load(&pool->launcher_sleeps)) {
+    edgec_event_wake(&pool->pending, 1);
   }
 }
 
@@ -96,27 +88,22 @@ static bool has_work(edgec_pool *pool) { return atomic_load(&pool->unclaimed) !=
 
 static bool is_done(edgec_pool *pool) { return atomic_load(&pool->pending.word) == 0; }
 
-static bool spin_until(bool (*ready)(edgec_pool *), edgec_pool *pool, uint32_t limit_ns) {
+static bool spin_until(bool (*ready)(edgec_pool *), edgec_pool *pool) {
   uint64_t start = 0;
   for (;;) {
     for (int i = 0; i < LOOKS; ++i) {
       if (ready(pool)) return true;
       pause_cpu();
     }
-    uint64_t now = now_ns();
+    uint64_t now = edgec_now_ns();
     if (start == 0) start = now;
-    if (now - start >= limit_ns) return ready(pool);
+    if (now - start >= EDGEC_SPIN_NS) return ready(pool);
     if (now - start >= QUIET_NS) sched_yield(); /* someone with real work may want this CPU */
   }
 }
 
 static void wait_for_work(edgec_pool *pool) {
-  uint32_t spin = atomic_load_explicit(&pool->spin_ns, memory_order_relaxed);
-  bool found = spin_until(has_work, pool, spin);
-  uint32_t next = found ? spin * 2 : spin / 2;
-  next = next < SPIN_MIN_NS ? SPIN_MIN_NS : next > SPIN_MAX_NS ? SPIN_MAX_NS : next;
-  if (next != spin) atomic_store_explicit(&pool->spin_ns, next, memory_order_relaxed);
-  if (found) return;
+  if (spin_until(has_work, pool)) return;
   uint32_t seen = atomic_load(&pool->wakeup.word);
   atomic_fetch_add(&pool->sleepers, 1);
   /* Either this look sees the launcher's work, or the launcher sees this sleeper: both sides are seq_cst. */
@@ -129,6 +116,7 @@ static void *worker_main(void *argument) {
   edgec_pool *pool = self->pool;
   edgec_current current = {pool->context, true};
   edgec_current_set(&current);
+  if (pool->context->placement.binds) (void)edgec_bind(&pool->context->placement.cpus);
   while (!atomic_load(&pool->stop)) {
     wait_for_work(pool);
     work(pool, self->index);
@@ -158,9 +146,10 @@ edgec_pool *edgec_pool_create(struct edgec_context *context, int threads) {
   atomic_init(&pool->launcher_sleeps, false);
   atomic_init(&pool->sleepers, 0);
   atomic_init(&pool->stop, false);
-  atomic_init(&pool->spin_ns, SPIN_MAX_NS);
   atomic_init(&pool->failed, false);
   pool->context = context;
+  pool->tasks = threads * TASKS_PER_THREAD;
+  if (pool->tasks > EDGEC_POOL_MAX_THREADS) pool->tasks = EDGEC_POOL_MAX_THREADS;
   pool->started = 0;
   if (edgec_event_init(&pool->pending) != 0) {
     free(pool);
@@ -176,6 +165,9 @@ edgec_pool *edgec_pool_create(struct edgec_context *context, int threads) {
 }
 
 int edgec_pool_launch(edgec_pool *pool, FTVMParallelLambda fn, void *cdata, int32_t num_task) {
+  bool wakes = pool->context->wakes;
+  if (num_task == 0) num_task = pool->tasks;
+  if (!wakes && atomic_load(&pool->sleepers) == pool->started) return edgec_run_inline(fn, cdata, num_task);
   int groups = num_task < EDGEC_POOL_MAX_THREADS ? num_task : EDGEC_POOL_MAX_THREADS;
   pool->fn = fn;
   pool->cdata = cdata;
@@ -187,10 +179,10 @@ int edgec_pool_launch(edgec_pool *pool, FTVMParallelLambda fn, void *cdata, int3
   atomic_store(&pool->unclaimed, UINTPTR_MAX >> (EDGEC_POOL_MAX_THREADS - groups));
   atomic_fetch_add(&pool->wakeup.word, 1);
   int sleepers = atomic_load(&pool->sleepers);
-  if (sleepers > 0) edgec_event_wake(&pool->wakeup, sleepers < groups - 1 ? sleepers : groups - 1);
+  if (wakes && sleepers > 0) edgec_event_wake(&pool->wakeup, sleepers < groups - 1 ? sleepers : groups - 1);
 
   work(pool, 0);
-  if (!spin_until(is_done, pool, SPIN_MAX_NS)) {
+  if (!spin_until(is_done, pool)) {
     atomic_store(&pool->launcher_sleeps, true);
     uint32_t left;
     while ((left = atomic_load(&pool->pending.word)) != 0) edgec_event_wait(&pool->pending, left);

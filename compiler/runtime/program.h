@@ -13,11 +13,18 @@ typedef struct edgec_program {
   uint32_t num_inputs, num_outputs;
   const edgec_tensor *inputs, *outputs; /* static tables */
   size_t arena_bytes;                   /* one 64-byte aligned arena a context, owned by the runtime, not cleared */
-  /* 0 on success; else *failed_kernel names the kernel that returned it (a static string). */
-  int32_t (*run)(uint8_t *arena, const void *const *inputs, void *const *outputs, const char **failed_kernel);
+  /* 0 on success; else *failed_kernel names the kernel that returned it (a static string).
+   * ended: NULL, or num_steps times, of the end of each step. */
+  int32_t (*run)(uint8_t *arena, const void *const *inputs, void *const *outputs, const char **failed_kernel,
+                 uint64_t *ended);
+  uint32_t num_steps;
+  int32_t fast_cores; /* of the target; 0: not known */
 } edgec_program;
 
 extern EDGEC_HIDDEN const edgec_program edgec_program_;    /* defined by the generated file */
 extern EDGEC_HIDDEN const char edgec_manifest_section[];   /* the manifest section, from its magic on */
+
+/* clock.c: nanoseconds since some moment. */
+EDGEC_HIDDEN uint64_t edgec_now_ns(void);
 
 #endif /* EDGEC_PROGRAM_H_ */

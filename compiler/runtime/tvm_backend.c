@@ -31,12 +31,12 @@ static int free_workspace(int device_type, int device_id, void *memory) {
 
 static int parallel_launch(FTVMParallelLambda fn, void *cdata, int num_task) {
   edgec_current *current = edgec_current_get();
-  int threads = current && !current->in_task ? current->context->threads : 1;
-  if (num_task <= 0) num_task = threads;
-  if (threads == 1 || num_task == 1) return edgec_run_inline(fn, cdata, num_task);
+  int threads = current && !current->in_task ? current->context->placement.threads : 1;
+  bool fixed = num_task > 0; /* else the kernel divides its work into as many tasks as it gets */
+  if (threads == 1 || num_task == 1) return edgec_run_inline(fn, cdata, fixed ? num_task : 1);
   edgec_context *context = current->context;
   if (context->pool == NULL) context->pool = edgec_pool_create(context, threads);
-  if (context->pool == NULL) return edgec_run_inline(fn, cdata, num_task);
+  if (context->pool == NULL) return edgec_run_inline(fn, cdata, fixed ? num_task : 1);
   current->in_task = true;
   int code = edgec_pool_launch(context->pool, fn, cdata, num_task);
   current->in_task = false;

@@ -62,7 +62,7 @@ def verify(
     target = manifest["target"]
     try:
         executor = find_executor(manifest["requires"]["os"], manifest["requires"]["machine"], target["name"])
-        reference, expected = run_reference(loaded.proto, arrays)
+        reference, expected = run_reference(loaded.proto, arrays, loaded.path)
         results = execute(executor, path.resolve(), arrays)
     except (NoExecutor, ReferenceError) as error:
         raise UserError(f"cannot verify here: {error}", str(path)) from error

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-
-import onnx
 
 from ..build.artifact import Linked
 from ..frontend.prepare import Model, Tensor
@@ -16,40 +16,47 @@ from .reference import ReferenceError, run_reference
 from .vectors import SEED, digest, seeded_inputs
 
 
-def verify_artifact(linked: Linked, model: Model, target: Target) -> None:
-    """Runs artifact and reference on the same seeded inputs and seals the manifest with the outcome."""
-    inputs = [Tensor(t["name"], t["dtype"], tuple(t["shape"])) for t in linked.manifest["inputs"]]
-    linked.manifest["verification"] = _verify(linked, model.proto, inputs, target)
-    linked.reseal()
+class Verifier:
+    """Verifies an artifact of a model on seeded inputs; the reference runs beside the compiler from the beginning."""
 
+    def __init__(self, model: Model, inputs: Sequence[Tensor], target: Target) -> None:
+        self._arrays = seeded_inputs(inputs)
+        try:
+            self._executor = find_executor(target.os, target.machine, target)
+        except NoExecutor as error:
+            self._obstacle: str | None = str(error)
+            return
+        self._obstacle = None
+        thread = ThreadPoolExecutor(1)
+        self._reference = thread.submit(run_reference, model.proto, self._arrays, model.path)
+        thread.shutdown(wait=False)
 
-def _verify(linked: Linked, proto: onnx.ModelProto, inputs: list[Tensor], target: Target) -> dict[str, Any]:
-    arrays = seeded_inputs(inputs)
-    linked.manifest["test_vectors"] = {"seed": SEED, "sha256": digest(arrays)}
-    try:
-        executor = find_executor(target.os, target.machine, target)
-    except NoExecutor as error:
-        return {"status": "not run", "reason": str(error)}
-    try:
-        name, expected = run_reference(proto, arrays)
-    except ReferenceError as error:
-        return {"status": "not run", "reason": str(error)}
-    try:
-        results = execute(executor, linked.path, arrays)
-    except CommandError as error:
-        return {
-            "status": "failed",
-            "reason": error.output.strip()[-500:] or str(error)[-500:],
-            "where": executor.name,
-        }
-    differences = compare(results, expected)
-    worst = max(differences, key=lambda d: d.error / max(d.tolerance, 1e-12), default=None)
-    status = "passed" if all(differences) else "failed"
-    report: dict[str, Any] = {"status": status, "reference": name, "where": executor.name}
-    if worst is not None:
-        report["max_error"] = float(f"{min(worst.error, 1e30):.2e}")
-        report["tolerance"] = worst.tolerance
-        report["output"] = worst.name
-        if not worst:
-            report["reason"] = str(worst)[:500]
-    return report
+    def verify(self, linked: Linked) -> None:
+        """Runs the artifact, and seals its manifest with the outcome."""
+        linked.manifest["test_vectors"] = {"seed": SEED, "sha256": digest(self._arrays)}
+        linked.manifest["verification"] = self._compare(linked)
+        linked.reseal()
+
+    def _compare(self, linked: Linked) -> dict[str, Any]:
+        if self._obstacle is not None:
+            return {"status": "not run", "reason": self._obstacle}
+        try:
+            name, expected = self._reference.result()
+        except ReferenceError as error:
+            return {"status": "not run", "reason": str(error)}
+        try:
+            results = execute(self._executor, linked.path, self._arrays)
+        except CommandError as error:
+            where = self._executor.name
+            return {"status": "failed", "reason": error.output.strip()[-500:] or str(error)[-500:], "where": where}
+        differences = compare(results, expected)
+        worst = max(differences, key=lambda d: d.error / max(d.tolerance, 1e-12), default=None)
+        status = "passed" if all(differences) else "failed"
+        report: dict[str, Any] = {"status": status, "reference": name, "where": self._executor.name}
+        if worst is not None:
+            report["max_error"] = float(f"{min(worst.error, 1e30):.2e}")
+            report["tolerance"] = worst.tolerance
+            report["output"] = worst.name
+            if not worst:
+                report["reason"] = str(worst)[:500]
+        return report

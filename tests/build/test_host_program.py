@@ -30,12 +30,13 @@ def test_calls_appear_in_order_with_their_buffers() -> None:
     steps = [Step("exp", (0, 1, 2)), Step("neg", (3, 4)), Step(None, (0, 5))]
     program = Program(values, steps, [])
     tensors = [Tensor("x", "float32", (4,))]
-    text = generate(program, plan_memory(program), Weights((64,), 128, ""), tensors, tensors * 2)
+    symbols = {"exp": "edgec_kernel_1", "neg": "edgec_kernel_2"}
+    text = generate(program, plan_memory(program), Weights((64,), 128, ""), symbols, tensors, tensors * 2)
     body = text[text.index("static int32_t run") :]
-    first = body.index("edgec_kernel_exp((void *)in[0], (void *)(edgec_weights + 64), arena + 0)")
-    second = body.index("edgec_kernel_neg(arena + 0, out[0])")
+    first = body.index("edgec_kernel_1((void *)in[0], (void *)(edgec_weights + 64), arena + 0)")
+    second = body.index("edgec_kernel_2(arena + 0, out[0])")
     third = body.index("memcpy(out[1], (void *)in[0], 16)")
-    assert first < second < third
+    assert first < body.index("ENDED(0)") < second < body.index("ENDED(1)") < third < body.index("ENDED(2)")
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
@@ -43,10 +44,6 @@ def test_calls_appear_in_order_with_their_buffers() -> None:
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30))
 def test_names_survive_as_c_strings(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     folder: Path = tmp_path_factory.mktemp("string")
-    (folder / "s.c").write_text(
-        f"#include <stdio.h>\nint main(void) {{ fputs({_string(name)}, stdout); return 0; }}\n"
-    )
+    (folder / "s.c").write_text(f"#include <stdio.h>\nint main(void) {{ fputs({_string(name)}, stdout); return 0; }}\n")
     subprocess.run(["cc", "-std=c11", "-o", folder / "s", folder / "s.c"], check=True)
-    assert subprocess.run([folder / "s"], check=True, capture_output=True).stdout == name.encode(), (
-        json.dumps(name)
-    )
+    assert subprocess.run([folder / "s"], check=True, capture_output=True).stdout == name.encode(), json.dumps(name)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from compiler.build.manifest import HEADER_BYTES, MAGIC, seal, section_bytes
+from compiler.build.manifest import HEADER_BYTES, MAGIC, Section, section_bytes
 from compiler.runtime import loader
 
 
@@ -24,23 +24,25 @@ def test_sealing_replaces_the_text_and_sets_the_digest(tmp_path: Path) -> None:
     before = section_bytes({"status": "not run"})
     path = tmp_path / "model.so"
     path.write_bytes(b"\x7fELF" + bytes(100) + before + bytes(50))
-    after = seal(path, before, {"status": "passed", "error": 1e-7})
-    data = bytearray(path.read_bytes())
-    start = data.find(after)
-    assert start == 104
-    assert len(after) == len(before)
-    digest = bytes(data[start + 16 : start + 48])
-    data[start + 16 : start + 48] = bytes(32)
-    assert digest == hashlib.sha256(data).digest()
-    again = seal(path, after, {"status": "failed"})
-    assert path.read_bytes().find(again) == start
+    section = Section(path, before)
+    for manifest in ({"status": "passed", "error": 1e-7}, {"status": "failed"}):
+        section.seal(manifest)
+        data = bytearray(path.read_bytes())
+        assert len(data) == 4 + 100 + len(before) + 50
+        digest = bytes(data[120:152])
+        data[120:152] = bytes(32)
+        assert digest == hashlib.sha256(data).digest()
+        assert data[104 : 104 + len(before)] == section_bytes(manifest, len(before) - HEADER_BYTES - 1)
 
 
-def test_sealing_refuses_a_file_without_the_section(tmp_path: Path) -> None:
+def test_a_file_must_have_the_section_once(tmp_path: Path) -> None:
     path = tmp_path / "model.so"
     path.write_bytes(bytes(1000))
     with pytest.raises(ValueError, match="exactly once"):
-        seal(path, section_bytes({}), {})
+        Section(path, section_bytes({}))
+    path.write_bytes(section_bytes({}) * 2)
+    with pytest.raises(ValueError, match="exactly once"):
+        Section(path, section_bytes({}))
 
 
 def test_a_text_that_does_not_fit_is_refused() -> None:
@@ -52,5 +54,5 @@ def test_a_signed_mach_o_file_is_left_alone(tmp_path: Path) -> None:
     before = section_bytes({"a": 1})
     path = tmp_path / "model.dylib"
     path.write_bytes(b"\xcf\xfa\xed\xfe" + before)
-    assert seal(path, before, {"a": 2}) == before
+    Section(path, before).seal({"a": 2})
     assert path.read_bytes() == b"\xcf\xfa\xed\xfe" + before

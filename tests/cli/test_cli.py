@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,11 +28,41 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith("model")
-    assert any(line.strip().startswith("schedule") for line in lines)
+    assert any(line.strip().startswith("kernels") for line in lines)
     assert "verification passed" in done.stdout
     assert lines[-1].startswith(f"{folder / 'net.so'}: ")
     assert "unscheduled: nothing" in lines[-1]
     return folder / "net.onnx", folder / "net.so"
+
+
+def test_the_cache_can_be_left_out(built: tuple[Path, Path], tmp_path: Path) -> None:
+    arguments = ("compile", built[0], "-o", tmp_path / "net.so", "--json")
+    cached, compiled = (json.loads(edgec(*arguments, *more).stdout) for more in ((), ("--no-cache",)))
+    assert cached["cached_kernels"] == cached["kernels"] == compiled["kernels"] > 0
+    assert compiled["cached_kernels"] == 0
+    assert (tmp_path / "net.so").read_bytes() == built[1].read_bytes()
+
+
+def test_two_compilers_at_once_make_the_same(built: tuple[Path, Path], tmp_path: Path) -> None:
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    command = [sys.executable, "-m", "compiler", "compile", str(built[0]), "--no-verify", "-o"]
+    outs = [tmp_path / "one.so", tmp_path / "two.so"]
+    compilers = [subprocess.Popen([*command, out], env=environment, stdout=subprocess.DEVNULL) for out in outs]
+    assert [compiler.wait() for compiler in compilers] == [0, 0]
+    assert outs[0].read_bytes() == outs[1].read_bytes()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no model", b"\x08\x08"])
+def test_bad_input_fails_before_tvm_is_imported(content: bytes | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "bad.onnx").write_bytes(content)
+    script = (
+        "import sys\nfrom compiler.cli import main\ntry:\n  main()\nfinally:\n"
+        "  print('TVM was imported' if 'tvm' in sys.modules else 'fast')"
+    )
+    command = [sys.executable, "-c", script, "compile", "bad.onnx"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "fast\n"), done.stderr
 
 
 def test_run_writes_the_outputs(built: tuple[Path, Path], tmp_path: Path) -> None:
@@ -50,6 +81,18 @@ def test_bench_writes_json(built: tuple[Path, Path], tmp_path: Path) -> None:
     report = json.loads((tmp_path / "b.json").read_text())
     assert report["threads"] == 1
     assert 0 < report["p05_seconds"] <= report["median_seconds"] <= report["p95_seconds"]
+
+
+def test_bench_profiles_kernels(built: tuple[Path, Path], tmp_path: Path) -> None:
+    done = edgec("bench", built[1], "--threads", 1, "--seconds", 0.05, "--profile", "--json", tmp_path / "b.json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "b.json").read_text())
+    assert report["rates"]["gflops"] > 0
+    assert sum(kernel["share"] for kernel in report["kernels"]) == pytest.approx(1)
+    heading, *lines = done.stdout.split("\n\n")[1].strip().splitlines()
+    assert heading.endswith("KERNEL") and [line.split()[-1] for line in lines] == [
+        kernel["kernel"] for kernel in report["kernels"]
+    ]
 
 
 def test_verify_passes_on_its_model_and_fails_on_another(built: tuple[Path, Path], tmp_path: Path) -> None:

@@ -13,8 +13,6 @@ from tests.models import model, node
 @pytest.mark.parametrize(
     ("nodes", "opset", "expected"),
     [
-        ([node("Resize", "x _ s", "y", mode="linear")], 17, "exactly"),
-        ([node("Resize", "x _ two", "y", mode="linear", antialias=1)], 18, "antialias"),
         ([node("BatchNormalization", "x k k k k", "y m n", training_mode=1)], 17, "training"),
         ([node("BitShift", "bits nine", "y", direction="LEFT")], 17, "width"),
     ],
@@ -23,8 +21,6 @@ def test_forms_that_would_be_computed_wrongly_are_refused(
     nodes: list[onnx.NodeProto], opset: int, expected: str
 ) -> None:
     constants = {
-        "s": np.float32([1, 1, 0.6, 0.6]),
-        "two": np.float32([1, 1, 2, 2]),
         "k": np.ones(1, np.float32),
         "nine": np.array([9], np.uint8),
     }

@@ -42,6 +42,10 @@ def pools() -> list[Case]:
         ceil_mode=1,
         count_include_pad=1,
     )
+    for op in ("MaxPool", "AveragePool"):  # one axis after the other
+        pool(op, (2, 19, 11, 12), kernel_shape=[5, 5], pads=[2, 2, 2, 2])
+        pool(op, (1, 8, 9, 9), kernel_shape=[9, 7], pads=[4, 3, 4, 3], strides=[1, 2])
+    pool("AveragePool", (1, 5, 9, 9), kernel_shape=[5, 5], pads=[2, 2, 2, 2], count_include_pad=1)
     for op in ("GlobalAveragePool", "GlobalMaxPool"):
         pool(op, (1, 1, 1, 1))
         pool(op, (3, 17, 7, 5))
@@ -190,6 +194,18 @@ def searches() -> list[Case]:
                     reverse=reverse,
                 )
             )
+    wide = rng.integers(-9, 9, (3, 40, 50)).astype("float32")
+    cases += [one("CumSum", f"cumsum_wide_{axis}", {"x": wide}, {"axis": np.array(axis)}) for axis in range(3)]
+    ties = rng.integers(-40, 40, (2, 700, 3)).astype("float32")
+    for k in (5, 650):
+        for largest in (0, 1):
+            name = f"topk_long_{k}_{largest}"
+            attributes = {"axis": 1, "largest": largest}
+            cases.append(one("TopK", name, {"x": ties}, {"k": np.array([k])}, outputs=("v", "i"), **attributes))
+    for op in ("ArgMax", "ArgMin"):
+        for shape in ((7, 1009), (1, 5, 2), (3, 2, 21)):
+            x = rng.integers(0, 50, shape).astype("float32")
+            cases.append(one(op, f"{op}_rows_{shape}", {"x": x}, axis=-1, keepdims=0))
     cases.append(one("CumSum", "cumsum_last", {"x": floats("cl", 70)}, {"axis": np.array(-1)}))
     cases.append(one("CumSum", "cumsum_int", {"x": rng.integers(-9, 9, (3, 5)).astype("int64")}, {"axis": np.array(0)}))
     for largest in (0, 1):

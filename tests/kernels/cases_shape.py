@@ -32,6 +32,15 @@ def moves() -> list[Case]:
         one("Transpose", "transpose_one", {"x": floats("to", 5)}, perm=(0,)),
         one("Transpose", "transpose_rank6", {"x": floats("t6", 2, 3, 2, 3, 2, 3)}, perm=(0, 3, 1, 4, 2, 5)),
     ]
+    for number, (shape, perm) in enumerate(
+        (
+            ((2, 100, 37), (0, 2, 1)), ((5, 900), (1, 0)), ((900, 6), (1, 0)), ((3, 70, 9, 11), (0, 2, 3, 1)),
+            ((40, 2, 12), (0, 2, 1)), ((41, 12, 2), (0, 2, 1)), ((50, 3, 5), (0, 2, 1)), ((37, 24, 4), (0, 2, 1)),
+        )
+    ):  # fmt: skip
+        for dtype in ("float32", "uint8", "int64", "float16")[number % 2 :: 2]:
+            x = rng_of(f"tiles{number}").integers(0, 100, shape).astype(dtype)
+            cases.append(one("Transpose", f"transpose_tiles_{number}_{dtype}", {"x": x}, perm=perm))
     for axis in range(-1, 3):
         shapes = [[2, 3, 17], [2, 3, 17], [2, 3, 17]]
         for number, shape in enumerate(shapes):
@@ -65,6 +74,9 @@ def moves() -> list[Case]:
                 constants["v"] = np.float32(1.5)
             cases.append(one("Pad", f"pad_{mode}_{widths}", {"x": x}, constants, mode=mode))
     cases += [
+        one("Pad", "pad_axes", {"x": x}, {"p": i64(2, 1), "v": np.float32(0), "a": i64(-1)}),
+        one("Pad", "pad_reflect_cut", {"x": x}, {"p": i64(0, -2, 3, 0, 1, 0)}, mode="reflect"),
+        one("Pad", "pad_images", {"x": floats("pi", 2, 3, 70, 90)}, {"p": i64(0, 0, 3, 2, 0, 0, 1, 4)}, mode="edge"),
         one("Pad", "pad_negative", {"x": x}, {"p": i64(-1, 2, 0, 0, -3, 1)}),
         one("Pad", "pad_int", {"x": np.arange(6).reshape(2, 3)}, {"p": i64(0, 2, 1, 0), "v": np.int64(-7)}),
         one("Pad", "pad_large", {"x": floats("pl", 1, 24, 40, 40)}, {"p": i64(0, 0, 1, 1, 0, 0, 2, 2)}),
@@ -188,6 +200,24 @@ def resizes() -> list[Case]:
         nearest_mode="floor",
     )
     resize((1, 16, 40, 40), scales=(1.0, 1.0, 2.0, 2.0), mode="linear")
+    for attrs in (
+        {"mode": "linear", "antialias": 1},
+        {"mode": "cubic", "antialias": 1},
+        {"mode": "cubic", "exclude_outside": 1, "cubic_coeff_a": -0.5},
+        {"mode": "linear", "coordinate_transformation_mode": "half_pixel_symmetric"},
+        {
+            "mode": "nearest",
+            "coordinate_transformation_mode": "pytorch_half_pixel",
+            "nearest_mode": "round_prefer_ceil",
+        },
+    ):
+        resize((1, 3, 8, 9), scales=(1.0, 1.0, 0.6, 1.7), **attrs)
+    resize((2, 3, 4, 5), scales=(2.0, 1.5), mode="linear", axes=[3, 2])
+    resize((1, 2, 6, 9), sizes=(12, 12), axes=[2, 3], mode="linear", keep_aspect_ratio_policy="not_larger")
+    x, region = floats("crop", 1, 2, 6, 7), np.array([0, 0, 0.2, -0.1, 1, 1, 0.9, 0.8], "float32")
+    crop = {"coordinate_transformation_mode": "tf_crop_and_resize", "extrapolation_value": 9.0}
+    cases.append(one("Resize", "crop", {"x": x}, {"r": region, "s": i64(1, 2, 5, 8)},
+                     order=["x", "r", "", "s"], mode="linear", **crop))  # fmt: skip
     return cases
 
 

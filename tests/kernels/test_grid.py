@@ -8,7 +8,14 @@ import pytest
 
 from compiler.target import load_target
 from compiler.verify.execute import NoExecutor, find_executor
-from tests.kernels import cases_convolution, cases_elementwise, cases_matrix, cases_reduction, cases_shape
+from tests.kernels import (
+    cases_attention,
+    cases_convolution,
+    cases_elementwise,
+    cases_matrix,
+    cases_reduction,
+    cases_shape,
+)
 from tests.kernels.grid import Case, failures, floats, one
 
 FAMILIES = (
@@ -17,6 +24,7 @@ FAMILIES = (
     | cases_reduction.FAMILIES
     | cases_elementwise.FAMILIES
     | cases_shape.FAMILIES
+    | cases_attention.FAMILIES
 )
 
 # Every case runs on the host; the others get a share of each family, since compiling takes the time.

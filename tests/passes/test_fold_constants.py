@@ -10,7 +10,7 @@ from tvm import relax
 
 from compiler.passes.fold_constants import fold_constants
 from tests.kernels.grid import floats
-from tests.passes.relax_modules import check_equal, module, operators
+from tests.passes.relax_modules import check_equal, module, operators, run
 
 op = relax.op
 X = [((3, 4), "float32")]
@@ -37,6 +37,31 @@ def test_one_call_is_left(body: Any) -> None:
     after = fold_constants(before)
     assert sum(operators(before).values()) > 1 and sum(operators(after).values()) == 1
     check_equal(before, after, floats("x", 3, 4))
+
+
+@pytest.mark.parametrize("mode", ["fast", "wrap", "clip"])
+def test_elements_of_constants(mode: str) -> None:
+    inside = [2, 0, 1] if mode == "fast" else [5, 0, -7]
+    picked = relax.const(np.array(inside), "int64")
+    before = module(X, lambda x: op.add(x, op.permute_dims(op.take(W, picked, axis=1, mode=mode))))
+    after = fold_constants(before)
+    assert dict(operators(after)) == {"add": 1}
+    check_equal(before, after, floats("x", 3, 4))
+
+
+def test_choices_between_constants() -> None:
+    chosen = relax.const(np.arange(4) % 2 == 0)
+    before = module(X, lambda x: op.add(x, op.where(chosen, relax.const(floats("a", 3, 4)), relax.const(2.0))))
+    after = fold_constants(before)
+    assert dict(operators(after)) == {"add": 1}
+    check_equal(before, after, floats("x", 3, 4))
+
+
+def test_the_shape_of_anything_is_a_constant() -> None:
+    before = module(X, lambda x: op.shape_to_tensor(op.shape_of(x)))
+    (value,) = run(fold_constants(before), floats("x", 3, 4))
+    assert value.dtype == np.int64 and value.tolist() == [3, 4]
+    assert "shape_to_tensor" not in operators(fold_constants(before))
 
 
 def test_integer_division_is_left_to_tvm() -> None:

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "edgec.h"
@@ -56,7 +57,7 @@ static int right(const buffers *b) {
 
 static edgec_context *create(int threads) {
   edgec_context *ctx = NULL;
-  CHECK(edgec_create(threads, &ctx) == EDGEC_OK && ctx != NULL);
+  CHECK(edgec_create(threads, NULL, &ctx) == EDGEC_OK && ctx != NULL);
   CHECK(strcmp(edgec_last_error(ctx), "") == 0);
   return ctx;
 }
@@ -72,11 +73,11 @@ static void test_description(void) {
 
 static void test_misuse(void) {
   edgec_context *ctx = (edgec_context *)8;
-  CHECK(edgec_create(2, NULL) == EDGEC_INVALID_ARGUMENT && strstr(edgec_last_error(NULL), "NULL"));
-  CHECK(edgec_create(-1, &ctx) == EDGEC_INVALID_ARGUMENT && ctx == NULL);
+  CHECK(edgec_create(2, NULL, NULL) == EDGEC_INVALID_ARGUMENT && strstr(edgec_last_error(NULL), "NULL"));
+  CHECK(edgec_create(-1, NULL, &ctx) == EDGEC_INVALID_ARGUMENT && ctx == NULL);
   CHECK(strstr(edgec_last_error(NULL), "negative"));
   setenv("EDGEC_THREADS", "many", 1);
-  CHECK(edgec_create(0, &ctx) == EDGEC_INVALID_ARGUMENT && strstr(edgec_last_error(NULL), "EDGEC_THREADS"));
+  CHECK(edgec_create(0, NULL, &ctx) == EDGEC_INVALID_ARGUMENT && strstr(edgec_last_error(NULL), "EDGEC_THREADS"));
   setenv("EDGEC_THREADS", "3", 1);
   ctx = create(0);
   CHECK(edgec_num_threads(ctx) == 3 && edgec_num_threads(NULL) == 0);
@@ -113,6 +114,30 @@ static void test_misuse(void) {
   }
   *b.mode = 0;
   CHECK(edgec_run(ctx, b.inputs, b.outputs) == EDGEC_OK && right(&b));
+  CHECK(edgec_destroy(ctx) == EDGEC_OK);
+  drop(&b);
+}
+
+static uint64_t now_ns(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void test_profile(void) {
+  enum { STEPS = 3 }; /* FAKE_ROUNDS */
+  uint64_t took[STEPS + 1], begin = now_ns(), sum = 0;
+  memset(took, 0xff, sizeof took);
+  buffers b;
+  fill(&b, 0, 3);
+  edgec_context *ctx = create(2);
+  CHECK(edgec_profile(ctx, b.inputs, b.outputs, took) == EDGEC_OK && right(&b));
+  for (int i = 0; i < STEPS; ++i) sum += took[i];
+  CHECK(took[0] > 0 && sum <= now_ns() - begin);
+  CHECK(took[STEPS] == UINT64_MAX); /* nothing is written beyond the last */
+  CHECK(edgec_profile(ctx, b.inputs, b.outputs, NULL) == EDGEC_OK && right(&b));
+  *b.mode = 1;
+  CHECK(edgec_profile(ctx, b.inputs, b.outputs, took) == EDGEC_KERNEL_FAILED);
   CHECK(edgec_destroy(ctx) == EDGEC_OK);
   drop(&b);
 }
@@ -222,6 +247,7 @@ int main(int argc, char **argv) {
   CHECK(argc == 2);
   test_description();
   test_misuse();
+  test_profile();
   in_threads(run_own_context, 6);
   shared = create(2);
   in_threads(run_shared_context, 4);

@@ -10,7 +10,7 @@
 typedef struct {
   uint32_t (*num_inputs)(void), (*num_outputs)(void);
   const edgec_tensor *(*input)(uint32_t), *(*output)(uint32_t);
-  edgec_status (*create)(int, edgec_context **);
+  edgec_status (*create)(int, const char *, edgec_context **);
   edgec_status (*run)(edgec_context *, const void *const *, void *const *);
   edgec_status (*destroy)(edgec_context *);
   const char *(*last_error)(const edgec_context *);
@@ -31,7 +31,7 @@ static int run_once(const char *title, const model *m) {
   if (num_inputs > 8 || num_outputs > 8) return 1;
   for (uint32_t i = 0; i < num_inputs; ++i) inputs[i] = buffer(m->input(i));
   for (uint32_t i = 0; i < num_outputs; ++i) outputs[i] = buffer(m->output(i));
-  if (m->create(2, &ctx) != EDGEC_OK) {
+  if (m->create(2, NULL, &ctx) != EDGEC_OK) {
     printf("%s: %s\n", title, m->last_error(NULL));
     return 1;
   }

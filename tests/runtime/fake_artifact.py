@@ -25,7 +25,7 @@ def manifest(machine: Optional[str] = None, **changes: Any) -> Dict[str, Any]:
     """A manifest that fits fake_program.c; `changes` replace top-level keys."""
     made: Dict[str, Any] = {
         "format": 1,
-        "abi": 1,
+        "abi": 2,
         "model": {"name": "fake", "sha256": "0" * 64},
         "inputs": [
             {"name": "x", "dtype": "float32", "shape": [N]},
@@ -45,6 +45,8 @@ def manifest(machine: Optional[str] = None, **changes: Any) -> Dict[str, Any]:
             "cpu_features": [{"name": "only information"}],
         },
         "precision": "fp32",
+        "kernels": [{"name": "scale", "calls": 3, "rule": "none"}],
+        "steps": [0, 0, 0],
     }
     made.update(changes)
     return made

@@ -1,6 +1,8 @@
 /* A hand-written stand-in for what the compiler generates: kernels in the style of TVM's, and a host program.
  * Tensors: FAKE_N floats (x -> y = (x * 2 + 1) summed up FAKE_ROUNDS times), `mode` (int32 scalar) chooses what else
  * happens, `empty` has no elements; outputs y, total (scalar), nothing (no elements). */
+#define _GNU_SOURCE /* sched_getaffinity */
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +19,9 @@
 #endif
 #ifndef FAKE_SCALE
 #define FAKE_SCALE 2.0f
+#endif
+#ifndef FAKE_FAST_CORES
+#define FAKE_FAST_CORES 0
 #endif
 #ifndef FAKE_ABI
 #define FAKE_ABI EDGEC_ABI
@@ -79,7 +84,8 @@ static int count_task(int id, group_env *env, void *data) {
   return 0;
 }
 
-static int32_t run(uint8_t *arena, const void *const *inputs, void *const *outputs, const char **failed) {
+static int32_t run(uint8_t *arena, const void *const *inputs, void *const *outputs, const char **failed,
+                   uint64_t *ended) {
   float *tmp = (float *)(void *)arena, *y = outputs[0], *total = outputs[1];
   int32_t mode = *(const int32_t *)inputs[1];
   if (mode == FAIL) {
@@ -94,8 +100,15 @@ static int32_t run(uint8_t *arena, const void *const *inputs, void *const *outpu
     if (code != 0) return code;
     memcpy(y, tmp, sizeof(float) * FAKE_N);
     x = y;
+    if (ended) ended[round] = edgec_now_ns();
   }
   *total = 0;
+#ifdef FAKE_COUNTS_CPUS
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return 44;
+  *total = (float)CPU_COUNT(&set);
+  return 0;
+#endif
   if (mode == ONE_TASK) return __TVMBackendParallelLaunch(count_task, total, 1);
   for (int i = 0; i < FAKE_N; ++i) *total += y[i];
   return 0;
@@ -107,4 +120,5 @@ static const edgec_tensor inputs[] = {
 static const edgec_tensor outputs[] = {
     {"y", EDGEC_FLOAT32, 1, vector, FAKE_N * 4}, {"total", EDGEC_FLOAT32, 0, NULL, 4}, {"nothing", EDGEC_INT8, 2, none, 0}};
 
-const edgec_program edgec_program_ = {FAKE_ABI, 3, 3, inputs, outputs, FAKE_ARENA, run};
+const edgec_program edgec_program_ = {FAKE_ABI, 3, 3, inputs, outputs, FAKE_ARENA, run, FAKE_ROUNDS,
+                                      FAKE_FAST_CORES};

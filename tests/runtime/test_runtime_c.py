@@ -110,7 +110,7 @@ def test_create_errors(tmp_path: Path, flags: List[str], status: int, words: str
     code = (
         "import ctypes, sys; m = ctypes.CDLL(sys.argv[1]); c = ctypes.c_void_p(7)\n"
         "m.edgec_last_error.restype = ctypes.c_char_p\n"
-        "print(m.edgec_create(1, ctypes.byref(c)), c.value, m.edgec_last_error(None).decode())"
+        "print(m.edgec_create(1, None, ctypes.byref(c)), c.value, m.edgec_last_error(None).decode())"
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"{status} None ") and words in done.stdout

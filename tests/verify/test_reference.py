@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from compiler.verify import reference
@@ -41,3 +43,23 @@ def test_without_any_reference_the_reasons_are_given(monkeypatch: pytest.MonkeyP
 def test_inputs_that_no_reference_takes() -> None:
     with pytest.raises(ReferenceError, match="onnx"):
         run_reference(elementwise(), {"nothing": np.ones(1, np.float32)})
+
+
+def test_a_file_is_read_again_and_the_model_in_memory_stands_in_for_one_out_of_order(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    other = convnet(width=7)
+    onnx.save(other, tmp_path / "other.onnx")
+    x = {"x": np.ones((1, 3, 9, 7), np.float32)}
+    # The file is another model, to tell which of the two ran.
+    name, results = run_reference(convnet(), x, tmp_path / "other.onnx")
+    assert name.startswith("onnxruntime ")
+    np.testing.assert_array_equal(results["y"], run_reference(other, x)[1]["y"])
+
+    shuffled = convnet()
+    nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in reversed(shuffled.graph.node)]
+    del shuffled.graph.node[:]
+    shuffled.graph.node.extend(nodes)
+    onnx.save(shuffled, tmp_path / "shuffled.onnx")
+    name, results = run_reference(convnet(), {"x": X}, tmp_path / "shuffled.onnx")
+    assert name.startswith("onnxruntime ")
+    np.testing.assert_array_equal(results["y"], run_reference(convnet(), {"x": X})[1]["y"])

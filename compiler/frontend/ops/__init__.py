@@ -14,8 +14,10 @@ from .constant_of_shape import constant_of_shape
 from .is_inf import is_inf
 from .lp_normalization import lp_normalization
 from .onehot import one_hot
+from .pad import pad
 from .power import power
 from .range import range_of_numbers
+from .resize import resize
 
 Converter = Callable[[Any, Any, list[Any], dict[str, Any]], Any]
 
@@ -25,6 +27,8 @@ CONVERTERS: dict[str, Converter] = {
     "IsInf": is_inf,
     "LpNormalization": lp_normalization,
     "OneHot": one_hot,
+    "Pad": pad,
     "Pow": power,
     "Range": range_of_numbers,
+    "Resize": resize,
 }

@@ -1,4 +1,4 @@
-"""The rules that fit any static program: element-wise work in one nest, the rest block by block."""
+"""The rule that fits any static program: block by block."""
 
 from __future__ import annotations
 
@@ -6,20 +6,12 @@ import math
 from typing import Any
 
 from .analysis import Block, blocks_of
+from .inline import inline_producers
 from .limits import Limits
 from .rule import Offer, Parameters
 
 # Tasks that a few threads share evenly, and registers that hide the latency of most instructions.
 _TASKS, _VECTORS = 16, 2
-
-
-def injective_rule(sch: Any, limits: Limits) -> Offer | None:
-    """Programs without reductions: all blocks are inlined into those that write results."""
-    blocks = blocks_of(sch)
-    if any(b.reduction for b in blocks):
-        return None
-    inline_producers(sch, blocks)
-    return _offer(sch, limits)
 
 
 def blocks_rule(sch: Any, limits: Limits) -> Offer | None:
@@ -34,28 +26,6 @@ def _offer(sch: Any, limits: Limits) -> Offer:
             parallel_vector(sch, block, limits, chosen["vectors"], chosen["tasks"])
 
     return Offer(apply, {"vectors": _VECTORS, "tasks": _TASKS}, {"vectors": (1, 2, 4), "tasks": (2, 4, 8, 16, 64)})
-
-
-def inline_producers(sch: Any, blocks: list[Block], cheap_only: bool = False) -> None:
-    """Inlines every block without a reduction into its consumers, where the schedule allows it.
-
-    Args:
-        cheap_only: leave blocks that call transcendental functions and are read by a reduction, which would
-            compute them again for every step.
-    """
-    from tvm import s_tir
-
-    for block in blocks:
-        if block.reduction:
-            continue
-        rv = sch.get_sblock(block.name)
-        consumers = sch.get_consumers(rv)
-        if not consumers or (cheap_only and block.transcendental and len(consumers) > 1):
-            continue
-        try:
-            sch.compute_inline(rv)
-        except s_tir.ScheduleError:
-            continue  # it writes a result of the program, or reads what it writes
 
 
 def parallel_vector(sch: Any, block: Block, limits: Limits, vectors: int = _VECTORS, tasks: int = _TASKS) -> None:

@@ -1,0 +1,181 @@
+"""The kernels of a program as object files: from the cache, or scheduled and compiled on all cores.
+
+A kernel is compiled from its canonical form, which knows neither its name nor the model around it. So equal
+kernels, of one model or of several, are one object, and the same bytes whether they were compiled now or before.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import tvm_ffi
+from tvm import ir
+
+from ..kernels.limits import limits_of
+from ..kernels.rule import Parameters
+from ..kernels.schedule import schedule
+from ..target import Target
+from ..versions import EDGEC, TVM, TVM_FFI, llvm_version
+from .cache import Cache
+from .codegen import compile_kernel
+from .memory import ALIGNMENT
+
+# A kernel named `exp` or `round` must not stand in for libm's.
+_PREFIX = "edgec_kernel_"
+_SYMBOL_DIGITS = 32  # of the key, in hexadecimal
+# TVM and LLVM recurse over nested expressions; a thread's default may be a fourth of what the process began with.
+_STACK_BYTES = 16 << 20
+
+
+def _sources() -> str:
+    """A digest of our own code that makes kernels."""
+    build = Path(__file__).resolve().parent
+    files = [*build.parent.glob("kernels/*.py"), *(build / name for name in ("codegen.py", "objects.py"))]
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(f"{path.name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+# An edited schedule finds none of the old objects. Taken now, as the files may change after they were imported.
+_SOURCES = _sources()
+
+
+@dataclass(frozen=True)
+class CompiledKernel:
+    """A kernel as machine code.
+
+    Attributes:
+        symbol: the C function's name.
+        rule, parameters, reason: how it was scheduled; see `kernels.schedule.Scheduled`.
+        code: the object file.
+    """
+
+    symbol: str
+    rule: str
+    parameters: Parameters
+    reason: str | None
+    code: bytes
+
+    def to_bytes(self) -> bytes:
+        """A line of JSON, then the object file."""
+        facts = {"symbol": self.symbol, "rule": self.rule, "parameters": dict(self.parameters), "reason": self.reason}
+        return json.dumps(facts).encode() + b"\n" + self.code
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> CompiledKernel:
+        facts, code = data.split(b"\n", 1)
+        return cls(**json.loads(facts), code=code)
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Compiled kernels.
+
+    Attributes:
+        kernels: by the name of the tensor program; equal programs share one.
+        cached: how many of the different kernels came from the cache.
+    """
+
+    kernels: dict[str, CompiledKernel]
+    cached: int
+
+    @property
+    def distinct(self) -> dict[str, CompiledKernel]:
+        """Each kernel once, by symbol, in order of its first name."""
+        return {kernel.symbol: kernel for kernel in self.kernels.values()}
+
+
+def compile_kernels(
+    programs: Mapping[str, Any],
+    target: Target,
+    cache: Cache | None = None,
+    parameters: Mapping[str, Parameters] | None = None,
+) -> Objects:
+    """Schedules and compiles tensor programs.
+
+    Args:
+        programs: TIR PrimFuncs of static shapes, not scheduled yet, by name.
+        parameters: by name, values for some of the parameters of the rule that will schedule the program.
+
+    Raises:
+        tvm.error.TVMError: TVM or LLVM cannot generate code for a kernel.
+    """
+    canonical = {name: canonical_form(program) for name, program in programs.items()}
+    chosen = {name: (parameters or {}).get(name, {}) for name in programs}
+    keys = {name: kernel_key(program, target, chosen[name]) for name, program in canonical.items()}
+    names = {key: name for name, key in keys.items()}
+    known = {}
+    for key in names:
+        data = cache.load(key) if cache else None
+        if data is not None:
+            known[key] = CompiledKernel.from_bytes(data)
+
+    def compile_one(key: str) -> CompiledKernel:
+        name = names[key]
+        scheduled = schedule(canonical[name], target, chosen[name])
+        symbol = _PREFIX + key[:_SYMBOL_DIGITS]
+        code = compile_kernel(scheduled.func, symbol, target)
+        kernel = CompiledKernel(symbol, scheduled.rule, scheduled.parameters, scheduled.reason, code)
+        if cache:
+            cache.store(key, kernel.to_bytes())
+        return kernel
+
+    missing = [key for key in names if key not in known]
+    made = dict(zip(missing, _on_all_cores(compile_one, missing), strict=True))
+    if cache and missing:
+        cache.trim()
+    return Objects({name: (known | made)[key] for name, key in keys.items()}, len(known))
+
+
+def _on_all_cores(work: Callable[[str], CompiledKernel], items: Sequence[str]) -> list[CompiledKernel]:
+    """The results of `work` in order; LLVM, which takes nearly all of the time, runs outside Python's lock."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    pool = ThreadPoolExecutor(len(affinity(0)) if affinity else os.cpu_count())
+    default = threading.stack_size(_STACK_BYTES)
+    try:
+        results = pool.map(work, items)  # starts the threads
+        return list(results)
+    finally:
+        threading.stack_size(default)
+        pool.shutdown(cancel_futures=True)
+
+
+def canonical_form(program: Any) -> Any:
+    """A tensor program whose variables are numbered in the order of their first occurrence, without its name."""
+    numbered: dict[Any, Any] = {}
+
+    def on_var(var: Any) -> Any:
+        if var not in numbered:
+            numbered[var] = ir.Var(f"v{len(numbered)}", var.ty)
+        return numbered[var]
+
+    return tvm_ffi.structural_map(program.without_attr("global_symbol"), [(ir.Var, on_var)])
+
+
+def kernel_key(program: Any, target: Target, parameters: Parameters) -> str:
+    """64 hex digits over all that the machine code of a canonical program depends on."""
+    text = f"{_context(target)}\n{json.dumps(dict(parameters), sort_keys=True)}\n{ir.save_json(program)}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@functools.cache
+def _context(target: Target) -> str:
+    """What all kernels of a target depend on."""
+    facts = {
+        "versions": [EDGEC, TVM, TVM_FFI, llvm_version()],
+        "sources": _SOURCES,
+        "target": [target.tvm_target(), target.fingerprint, asdict(limits_of(target)), ALIGNMENT],
+        # Whether threads pay depends on them.
+        "speed": [target.peak_gflops(), target.ghz, target.memory_bandwidth_gbs],
+    }
+    return json.dumps(facts, sort_keys=True)

@@ -1,0 +1,74 @@
+"""Functions of functions, as Mish's tanh(log(1 + exp(x))), one after the other.
+
+Each becomes a polynomial of its argument; written out within each other they would grow without bounds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tvm
+import tvm_ffi
+from tvm import ir, tirx
+
+from .accesses import is_conditional
+from .vector_math import is_expanded
+
+
+def separate_nested_math() -> Any:
+    """The pass that computes an inner function first, into a buffer that becomes a register; after vectorising."""
+
+    def separate(store: Any) -> Any:
+        before = []
+        while (inner := _innermost(store.value)) is not None:
+            lanes = tvm.DataType(str(inner.ty.dtype)).lanes
+            buffer = tirx.decl_buffer((lanes,), "float32", "inner", scope="local")
+            at = [tirx.IntImm("int32", 0)]
+            if lanes > 1:
+                at = [tirx.Ramp(at[0], tirx.IntImm("int32", 1), lanes)]
+            before += [tirx.AllocBuffer(buffer), tirx.BufferStore(buffer, inner, at)]
+            load = tirx.BufferLoad(buffer, at)
+            value = tvm_ffi.structural_map(store.value, [(ir.Call, lambda c, i=inner, r=load: r if _same(c, i) else c)])
+            store = tirx.BufferStore(store.buffer, value, store.indices)
+        return tirx.SeqStmt([*before, store]) if before else store
+
+    @tirx.transform.prim_func_pass(opt_level=0)  # type: ignore[untyped-decorator]  # TVM has no annotations
+    def separate_all(func: Any, _module: Any, _context: Any) -> Any:
+        return func.with_body(tvm_ffi.structural_map(func.body, [(tirx.BufferStore, separate)]))
+
+    return separate_all
+
+
+def _innermost(value: Any) -> Any:
+    """A function whose result another one is computed from, and which has none inside; None if there is no such."""
+    if _has(value, lambda node: isinstance(node, tirx.Let) or (isinstance(node, ir.Call) and is_conditional(node))):
+        return None  # it might be computed where it must not be
+    found: list[Any] = []
+
+    def on_call(call: Any) -> None:
+        if is_expanded(call):
+            found.extend(inner for inner in _calls(call.args[0]) if not _calls(inner.args[0]))
+
+    tvm_ffi.structural_walk(value, [(ir.Call, on_call)])
+    return found[0] if found else None
+
+
+def _calls(value: Any) -> list[Any]:
+    found: list[Any] = []
+    tvm_ffi.structural_walk(value, [(ir.Call, lambda call: found.append(call) if is_expanded(call) else None)])
+    return found
+
+
+def _has(value: Any, test: Any) -> bool:
+    hit = False
+
+    def on_node(node: Any) -> None:
+        nonlocal hit
+        hit = hit or test(node)
+
+    tvm_ffi.structural_walk(value, [((tirx.Let, ir.Call), on_node)])
+    return hit
+
+
+def _same(a: Any, b: Any) -> bool:
+    return bool(tvm_ffi.structural_equal(a, b))

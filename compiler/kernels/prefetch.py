@@ -1,0 +1,74 @@
+"""Weights asked for before they are needed.
+
+Each weight of a network is read once a run, from beyond the second-level cache, and hardware that follows a
+stream of reads begins anew at each page. One instruction a cache line, inside the loop that reads the weights,
+hides what that takes: on an AMD Zen 5 products of 197x192 by 192x768 on weights of 22 MB in all went from 258 to
+237 µs, and from 235 to 235 µs on weights in the second-level cache.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tvm_ffi
+from tvm import ir, s_tir, tirx
+
+from .accesses import reads
+from .vectors import index
+
+_KEY = "edgec.prefetch"
+_LINE = 64  # bytes of a cache line
+_READ, _KEEP, _DATA = 0, 3, 1  # arguments of LLVM's intrinsic: not to write, into all caches, no instructions
+
+
+def mark_for_prefetch(sch: Any, loop: Any, buffer: str, ahead: int) -> None:
+    """Lets a loop ask for what it will read of a buffer of float32 `ahead` rounds later; `prefetch` has to follow."""
+    sch.annotate(loop, _KEY, [buffer, str(ahead)])
+
+
+def prefetch(func: Any) -> Any:
+    """Writes the instructions into every loop that was marked."""
+    return tvm_ffi.structural_map(func, [(tirx.For, _prefetch)])
+
+
+def _prefetch(loop: Any) -> Any:
+    if _KEY not in loop.annotations:
+        return loop
+    name, ahead = (str(value) for value in loop.annotations[_KEY])
+    annotations = {key: value for key, value in loop.annotations.items() if key != _KEY}
+    load = _first_load(loop, name)
+    step = reads(load)[0].step(loop.loop_var) if load is not None else None
+    body = loop.body
+    if load is not None and step:
+        later = {loop.loop_var: loop.loop_var + index(int(ahead))}
+        *begin, last = (_substitute(i, later) for i in load.indices)
+        asked = [_ask(tirx.BufferLoad(load.source, [*begin, last + index(at)])) for at in range(0, step, _LINE // 4)]
+        body = tirx.SeqStmt([*asked, body])
+    return tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body, loop.thread_binding, annotations)
+
+
+def _ask(load: Any) -> Any:
+    address = tirx.call_intrin("handle", "tirx.address_of", load)
+    how = (tirx.const(value, "int32") for value in (_READ, _KEEP, _DATA))
+    return tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", address, *how))
+
+
+def _first_load(loop: Any, name: str) -> Any:
+    """What a round of the loop reads first of a buffer; None if it reads nothing of it."""
+    inner: list[Any] = []
+    realized: list[Any] = []
+    tvm_ffi.structural_walk(loop.body, [(tirx.For, inner.append), (s_tir.SBlockRealize, realized.append)])
+    begin = {each.loop_var: index(0) for each in inner}
+    for realize in realized:
+        loads: list[Any] = []
+        tvm_ffi.structural_walk(realize.block.body, [(ir.TensorLoad, loads.append)])
+        for load in loads:
+            if load.source.name == name:
+                axes = zip(realize.block.iter_vars, realize.iter_values, strict=True)
+                values = {axis.var: _substitute(value, begin) for axis, value in axes}
+                return tirx.BufferLoad(load.source, [_substitute(i, values) for i in load.indices])
+    return None
+
+
+def _substitute(expr: Any, values: dict[Any, Any]) -> Any:
+    return tvm_ffi.structural_map(expr, [(ir.Var, lambda var: values.get(var, var))])

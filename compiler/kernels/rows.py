@@ -1,0 +1,223 @@
+"""Programs that run along rows, as softmax and the normalisations do: all stages of a row while it is in cache.
+
+A stage makes a row of another (exponentials, results), sums a row up (sum, maximum), or makes one number of
+such sums (a mean). Stages that do not need each other's sums share one pass over the row. Softmax takes three
+passes (Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018, arXiv:1805.02867, section 2),
+a layer normalisation too: its variance as a difference of two sums would lose digits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tvm_ffi
+from tvm import ir, s_tir, tirx
+
+from .analysis import uses
+from .limits import Limits
+from .rule import Offer, Parameters
+from .stages import Stage, aligned, extents_of, is_load, stage_of
+from .vector_math import exp_of_nonpositive
+from .vectors import fold, index, install, lanes_of, local, loop, program, rewrite, store, unravel, vector
+
+_VECTORS = 2  # partial sums at a time, which hide the latency of additions
+_TRANSCENDENTAL = ("exp", "tanh", "erf", "log", "sigmoid", "pow", "sin", "cos")
+
+# Where a stage's results are: a buffer, and the indices before that of the position in the row.
+Place = tuple[Any, list[Any]]
+
+
+def rows_rule(sch: Any, limits: Limits) -> Offer | None:
+    """Programs of float32 whose blocks all run over the same rows, contiguous in memory, with a sum along them."""
+    summed = next((block for block in _blocks(sch) if block.init is not None), None)
+    extents = None if summed is None else extents_of(summed)
+    if extents is None or 0 in extents:
+        return None
+    shapes = (extents, (*extents[:-2], extents[-1]))  # the second one where a sum keeps its axis
+    _inline(sch, shapes)
+    blocks = _blocks(sch)
+    for shape in shapes:
+        stages = [stage for block in blocks if (stage := stage_of(block, shape)) is not None]
+        if len(stages) == len(blocks) and aligned(stages):
+            return _offer(sch, stages, shape, limits)
+    return None
+
+
+def _blocks(sch: Any) -> list[Any]:
+    return [sch.get(rv) for rv in sch.get_child_blocks(sch.get_sblock("root"))]
+
+
+def _offer(sch: Any, stages: Sequence[Stage], shape: tuple[int, ...], limits: Limits) -> Offer:
+    func = sch.mod["main"]
+    results = [s for s in stages if any(s.buffer.same_as(param) for param in func.params)]
+    parallel = math.prod(shape) * len(stages) >= limits.parallel_work
+
+    def write(vectors: int) -> None:
+        with loop(math.prod(shape[:-1]), parallel) as row:
+            at = unravel(row, shape[:-1])
+            places: dict[Any, Place] = {
+                s.buffer: (s.buffer, at) if s.kind == "row" and s in results else (local(_size(s, shape)), [])
+                for s in stages
+            }
+            write_row(stages, shape[-1], at, places, limits, vectors)
+            for stage in results:
+                if stage.kind != "row":
+                    kept = len(stage.buffer.ty.shape) - len(at)
+                    store(stage.buffer, places[stage.buffer][0][index(0)], *at, *[index(0)] * kept)
+
+    def apply(chosen: Parameters) -> None:
+        install(sch, program(func, lambda: write(chosen["vectors"])))
+
+    return Offer(apply, {"vectors": _VECTORS}, {"vectors": (1, 2, 4, 8)})
+
+
+def _size(stage: Stage, shape: tuple[int, ...]) -> int:
+    return shape[-1] if stage.kind == "row" else 1
+
+
+def _inline(sch: Any, shapes: Sequence[tuple[int, ...]]) -> None:
+    """Inlines what makes rows with simple arithmetic; numbers stay, which would be computed for each element."""
+    for rv in sch.get_child_blocks(sch.get_sblock("root")):
+        block = sch.get(rv)
+        if block.init is None and extents_of(block) in shapes and not _transcendental(block.body):
+            try:
+                sch.compute_inline(rv)
+            except s_tir.ScheduleError:
+                continue  # it writes a result
+
+
+def _transcendental(node: Any) -> bool:
+    names: list[str] = []
+    tvm_ffi.structural_walk(node, [(ir.Call, lambda call: names.append(str(getattr(call.op, "name", ""))))])
+    return any(name.removeprefix("tirx.") in _TRANSCENDENTAL for name in names)
+
+
+def write_row(
+    stages: Sequence[Stage],
+    size: int,
+    at: Sequence[Any],
+    places: Mapping[Any, Place],
+    limits: Limits,
+    vectors: int = _VECTORS,
+) -> None:
+    """Writes the passes over one row.
+
+    Args:
+        size: elements of the row.
+        at: the row's position.
+        places: by buffer of the program, where its row, or its one number, is kept.
+        vectors: at a time.
+    """
+    writer = _RowWriter(stages, size, at, places, limits, vectors)
+    together: list[Stage] = []
+    for stage in stages:
+        if stage.kind == "number" or any(other.kind == "sum" and stage.uses(other) for other in together):
+            writer.write_pass(together)
+            together = []
+        if stage.kind == "number":
+            writer.keep(stage, writer.value(stage, index(0)))
+        else:
+            together.append(stage)
+    writer.write_pass(together)
+
+
+class _RowWriter:
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        size: int,
+        at: Sequence[Any],
+        places: Mapping[Any, Place],
+        limits: Limits,
+        vectors: int,
+    ) -> None:
+        self.stages, self.size, self.at, self.places = stages, size, at, places
+        self.lanes = lanes_of(size, limits.lanes)
+        self.vectors = max(1, min(vectors, size // self.lanes))
+
+    def write_pass(self, stages: Sequence[Stage]) -> None:
+        """One pass over the row: whole vectors, several at a time, then the rest."""
+        if not stages:
+            return
+        lanes, vectors = self.lanes, self.vectors
+        sums = {stage.buffer: local(vectors * lanes) for stage in stages if stage.kind == "sum"}
+        for stage in stages:
+            for number in range(vectors if stage.kind == "sum" else 0):
+                with vector(lanes) as lane:
+                    store(sums[stage.buffer], stage.start, lane + number * lanes)
+        whole = self.size // lanes
+        with loop(whole // vectors) as step:
+            for number in range(vectors):
+                self._vector(stages, sums, number, (step * vectors + number) * lanes, 0)
+        for number in range(whole % vectors):
+            self._vector(stages, sums, number, index((whole - whole % vectors + number) * lanes), 0)
+        if self.size % lanes:
+            self._vector(stages, sums, 0, index(self.size - lanes), lanes - self.size % lanes)
+        for stage in stages:
+            if stage.combine is not None:
+                self._join(stage, stage.combine, sums[stage.buffer])
+
+    def _vector(self, stages: Sequence[Stage], sums: dict[Any, Any], number: int, begin: Any, repeated: int) -> None:
+        """The stages at one vector, whose first lanes may repeat those of the one before it."""
+        for stage in stages:
+            with vector(self.lanes) as lane:
+                value = self.value(stage, begin + lane)
+                if stage.combine is None:
+                    memory, before = self.places[stage.buffer]
+                    store(memory, value, *before, begin + lane)
+                    continue
+                place = lane + number * self.lanes
+                partial = sums[stage.buffer][place]
+                joined = stage.combine(partial, value)
+                if repeated and stage.combine is tirx.Add:
+                    joined = tirx.Select(lane >= index(repeated), joined, partial)
+                store(sums[stage.buffer], joined, place)
+
+    def _join(self, stage: Stage, combine: Callable[[Any, Any], Any], partial: Any) -> None:
+        for number in range(1, self.vectors):
+            with vector(self.lanes) as lane:
+                store(partial, combine(partial[lane], partial[lane + number * self.lanes]), lane)
+        fold(partial, self.lanes, combine)
+        self.keep(stage, partial[index(0)])
+
+    def keep(self, stage: Stage, number: Any) -> None:
+        memory, before = self.places[stage.buffer]
+        store(memory, number, *before, index(0))
+
+    def value(self, stage: Stage, position: Any) -> Any:
+        """The value or term of a stage, with what other stages left in their places."""
+        changes = [(ir.Call, self._exponential), (tirx.Div, lambda division: _by_reciprocal(division, stage.axis))]
+        values = dict(zip(stage.rows, self.at, strict=True))
+        values |= {var: at for var, at in ((stage.axis, position), (stage.kept, index(0))) if var is not None}
+        kinds = {s.buffer: s.kind for s in self.stages}
+
+        def instead(buffer: Any) -> Callable[[list[Any]], Any]:
+            memory, before = self.places[buffer]
+            number = kinds.get(buffer, "row") != "row"
+
+            def load(indices: list[Any]) -> Any:
+                at = (*before, index(0) if number else indices[-1])
+                return memory[at]
+
+            return load
+
+        return rewrite(
+            tvm_ffi.structural_map(stage.value, changes), values, {buffer: instead(buffer) for buffer in self.places}
+        )
+
+    def _exponential(self, call: Any) -> Any:
+        """exp(x - max) without the cases that only larger arguments have."""
+        if getattr(call.op, "name", "") != "tirx.exp" or not isinstance(call.args[0], tirx.Sub):
+            return call
+        tops = [s.buffer for s in self.stages if s.combine is tirx.Max]
+        below = any(is_load(call.args[0].b, buffer) for buffer in tops)
+        return exp_of_nonpositive(call.args[0]) if below else call
+
+
+def _by_reciprocal(division: Any, axis: Any) -> Any:
+    """Of a row by a number: the division once, a multiplication for each element."""
+    if axis is None or uses(division.b, axis) or not uses(division.a, axis):
+        return division
+    return division.a * tirx.Div(tirx.const(1.0, str(division.b.ty.dtype)), division.b)

@@ -1,0 +1,36 @@
+"""Programs written by hand, as sorts and scans are: their loops stand, and threads share those that say they may."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tvm_ffi
+from tvm import tirx
+
+from .limits import Limits
+from .rule import Offer, Parameters
+from .vectors import install
+
+# The annotation of a loop whose iterations are independent; its value is how many steps all of them take.
+INDEPENDENT = "edgec.independent"
+
+
+def written_rule(sch: Any, limits: Limits) -> Offer | None:
+    """Programs with annotated loops."""
+    func = sch.mod["main"]
+    found: list[Any] = []
+    tvm_ffi.structural_walk(func.body, [(tirx.For, lambda one: found.append(one.annotations))])
+    if not any(INDEPENDENT in annotations for annotations in found):
+        return None
+
+    def decide(one: Any) -> Any:
+        if INDEPENDENT not in one.annotations:
+            return one
+        shared = int(one.annotations[INDEPENDENT]) >= limits.parallel_work
+        kind = tirx.ForKind.PARALLEL if shared else tirx.ForKind.SERIAL
+        return tirx.For(one.loop_var, one.min, one.extent, kind, one.body, None, {})
+
+    def apply(_chosen: Parameters) -> None:
+        install(sch, func.with_body(tvm_ffi.structural_map(func.body, [(tirx.For, decide)])))
+
+    return Offer(apply)

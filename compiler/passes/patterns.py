@@ -1,0 +1,35 @@
+"""Says of each tensor program how it may be fused, as TVM does, but for one mistake.
+
+TVM looks at indices alone: padding behind the last row, x[i] if i < n else 0, passes for element-wise. Fused
+behind a convolution it would make its kernel write a tensor of another shape than its tiles have.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tvm
+from tvm import relax, tirx
+
+_BROADCAST, _INJECTIVE = 1, 2  # TVM's kBroadcast and kInjective; element-wise is 0
+
+
+def annotate_patterns(module: tvm.IRModule) -> tvm.IRModule:
+    """The module with the attribute `op_pattern` at every tensor program."""
+    module = relax.transform.AnnotateTIROpPattern()(module)
+    for variable, function in list(module.functions.items()):
+        if isinstance(function, tirx.PrimFunc) and int(function.attrs["op_pattern"]) <= _BROADCAST:
+            *inputs, output = (_shape(param) for param in function.params)
+            if not all(_fits(shape, output) for shape in inputs):
+                module.update_func(variable, function.with_attr("op_pattern", _INJECTIVE))
+    return module
+
+
+def _shape(buffer: Any) -> list[int]:
+    return [int(d) for d in buffer.ty.shape]
+
+
+def _fits(shape: list[int], output: list[int]) -> bool:
+    """Whether a tensor of this shape can be broadcast to the output."""
+    rest = output[len(output) - len(shape) :]
+    return len(shape) <= len(output) and all(a in (1, b) for a, b in zip(shape, rest, strict=True))

@@ -1,0 +1,23 @@
+"""What an artifact says of its kernels, and where its time is expected to go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def describe_kernels(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """The manifest's kernels, those first that all their calls together are estimated to take longest.
+
+    Added keys: `bytes_read`, and `share` of the estimated time of all kernels, from 0 to 1.
+    """
+    kernels = manifest["kernels"]
+    total = sum(kernel["calls"] * kernel["estimated_seconds"] for kernel in kernels)
+    described = [
+        {
+            **kernel,
+            "bytes_read": kernel["bytes"] - kernel["bytes_written"],
+            "share": kernel["calls"] * kernel["estimated_seconds"] / total,
+        }
+        for kernel in kernels
+    ]
+    return sorted(described, key=lambda kernel: (-kernel["share"], kernel["name"]))

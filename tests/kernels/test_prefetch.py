@@ -1,0 +1,55 @@
+"""Instructions that fetch weights early: what they point at, and where they stand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import tvm_ffi
+from tvm import ir, sym, te, tirx
+
+from compiler.kernels.packed import ACCUMULATOR
+from compiler.kernels.schedule import schedule
+from compiler.target import load_target
+
+
+def product(rows: int, depth: int, blocks: int, width: int) -> Any:
+    """A product on packed weights `w`, as the pass that packs them makes it."""
+    x, w = te.placeholder((rows, depth), name="x"), te.placeholder((blocks, depth, width), name="w")
+    k = te.reduce_axis((0, depth), "k")
+    sums = te.compute((rows, blocks, width), lambda i, b, l: te.sum(x[i, k] * w[b, k, l], axis=k), name=ACCUMULATOR)
+    y = te.compute((rows, blocks * width), lambda i, j: sums[i, j // width, j % width], name="y")
+    return te.create_prim_func([x, w, y], index_dtype_override="int64")
+
+
+def fetched(func: Any) -> list[tuple[Any, Any]]:
+    """The loops with instructions that fetch, and the elements these point at."""
+    found: list[tuple[Any, Any]] = []
+
+    def on_loop(loop: Any) -> None:
+        statements = list(loop.body.seq) if isinstance(loop.body, tirx.SeqStmt) else [loop.body]
+        for statement in statements:
+            call = statement.value if isinstance(statement, tirx.Evaluate) else None
+            if isinstance(call, ir.Call) and call.op.name == "tirx.prefetch":
+                found.append((loop, call.args[0].args[0]))
+
+    tvm_ffi.structural_walk(func, [(tirx.For, on_loop)])
+    return found
+
+
+@pytest.mark.parametrize("target,width", [("x86-64-v4", 32), ("x86-64-v2", 8), ("raspberry-pi-4", 8)])
+def test_every_line_of_a_later_round_is_pointed_at(target: str, width: int) -> None:
+    depth, ahead = 96, 20
+    found = fetched(schedule(product(50, depth, 4, width), load_target(target), {"prefetch": ahead}).func)
+    var, steps = found[0][0].loop_var, depth // int(found[0][0].extent)  # a round may take several steps of the sum
+    for number, (loop, load) in enumerate(found):
+        assert loop.loop_var.same_as(var) and load.source.name == "w"
+        offset = load.indices[1] * width + load.indices[2]
+        per_round, first = sym.detect_linear_equation(sym.Analyzer().simplify(offset), [var])
+        assert int(per_round.value) == steps * width
+        assert int(first.value) == ahead * steps * width + number * 16
+    assert len(found) == -(-steps * width // 16)
+
+
+def test_none_where_none_are_asked_for() -> None:
+    assert fetched(schedule(product(50, 96, 4, 32), load_target("x86-64-v4"), {"prefetch": 0}).func) == []

@@ -1,0 +1,18 @@
+"""What an artifact says of its kernels."""
+
+from __future__ import annotations
+
+import pytest
+
+from compiler.report.kernels import describe_kernels
+
+
+def test_shares_are_of_all_calls_and_the_largest_comes_first() -> None:
+    kernels = [
+        {"name": name, "calls": calls, "estimated_seconds": seconds, "bytes": 12, "bytes_written": 4}
+        for name, calls, seconds in (("b", 1, 1e-6), ("c", 4, 2e-6), ("a", 1, 1e-6))
+    ]
+    found = describe_kernels({"kernels": kernels})
+    assert [(k["name"], k["bytes_read"]) for k in found] == [("c", 8), ("a", 8), ("b", 8)]
+    assert [k["share"] for k in found] == pytest.approx([0.8, 0.1, 0.1])
+    assert describe_kernels({"kernels": []}) == []
