@@ -48,10 +48,7 @@ def plan_memory(program: Program) -> MemoryPlan:
             offset = max(offset, end)
         offsets[index] = offset
     arena = max((offsets[i] + sizes[i] for i in offsets), default=0)
-    live = [
-        sum(sizes[i] for i in lives if lives[i][0] <= step <= lives[i][1])
-        for step in range(len(program.steps))
-    ]
+    live = [sum(sizes[i] for i in lives if lives[i][0] <= step <= lives[i][1]) for step in range(len(program.steps))]
     return MemoryPlan(offsets, arena, max(live, default=0))
 
 

@@ -1,6 +1,6 @@
 """Takes the padding out of convolutions, so that their inner loops test no borders.
 
-The padded copy is one pass over the input, a small part of a convolution's time.
+The padded copy is one pass over the input, and none where the kernel before can write into it (views.py).
 """
 
 from __future__ import annotations

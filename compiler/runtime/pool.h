@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define EDGEC_SPIN_NS 50000u       /* an idle thread looks for work so long before it sleeps; about what a wake-up costs */
+#define EDGEC_SPIN_NS 50000u       /* so long an idle thread looks for work before it sleeps; about a wake-up */
 #define EDGEC_SHORT_RUN_NS 60000u  /* runs up to it gain less from workers than waking them costs */
 
 /* Unclaimed tasks are the bits of one machine word, so more threads could find nothing to claim. */
@@ -25,9 +25,9 @@ struct edgec_context;
  * system refuses (launches still complete). NULL if there is no memory. */
 edgec_pool *edgec_pool_create(struct edgec_context *context, int threads);
 
-/* Runs fn for the task ids 0 .. num_task-1 (0: as many as suit the threads), on the caller and on whichever workers come
- * in time; returns when all are done. One launch at a time. 0, or -1 if a task failed; tasks not begun by then are
- * skipped. */
+/* Runs fn for the task ids 0 .. num_task-1 (0: as many as suit the threads), on the caller and on whichever workers
+ * come in time; returns when all are done. One launch at a time. 0, or -1 if a task failed; tasks not begun by then
+ * are skipped. */
 int edgec_pool_launch(edgec_pool *pool, FTVMParallelLambda fn, void *cdata, int32_t num_task);
 
 /* Ends and joins the workers. */
