@@ -104,7 +104,7 @@ def test_data_is_in_it(names: set[str]) -> None:
 
 def test_nothing_else_is_in_it(names: set[str]) -> None:
     assert {name.split("/")[0] for name in names} == {"compiler", f"edgec-{EDGEC}.dist-info"}
-    assert not [name for name in names if "cache" in name or name.endswith((".pyc", ".so", ".o"))]
+    assert not [name for name in names if "__pycache__" in name or name.endswith((".pyc", ".so", ".o"))]
     assert any(name.endswith("/LICENSE") for name in names)
 
 
