@@ -175,21 +175,21 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
     prepared = prepare(model, options.shapes)
     refuse(prepared.obstacles, model.name)
     assert prepared.module is not None
-    module = prepared.module
-    _dump(options, "relax", module)
+    _dump(options, "relax", prepared.module, *prepared.bodies)
     clock.lap("import")
     verifier = Verifier(model, prepared.inputs, options.target) if options.verify else None
 
     # Relax → calls of fused tensor programs
+    modules = [prepared.module, *prepared.bodies]
     with tvm.target.Target(options.target.tvm_target()):
         for phase in phases(limits_of(options.target)):
-            module = phase.run(module)
-            _dump(options, phase.name, module)
+            modules = [phase.run(module) for module in modules]
+            _dump(options, phase.name, *modules)
             clock.lap(phase.name)
-    program = _extract(module, model.name, extract_program)
+    program, functions = _extract(modules, model.name, extract_program)
 
     # tensor programs → scheduled for the target → objects
-    programs = variant_programs(program, module)
+    programs = variant_programs(program, functions)
     _dump_schedules(options, programs)
     cache = Cache() if options.cache else None
     objects = compile_kernels(programs, options.target, cache)
@@ -220,13 +220,13 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
     )
 
 
-def _extract(module: Any, name: str, extract: Callable[[Any], Any]) -> Any:
+def _extract(modules: list[Any], name: str, extract: Callable[[Any, list[Any]], Any]) -> Any:
     from .build.extract import ExtractError
     from .frontend.prepare import refuse
     from .frontend.support import Obstacle
 
     try:
-        return extract(module)
+        return extract(modules[0], modules[1:])
     except ExtractError as error:
         refuse(
             [Obstacle(op, op, "it needs a runtime function of TVM, which devices lack") for op in error.operators],
@@ -269,9 +269,10 @@ def _dump_schedules(options: Options, programs: Mapping[str, Any]) -> None:
         _dump(options, "schedule", tvm.IRModule({tvm.ir.GlobalVar(name): func for name, func in scheduled.items()}))
 
 
-def _dump(options: Options, phase: str, module: Any) -> None:
+def _dump(options: Options, phase: str, *modules: Any) -> None:
     if options.dump is None:
         return
     options.dump.mkdir(parents=True, exist_ok=True)
     number = len(list(options.dump.glob("*.py")))
-    (options.dump / f"{number:02}-{phase}.py").write_text(module.script(), encoding="utf-8")
+    text = "\n\n".join(module.script() for module in modules)
+    (options.dump / f"{number:02}-{phase}.py").write_text(text, encoding="utf-8")

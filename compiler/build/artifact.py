@@ -169,7 +169,10 @@ def _manifest(
         },
         "weights_sha256": weights.sha256,
         "kernels": kernel_table,
-        "steps": [-1 if step.kernel is None else names.index(step.kernel) for step in program.steps],
+        "steps": [
+            names.index(step.kernel) if step.kernel is not None else -1 if step.flow is None else -2
+            for step in program.steps
+        ],
         "test_vectors": None,
         "verification": {"status": "not run", "reason": "not asked for"},
     }

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tvm
-from tvm import ir, relax
+from tvm import ir, relax, tirx
 
+from ..operators.flow import BRANCH, REPEAT
 from ..passes.regions import CUT, PASTE
-from .program import Program, Step, Value
+from .program import Branch, Program, Repeat, Step, Value
 from .variants import name_variants
 from .views import place_views
 
@@ -25,34 +27,73 @@ class ExtractError(Exception):
         super().__init__(", ".join(operators))
 
 
-def extract_program(module: tvm.IRModule) -> Program:
-    """The program of a lowered module, whose `main` is straight-line calls of tensor programs.
+def extract_program(module: tvm.IRModule, bodies: Sequence[tvm.IRModule] = ()) -> tuple[Program, dict[str, Any]]:
+    """The program of a lowered module, whose `main` is straight-line calls of tensor programs and of bodies.
+
+    Args:
+        bodies: what its calls of `edgec.branch` and `edgec.repeat` run.
+
+    Returns:
+        The program, and all tensor programs by name.
 
     Raises:
         ExtractError: `main` calls something that is not a tensor program.
     """
-    return _Extractor(module).run()
+    modules = {"": module} | {f"body{place}_": body for place, body in enumerate(bodies)}
+    functions = {
+        prefix + var.name_hint: func
+        for prefix, one in modules.items()
+        for var, func in one.functions.items()
+        if isinstance(func, tirx.PrimFunc)
+    }
+    return _Extractor(modules, functions, _Constants()).run(""), functions
+
+
+class _Constants:
+    """The arrays that are constant, each once."""
+
+    def __init__(self) -> None:
+        self.arrays: list[np.ndarray[Any, Any]] = []
+        # By type, shape and first bytes: their places in the list, with all of their bytes.
+        self._known: dict[tuple[Any, ...], list[tuple[int, np.ndarray[Any, Any]]]] = {}
+
+    def place(self, dtype: str, array: np.ndarray[Any, Any]) -> int:
+        """Where the array is in the list; it joins it if it is new."""
+        bits = array.reshape(-1).view(np.uint8)
+        alike = self._known.setdefault((dtype, array.shape, bits[:_SAMPLE_BYTES].tobytes()), [])
+        for place, other in alike:
+            if np.array_equal(bits, other):
+                return place
+        alike.append((len(self.arrays), bits))
+        self.arrays.append(array)
+        return len(self.arrays) - 1
 
 
 class _Extractor:
-    def __init__(self, module: tvm.IRModule) -> None:
-        self.module = module
-        self.main = module["main"]
-        self.program = Program()
+    """Extracts one module, the model's or that of a body.
+
+    Args:
+        modules: all of them by the prefix of the names that their functions have in `functions`.
+    """
+
+    def __init__(self, modules: Mapping[str, tvm.IRModule], functions: Mapping[str, Any], constants: _Constants):
+        self.modules, self.functions, self.constants = modules, functions, constants
+        self.program = Program(constants=constants.arrays)
         self.known: dict[Any, Any] = {}  # Relax variable → value index, or a list of them for a tuple
-        # By type, shape and first bytes: the values so far, with all of their bytes.
-        self.constants: dict[tuple[Any, ...], list[tuple[int, np.ndarray[Any, Any]]]] = {}
+        self.constant_values: dict[int, int] = {}  # by place in the list of constants
         self.foreign: list[str] = []
 
-    def run(self) -> Program:
-        for slot, param in enumerate(self.main.params):
+    def run(self, prefix: str) -> Program:
+        self.prefix = prefix
+        main = self.modules[prefix]["main"]
+        for slot, param in enumerate(main.params):
             self.known[param] = self._new("input", param.ty, slot=slot)
-        for block in self.main.body.blocks:
+        for block in main.body.blocks:
             for binding in block.bindings:
                 self.known[binding.var] = self._binding(binding.value)
         if self.foreign:
             raise ExtractError(sorted(set(self.foreign)))
-        result = self._atom(self.main.body.body)
+        result = self._atom(main.body.body)
         results = result if isinstance(result, list) else [result]
         self.program = place_views(self.program, results)
         self._bind_outputs(results)
@@ -70,6 +111,8 @@ class _Extractor:
         name = getattr(expr.op, "name", "")
         if name in ("relax.call_tir", "relax.call_tir_inplace"):
             return self._call_tir(expr)
+        if name in (BRANCH, REPEAT):
+            return self._flow(expr)
         if name in ("relax.reshape", "relax.expand_dims", "relax.squeeze", "relax.flatten"):
             return self._new("temporary", expr.ty, alias=self._atom(expr.args[0]))
         if name == "relax.call_dps_packed" or name == "relax.call_pure_packed":
@@ -82,8 +125,8 @@ class _Extractor:
         return made if isinstance(expr.ty, relax.TupleType) else made[0]
 
     def _call_tir(self, expr: Any) -> Any:
-        kernel = str(expr.args[0].name_hint)
-        attrs = self.module[kernel].attrs or {}
+        kernel = self.prefix + str(expr.args[0].name_hint)
+        attrs = self.functions[kernel].attrs or {}
         paste, cut = (tuple(map(int, attrs[key])) if key in attrs else None for key in (PASTE, CUT))
         args = [self._atom(a) for a in expr.args[1].fields]
         if expr.op.name == "relax.call_tir_inplace":  # its last argument becomes the result
@@ -92,6 +135,23 @@ class _Extractor:
             made = [self._new("temporary", ty) for ty in _fields(expr.ty)]
         self.program.steps.append(Step(kernel, (*args, *made), len(made), paste, cut))
         return made if isinstance(expr.ty, relax.TupleType) else made[0]
+
+    def _flow(self, expr: Any) -> Any:
+        attrs = expr.attrs
+        bodies = [
+            _Extractor(self.modules, self.functions, self.constants).run(f"body{int(place)}_")
+            for place in attrs["bodies"]
+        ]
+        if expr.op.name == BRANCH:
+            flow: Branch | Repeat = Branch(*bodies)
+        else:
+            scanned, stacked = (tuple(bool(way) for way in attrs[name]) for name in ("scanned", "stacked"))
+            trips, asks, counts, carried = (int(attrs[name]) for name in ("trips", "asks", "counts", "carried"))
+            flow = Repeat(bodies[0], trips, bool(asks), bool(counts), carried, scanned, stacked)
+        made = [self._new("temporary", ty) for ty in _fields(expr.ty)]
+        args = [self._atom(arg) for arg in expr.args]
+        self.program.steps.append(Step(None, (*args, *made), len(made), flow=flow))
+        return made
 
     def _atom(self, expr: Any) -> Any:
         if isinstance(expr, relax.Var):
@@ -106,17 +166,10 @@ class _Extractor:
 
     def _constant(self, expr: Any) -> int:
         # bfloat16 has no NumPy type; its bits travel as uint16.
-        dtype = str(expr.ty.dtype)
-        array = np.ascontiguousarray(expr.value.numpy())
-        bits = array.reshape(-1).view(np.uint8)
-        alike = self.constants.setdefault((dtype, array.shape, bits[:_SAMPLE_BYTES].tobytes()), [])
-        for index, other in alike:
-            if np.array_equal(bits, other):
-                return index
-        index = self._new("constant", expr.ty, slot=len(self.program.constants))
-        self.program.constants.append(array)
-        alike.append((index, bits))
-        return index
+        place = self.constants.place(str(expr.ty.dtype), np.ascontiguousarray(expr.value.numpy()))
+        if place not in self.constant_values:
+            self.constant_values[place] = self._new("constant", expr.ty, slot=place)
+        return self.constant_values[place]
 
     def _bind_outputs(self, results: list[int]) -> None:
         """Lets kernels write into the caller's buffers; copies what is no kernel's own result."""

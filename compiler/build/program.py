@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,8 +39,44 @@ class Value:
 
 
 @dataclass(frozen=True)
+class Branch:
+    """One of two programs, `then` if the step's first argument is true; both get the other arguments."""
+
+    then: Program
+    otherwise: Program
+
+    @property
+    def bodies(self) -> tuple[Program, ...]:
+        return (self.then, self.otherwise)
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """A program that runs a number of times, with what it made the time before.
+
+    The step's arguments are ([trips], [condition], carried..., scanned..., others...); its results those carried, then
+    those stacked. The body gets ([number, condition], carried..., elements of scanned..., others...), and makes
+    ([condition], carried..., elements of stacked...).
+
+    Attributes: see `frontend.flow.Facts`.
+    """
+
+    body: Program
+    trips: int
+    asks: bool
+    counts: bool
+    carried: int
+    scanned: tuple[bool, ...]
+    stacked: tuple[bool, ...]
+
+    @property
+    def bodies(self) -> tuple[Program, ...]:
+        return (self.body,)
+
+
+@dataclass(frozen=True)
 class Step:
-    """One call: a kernel, or a copy (kernel None) of the first argument to the second.
+    """One call: a kernel, control flow, or else a copy of the first argument to the second.
 
     Attributes:
         args: values, the kernel's results last.
@@ -47,6 +84,7 @@ class Step:
         paste: where in its result the step copies its first argument to, if it does nothing else. The rest of the
             result is what was there before.
         cut: where in its first argument it copies its result from, if it does nothing else.
+        flow: the programs that it runs, if it is control flow.
     """
 
     kernel: str | None
@@ -54,6 +92,7 @@ class Step:
     outputs: int = 1
     paste: tuple[int, ...] | None = None
     cut: tuple[int, ...] | None = None
+    flow: Branch | Repeat | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +121,7 @@ class Program:
     """Steps over values.
 
     Attributes:
-        constants: the arrays behind the values of kind `constant`, each once.
+        constants: the arrays behind the values of kind `constant`, each once; programs inside share them.
         kernels: what the kernels that the steps name are compiled from.
     """
 
@@ -98,6 +137,40 @@ class Program:
         return index
 
 
+@dataclass(frozen=True)
+class RepeatArguments:
+    """The arguments of a step that is a Repeat, by what they are for."""
+
+    trips: int | None
+    condition: int | None
+    carried: tuple[int, ...]
+    scanned: tuple[int, ...]
+    others: tuple[int, ...]
+    results: tuple[int, ...]  # of those carried
+    stacked: tuple[int, ...]
+
+
+def repeat_arguments(flow: Repeat, step: Step) -> RepeatArguments:
+    inputs, results = list(step.args[: len(step.args) - step.outputs]), step.args[len(step.args) - step.outputs :]
+    trips = inputs.pop(0) if flow.trips == -1 else None
+    condition = inputs.pop(0) if flow.asks else None
+    after = flow.carried + len(flow.scanned)
+    return RepeatArguments(
+        trips,
+        condition,
+        tuple(inputs[: flow.carried]),
+        tuple(inputs[flow.carried : after]),
+        tuple(inputs[after:]),
+        results[: flow.carried],
+        results[flow.carried :],
+    )
+
+
+def element_bytes(value: Value) -> int:
+    """Bytes of what there is for one index of a value's first axis."""
+    return math.prod(value.shape[1:]) * item_bytes(value.dtype)
+
+
 def item_bytes(dtype: str) -> int:
     """Bytes of one element; bfloat16 and the like included, which NumPy lacks."""
     if dtype == "bool":
@@ -106,10 +179,14 @@ def item_bytes(dtype: str) -> int:
     return max(1, int(digits) // 8)
 
 
-def kernel_uses(program: Program) -> Mapping[str, int]:
-    """How often each kernel is called."""
-    counts: dict[str, int] = {}
+def all_programs(program: Program) -> Iterator[Program]:
+    """The program, and those that its control flow runs, at any depth."""
+    yield program
     for step in program.steps:
-        if step.kernel is not None:
-            counts[step.kernel] = counts.get(step.kernel, 0) + 1
-    return counts
+        for body in step.flow.bodies if step.flow else ():
+            yield from all_programs(body)
+
+
+def kernel_uses(program: Program) -> Mapping[str, int]:
+    """In how many steps each kernel is called, those of control flow counted once."""
+    return Counter(step.kernel for one in all_programs(program) for step in one.steps if step.kernel is not None)

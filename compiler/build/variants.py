@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import tvm
 import tvm_ffi
 from tvm import ir, tirx
 
 from .memory import ALIGNMENT
-from .program import Layout, Program, Value, Variant, item_bytes
+from .program import Layout, Program, Value, Variant, all_programs, item_bytes
 from .views import compact_strides
 
 
@@ -41,9 +41,17 @@ def _layout(value: Value) -> Layout | None:
     return Layout(rest, value.strides or compact_strides(value.shape))
 
 
-def variant_programs(program: Program, module: tvm.IRModule) -> dict[str, Any]:
-    """The tensor program of each kernel that is called, by the kernel's name."""
-    return {name: with_layouts(module[variant.program], variant.layouts) for name, variant in program.kernels.items()}
+def variant_programs(program: Program, functions: Mapping[str, Any]) -> dict[str, Any]:
+    """The tensor program of each kernel that is called, by the kernel's name.
+
+    Args:
+        functions: tensor programs by name.
+    """
+    return {
+        name: with_layouts(functions[variant.program], variant.layouts)
+        for one in all_programs(program)
+        for name, variant in one.kernels.items()
+    }
 
 
 def with_layouts(func: Any, layouts: tuple[Layout | None, ...]) -> Any:

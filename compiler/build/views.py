@@ -55,7 +55,9 @@ class _Views:
                 place = _Place(parent.index, (0,) * len(parent.shape), parent.shape)
                 self.places[value.index] = place
                 self.children.setdefault(parent.index, []).append(value.index)
-        self.fixed = {self.root(index) for index in outputs}
+        # Programs inside get and make compact arrays only.
+        inside = (index for step in program.steps if step.flow for index in step.args)
+        self.fixed = {self.root(index) for index in (*outputs, *inside)}
 
     def root(self, index: int) -> int:
         while index in self.places:

@@ -43,6 +43,7 @@ def check_model(model: onnx.ModelProto, where: str) -> None:
     """
     _check_versions(model, where)
     _unify_domain(model, where)
+    _refuse_own_domains(model, where)
     graph = model.graph
     if not graph.output:
         raise UserError("the graph has no outputs", where, "export the model with at least one output")
@@ -168,6 +169,15 @@ def _unify_domain(model: onnx.ModelProto, where: str) -> None:
         raise UserError("the model does not say which operator set it is written for", where, _EXPORT)
     del model.opset_import[:]
     model.opset_import.extend(onnx.helper.make_opsetid(*item) for item in imports.items())
+
+
+def _refuse_own_domains(model: onnx.ModelProto, where: str) -> None:
+    """Names that the compiler gives to nodes on its way mean nothing in a file."""
+    for domain in sorted({n.domain for n in all_nodes(model.graph.node)} | {f.domain for f in model.functions}):
+        if domain.split(".")[0] == "edgec":
+            raise UserError(
+                f"the model uses the domain {domain!r}, which the compiler keeps for itself", where, _EXPORT
+            )
 
 
 def _check_names(graph: onnx.GraphProto, where: str) -> None:

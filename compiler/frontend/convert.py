@@ -16,10 +16,13 @@ import numpy as np
 import onnx
 
 from .check import opset_of
+from .flow import DOMAIN as FLOW
+from .flow import body_graphs, output_types
 from .graph import describe
 from .messages import blame_model, clean
 from .ops import CONVERTERS
 from .quirks import find_quirk
+from .rename import rename_for_tvm
 from .shapes import static_shape, value_table
 from .support import Obstacle, operator_name
 
@@ -27,39 +30,53 @@ if TYPE_CHECKING:
     import tvm
 
 
-def to_relax(model: onnx.ModelProto) -> tuple[tvm.IRModule, list[Obstacle]]:
-    """Relax module of a model whose inputs are named `in0`, `in1`, … and whose nodes have unique names.
+def to_relax(model: onnx.ModelProto) -> tuple[tvm.IRModule, tuple[tvm.IRModule, ...], list[Obstacle]]:
+    """Relax of a settled model; the parameters of each function are named `in0`, `in1`, …
 
     Returns:
-        The module, and the nodes that could not be converted. Their results are zeros in the module, so it
-        is only good for finding all obstacles at once; without obstacles it is exact.
+        The module, those of the bodies inside it, which its calls of `edgec.branch` and `edgec.repeat` name by their
+        place, and the nodes that could not be converted. Their results are zeros, so the modules are only good for
+        finding all obstacles at once; without obstacles they are exact.
     """
-    importer = _importer_class()(model)
+    bodies: list[Any] = []
+    obstacles: list[Obstacle] = []
+    module = _convert(model, bodies, obstacles)
+    return module, tuple(bodies), obstacles
+
+
+def _convert(model: onnx.ModelProto, bodies: list[Any], obstacles: list[Obstacle]) -> tvm.IRModule:
+    renamed = onnx.ModelProto()
+    renamed.CopyFrom(model)
+    rename_for_tvm(renamed.graph)
+    importer = _importer_class()(renamed, bodies, obstacles)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         with blame_model("TVM's importer refuses the graph", model.graph.name):
-            module = importer.from_onnx(model.graph, opset_of(model))
-    return module, importer.obstacles
+            return importer.from_onnx(renamed.graph, opset_of(model))
 
 
 def _importer_class() -> Any:
     from tvm import relax
     from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
 
+    from .ops.flow import flow_call
+
     class Importer(ONNXGraphImporter):  # type: ignore[misc]
         """TVM's importer that goes on after a failure and checks what each converter made."""
 
-        def __init__(self, model: onnx.ModelProto) -> None:
+        def __init__(self, model: onnx.ModelProto, bodies: list[Any], obstacles: list[Obstacle]) -> None:
             # TVM takes a dimension of size 0 for a dynamic one unless it is told the shape.
             shapes = {value.name: list(static_shape(value) or ()) for value in model.graph.input}
             super().__init__(shapes, "float32", sanitize=False)
             self.types = value_table(model.graph)
             self.constants = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer if len(t.dims) < 2}
             self.by_name = {node.name: node for node in model.graph.node}
-            self.obstacles: list[Obstacle] = []
+            self.model, self.bodies, self.obstacles = model, bodies, obstacles
 
         def _convert_operator(self, op_name: str, inputs: Any, attrs: dict[str, Any], opset: int) -> Any:
             node = self.by_name[attrs["tvm_custom"]["name"]]
+            if node.domain == FLOW:
+                return self._convert_flow(node, list(inputs))
             reason = None if op_name in CONVERTERS else find_quirk(node, self.types, self.constants)
             if reason is not None:
                 self.obstacles.append(Obstacle(describe(node), operator_name(node), reason))
@@ -77,12 +94,28 @@ def _importer_class() -> Any:
             self.obstacles.append(Obstacle(describe(node), operator_name(node), reason))
             return self._placeholder(node)
 
+        def _convert_flow(self, node: onnx.NodeProto, inputs: list[Any]) -> Any:
+            places = []
+            for graph in body_graphs(node):
+                body = onnx.ModelProto(ir_version=self.model.ir_version, graph=graph)
+                body.opset_import.extend(self.model.opset_import)
+                converted = _convert(body, self.bodies, self.obstacles)
+                places.append(len(self.bodies))
+                self.bodies.append(converted)
+            types = [(dtype_name(elem_type), shape) for elem_type, shape in output_types(node)]
+            call = flow_call(node, inputs, places, types)
+            results = self.bb.emit(call)
+            fields = [self.bb.emit(relax.TupleGetItem(results, i)) for i in range(len(types))]
+            return fields[0] if len(fields) == 1 else relax.Tuple(fields)
+
         def _check_for_unsupported_ops(self, graph: onnx.GraphProto) -> None:
             """Done before, with our own converters counted."""
 
         def _parse_attr(self, attributes: Any) -> dict[str, Any]:
             """TVM's way refuses attributes that are empty lists."""
-            parsed: dict[str, Any] = super()._parse_attr([a for a in attributes if not _is_empty_list(a)])
+            parsed: dict[str, Any] = super()._parse_attr(
+                [a for a in attributes if not _is_empty_list(a) and a.type != a.GRAPH]
+            )
             return parsed | {a.name: () for a in attributes if _is_empty_list(a)}
 
         def _expected(self, name: str) -> tuple[tuple[int, ...], str]:

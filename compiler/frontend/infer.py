@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 import onnx
 
 from ..errors import UserError
-from .graph import all_nodes, describe, node_inputs
+from .flow import DOMAIN as FLOW
+from .flow import output_types
+from .graph import all_nodes, describe, node_inputs, replace_nodes
 from .messages import blame_model
 from .shapes import value_table
 from .tensors import MAX_TENSOR_ELEMENTS
@@ -50,10 +52,25 @@ def infer_shapes(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
         _check_sizes(_infer(step, where).graph, where)
     inferred = _infer(light, where).graph
     _check_sizes(inferred, where)
-    for field in ("node", "output", "value_info"):
+    nodes = iter(inferred.node)
+    replace_nodes(graph, [node if node.domain == FLOW else next(nodes) for node in graph.node])
+    for field in ("output", "value_info"):
         del getattr(graph, field)[:]
         getattr(graph, field).extend(getattr(inferred, field))
+    outputs = {value.name for value in graph.output}
+    graph.value_info.extend(value for value in _flow_results(graph) if value.name not in outputs)
     return model
+
+
+def _flow_results(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    """The values that nodes with settled bodies make, of which onnx knows nothing."""
+    return [
+        onnx.helper.make_tensor_value_info(name, elem_type, shape)
+        for node in graph.node
+        if node.domain == FLOW
+        for name, (elem_type, shape) in zip(node.output, output_types(node), strict=False)
+        if name
+    ]
 
 
 def _infer(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
@@ -69,10 +86,11 @@ def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     graph, light = model.graph, onnx.ModelProto(ir_version=model.ir_version)
     light.opset_import.extend(model.opset_import)
     light.graph.name = graph.name
-    light.graph.node.extend(graph.node)
+    light.graph.node.extend(node for node in graph.node if node.domain != FLOW)
     light.graph.input.extend(graph.input)
+    light.graph.input.extend(_flow_results(graph))
     light.graph.output.extend(graph.output)
-    given = {v.name: v.type for v in graph.input}
+    given = {v.name: v.type for v in light.graph.input}
     for tensor in graph.initializer:
         typed = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
         given[tensor.name] = typed.type

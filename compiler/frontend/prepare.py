@@ -15,9 +15,11 @@ import onnx
 from ..errors import UserError
 from .check import VALUE_TYPES, check_model, opset_of
 from .convert import dtype_name, to_relax
+from .flow import DOMAIN as FLOW
+from .flow import body_graphs, lower_control_flow
 from .fold import constants_to_initializers
 from .functions import inline_functions
-from .graph import describe, sort_nodes
+from .graph import all_nodes, describe, sort_nodes
 from .infer import infer_shapes
 from .read import copy_model, parse_model, read_file
 from .shapes import fix_shapes, value_table
@@ -67,6 +69,7 @@ class PreparedModel:
         obstacles: nodes that stop the compilation.
         module: Relax, its parameters `in0`, `in1`, … in the inputs' order; None or incomplete if there are
             obstacles.
+        bodies: Relax of the bodies of If and Loop, which `edgec.branch` and `edgec.loop` name by their place here.
     """
 
     proto: onnx.ModelProto
@@ -74,6 +77,7 @@ class PreparedModel:
     outputs: tuple[Tensor, ...]
     obstacles: tuple[Obstacle, ...]
     module: tvm.IRModule | None
+    bodies: tuple[tvm.IRModule, ...] = ()
 
 
 def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> Model:
@@ -111,16 +115,14 @@ def prepare(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> 
     """
     forced: frozenset[str] = frozenset()
     while True:
-        proto = _canonical(model, shapes or {}, forced)
-        obstacles = find_obstacles(proto.graph) or _unusable_values(proto.graph)
-        module = None
+        proto, reasons = _canonical(model, shapes or {}, forced)
+        obstacles = find_obstacles(proto.graph, reasons) or _unusable_values(proto.graph)
+        module, bodies = None, ()
         if not obstacles:
-            renamed = onnx.ModelProto()
-            renamed.CopyFrom(proto)
-            _rename(renamed.graph)
-            module, obstacles = to_relax(renamed)
+            module, bodies, obstacles = to_relax(proto)
         opset = opset_of(proto)
-        refused = {n.op_type for n in proto.graph.node if has_body(n, opset)} & {o.operator for o in obstacles}
+        nodes = all_nodes(proto.graph.node)
+        refused = {n.op_type for n in nodes if has_body(n, opset)} & {o.operator for o in obstacles}
         if not refused - forced:
             break
         forced |= refused
@@ -129,14 +131,17 @@ def prepare(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> 
         tuple(Tensor(v.name, _dtype(table[v.name][0]), table[v.name][1] or ()) for v in values)
         for values in (proto.graph.input, proto.graph.output)
     )
-    return PreparedModel(proto, inputs, outputs, tuple(obstacles), module)
+    return PreparedModel(proto, inputs, outputs, tuple(obstacles), module, bodies)
 
 
 def _dtype(elem_type: int) -> str:
     return dtype_name(elem_type) if elem_type in VALUE_TYPES else "unknown"
 
 
-def _canonical(model: Model, shapes: Mapping[str, Sequence[int]], forced: frozenset[str]) -> onnx.ModelProto:
+def _canonical(
+    model: Model, shapes: Mapping[str, Sequence[int]], forced: frozenset[str]
+) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """The settled model, and why nodes with bodies stayed in it, by their first result."""
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
     where = model.name
@@ -153,7 +158,16 @@ def _canonical(model: Model, shapes: Mapping[str, Sequence[int]], forced: frozen
         proto = _settle(proto, where)
         upgrade_opset(proto, where)
         constants_to_initializers(proto.graph)
-    return _settle(proto, where, expand=lambda p: expand_operators(p, forced, where))
+
+    def settle_all(proto: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, dict[str, str]]:
+        reasons: dict[str, str] = {}
+        while True:
+            proto = _settle(proto, where, expand=lambda p: expand_operators(p, forced, where))
+            changed, reasons = lower_control_flow(proto, settle_all, where)
+            if not changed:
+                return proto, reasons
+
+    return settle_all(proto, where)
 
 
 def _settle(
@@ -216,6 +230,8 @@ def _unusable_values(graph: onnx.GraphProto) -> list[Obstacle]:
     types = value_table(graph)
     found = []
     for node in graph.node:
+        for body in body_graphs(node) if node.domain == FLOW else ():
+            found += _unusable_values(body)
         for name in filter(None, node.output):
             elem_type, shape = types.get(name, (0, None))
             if elem_type not in VALUE_TYPES:
@@ -227,28 +243,3 @@ def _unusable_values(graph: onnx.GraphProto) -> list[Obstacle]:
             found.append(Obstacle(describe(node), operator_name(node), reason))
             break
     return found
-
-
-def _rename(graph: onnx.GraphProto) -> None:
-    """Unique names that are safe in TVM: inputs `in0`, …, values `v0`, …; nodes keep theirs where unique."""
-    names: dict[str, str] = {"": ""}
-    for index, value in enumerate(graph.input):
-        names[value.name] = f"in{index}"
-    for name in [*(t.name for t in graph.initializer), *(o for node in graph.node for o in node.output)]:
-        names.setdefault(name, f"v{len(names)}")
-    for value in [*graph.input, *graph.output, *graph.value_info]:
-        value.name = names.get(value.name, value.name)
-    for tensor in graph.initializer:
-        tensor.name = names[tensor.name]
-    taken: set[str] = set()
-    for index, node in enumerate(graph.node):
-        label = node.name or next(filter(None, node.output), "node")
-        node.name = label if label not in taken else f"{label}#{index}"
-        while node.name in taken:
-            node.name += "'"
-        taken.add(node.name)
-        node.input[:] = [names[name] for name in node.input]
-        outputs = [names[name] for name in node.output]
-        while len(outputs) > 1 and not outputs[-1]:
-            outputs.pop()
-        node.output[:] = outputs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -10,6 +11,8 @@ import onnx
 import onnx.inliner
 
 from .check import opset_of
+from .flow import DOMAIN as FLOW
+from .flow import body_graphs
 from .graph import DEFAULT_DOMAINS, describe
 from .messages import blame_model
 from .ops import CONVERTERS
@@ -49,6 +52,8 @@ def operator_name(node: onnx.NodeProto) -> str:
 
 
 def is_supported(node: onnx.NodeProto) -> bool:
+    if node.domain == FLOW:
+        return all(is_supported(inner) for body in body_graphs(node) for inner in body.node)
     return node.domain in DEFAULT_DOMAINS and (node.op_type in CONVERTERS or node.op_type in converters())
 
 
@@ -124,10 +129,20 @@ def has_body(node: onnx.NodeProto, opset: int) -> bool:
     return bool(schema.has_function or schema.has_context_dependent_function)
 
 
-def find_obstacles(graph: onnx.GraphProto) -> list[Obstacle]:
-    """Every node that neither a converter nor a function body covers."""
-    missing = (node for node in graph.node if not is_supported(node))
-    return [Obstacle(describe(node), operator_name(node), default_reason(node)) for node in missing]
+def find_obstacles(graph: onnx.GraphProto, reasons: Mapping[str, str] | None = None) -> list[Obstacle]:
+    """Every node that neither a converter nor a function body covers.
+
+    Args:
+        reasons: why not, where more is known, by the node's first result.
+    """
+    found = []
+    for node in graph.node:
+        if node.domain == FLOW:
+            found += [obstacle for body in body_graphs(node) for obstacle in find_obstacles(body)]
+        elif not is_supported(node):
+            reason = (reasons or {}).get(node.output[0]) or default_reason(node)
+            found.append(Obstacle(describe(node), operator_name(node), reason))
+    return found
 
 
 def default_reason(node: onnx.NodeProto) -> str:

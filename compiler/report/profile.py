@@ -15,6 +15,7 @@ from ..verify.vectors import seeded_inputs
 from .rates import Rates
 
 COPY = "copy"  # stands for the steps that only copy
+FLOW = "control flow"  # for those that run programs inside, kernels and all
 _LEAST_RUNS = 5
 
 
@@ -80,7 +81,8 @@ def profile(
 def summarize(manifest: dict[str, Any], steps: np.ndarray[Any, Any], rates: Rates | None) -> list[KernelTime]:
     """The kernels behind the manifest's steps, which took `steps` seconds."""
     total = float(steps.sum()) or 1.0
-    kernels = [*manifest["kernels"], {"name": COPY, "rule": "-"}]  # -1 is the last
+    # -1 is the last
+    kernels = [*manifest["kernels"], {"name": FLOW, "rule": "-"}, {"name": COPY, "rule": "-"}]
     order = np.array(manifest["steps"], int)
     found = []
     for index in sorted(set(manifest["steps"]), key=lambda index: -float(steps[order == index].sum())):

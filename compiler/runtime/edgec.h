@@ -105,7 +105,7 @@ EDGEC_API const char *edgec_warning(const edgec_context *ctx);
 EDGEC_API edgec_status edgec_run(edgec_context *ctx, const void *const *inputs, void *const *outputs);
 
 /* As edgec_run; nanoseconds[i] gets how long the i-th step took. What the steps are, the manifest's array `steps` says:
- * for each the index of a kernel in `kernels`, or -1 for a copy. nanoseconds may be NULL. */
+ * for each the index of a kernel in `kernels`, -1 for a copy, or -2 for control flow. nanoseconds may be NULL. */
 EDGEC_API edgec_status edgec_profile(edgec_context *ctx, const void *const *inputs, void *const *outputs,
                                      uint64_t *nanoseconds);
 

@@ -143,7 +143,7 @@ def test_a_loop_without_end_is_not_run() -> None:
     )
     constants = {"n": np.array(1 << 62), "true": np.array(True), "start": F(0)}
     result = prepare(load_model(model([node("Loop", "n true start", "y", body=body)], {}, [value("y", [])], constants)))
-    assert [o.operator for o in result.obstacles] == ["Loop"]
+    assert [n.op_type for n in result.proto.graph.node] == ["Repeat"]
 
 
 UNARY = [
