@@ -130,7 +130,11 @@ def _manifest(
     weights: Weights,
 ) -> dict[str, Any]:
     def table(tensors: Sequence[Tensor]) -> list[dict[str, Any]]:
-        return [{"name": t.name, "dtype": t.dtype, "shape": list(t.shape)} for t in tensors]
+        return [
+            {"name": t.name, "dtype": t.dtype, "shape": list(t.shape)}
+            | ({"sizes": [list(size) for size in t.sizes]} if t.sizes else {})
+            for t in tensors
+        ]
 
     names = {kernel["name"]: place for place, kernel in enumerate(kernel_table)}
     symbols = {kernel["symbol"]: place for place, kernel in enumerate(kernel_table)}

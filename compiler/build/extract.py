@@ -156,8 +156,9 @@ class _Extractor:
             flow: Branch | Repeat = Branch(*bodies)
         else:
             scanned, stacked = (tuple(bool(way) for way in attrs[name]) for name in ("scanned", "stacked"))
-            trips, asks, counts, carried = (int(attrs[name]) for name in ("trips", "asks", "counts", "carried"))
-            flow = Repeat(bodies[0], trips, bool(asks), bool(counts), carried, scanned, stacked)
+            asks, measures, counts = (bool(attrs[name]) for name in ("asks", "measures", "counts"))
+            trips, carried = int(attrs["trips"]), int(attrs["carried"])
+            flow = Repeat(bodies[0], trips, asks, measures, counts, carried, scanned, stacked)
         made = [self._new("temporary", ty) for ty in _fields(expr.ty)]
         args = [self._atom(arg) for arg in expr.args]
         self.program.steps.append(Step(None, (*args, *made), len(made), flow=flow))

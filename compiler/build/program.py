@@ -54,8 +54,8 @@ class Branch:
 class Repeat:
     """A program that runs a number of times, with what it made the time before.
 
-    The step's arguments are ([trips], [condition], carried..., scanned..., others...); its results those carried, then
-    those stacked. The body gets ([number, condition], carried..., elements of scanned..., others...), and makes
+    The step's arguments are ([trips], [condition], carried..., scanned..., others...); its results those carried, those
+    stacked, and [how often it ran]. The body gets ([number, condition], carried..., elements of scanned..., others...), and makes
     ([condition], carried..., elements of stacked...).
 
     Attributes: see `frontend.flow.Facts`.
@@ -64,6 +64,7 @@ class Repeat:
     body: Program
     trips: int
     asks: bool
+    measures: bool
     counts: bool
     carried: int
     scanned: tuple[bool, ...]
@@ -148,6 +149,7 @@ class RepeatArguments:
     others: tuple[int, ...]
     results: tuple[int, ...]  # of those carried
     stacked: tuple[int, ...]
+    iterations: int | None
 
 
 def repeat_arguments(flow: Repeat, step: Step) -> RepeatArguments:
@@ -162,7 +164,8 @@ def repeat_arguments(flow: Repeat, step: Step) -> RepeatArguments:
         tuple(inputs[flow.carried : after]),
         tuple(inputs[after:]),
         results[: flow.carried],
-        results[flow.carried :],
+        results[flow.carried : flow.carried + len(flow.stacked)],
+        results[-1] if flow.measures else None,
     )
 
 

@@ -74,7 +74,7 @@ def phases(limits: Limits) -> tuple[Phase, ...]:
         Phase("pack", pack),
         Phase("copies", _sequence(lower_copies, _T.DeadCodeElimination())),
         Phase("legalize", _sequence(legalize, make_buffers_plain)),
-        Phase("patterns", _sequence(_T.RewriteDataflowReshape(), annotate_patterns)),
+        Phase("patterns", _sequence(_T.RewriteDataflowReshape(), annotate_patterns, _T.DeadCodeElimination())),
         Phase("views", choose_views),
         Phase("fuse", _sequence(_T.FuseOps(), _T.FuseTIR(), _T.DeadCodeElimination())),
     )

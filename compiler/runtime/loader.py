@@ -149,6 +149,11 @@ def _parse(text: bytes, path: Path) -> Dict[str, Any]:
         tables = [(_tensors(manifest["inputs"]), _tensors(manifest["outputs"]))]
         for version in _versions(manifest):
             tables += [(_shaped(tables[0][0], version["inputs"]), _shaped(tables[0][1], version["outputs"]))]
+        ranks = {tensor.name: len(tensor.shape) for tensor in tables[0][1]}
+        for entry in manifest["outputs"]:
+            for axis, count in entry.get("sizes", ()):
+                if not (_is_size(axis) and axis < ranks[entry["name"]] and ranks[count] == 0):
+                    raise ValueError("sizes")
         needs = manifest["requires"]
         texts, numbers = [needs["os"], needs["machine"]], [len(v["steps"]) for v in _versions(manifest)]
         for feature in needs.get("cpu_features", []):
@@ -360,6 +365,8 @@ class Model:
         self._locks: Dict[int, threading.Lock] = defaultdict(threading.Lock)  # by process: a fork copies held ones
         pointers = [(ctypes.c_void_p * len(tensors))() for tensors in (self.inputs, self.outputs)]
         self._names = [{tensor.name for tensor in tensors} for tensors in (self.inputs, self.outputs)]
+        self._sizes = {entry["name"]: entry["sizes"] for entry in self.manifest["outputs"] if "sizes" in entry}
+        self._counts = [count for sizes in self._sizes.values() for _, count in sizes]
         self._versions = {tuple(map(tuple, v["inputs"] or ())): v for v in _versions(self.manifest)}
         self._arguments, self._run, self._library = (context, *pointers), library.edgec_profile, library
         self._take(list(self._versions)[-1])
@@ -416,7 +423,16 @@ class Model:
             for array, staged in results:
                 if staged is not None:
                     array[...] = staged
-            return {slot.name: array for slot, (array, _) in zip(self._targets, results)}
+            return self._cut({slot.name: array for slot, (array, _) in zip(self._targets, results)})
+
+    def _cut(self, results: Dict[str, Any]) -> Dict[str, Any]:
+        """The results without entries that are not meant, and without the counts of those that are."""
+        for name, sizes in self._sizes.items():
+            for axis, count in sizes:
+                results[name] = results[name][(slice(None),) * axis + (slice(int(results[count])),)]
+        for name in self._counts:
+            del results[name]
+        return results
 
     def _times(self, array: Array) -> ctypes.c_void_p:
         count, flags = self._steps, array.flags

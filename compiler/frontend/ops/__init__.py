@@ -11,6 +11,7 @@ from typing import Any
 
 from .clip import clip
 from .constant_of_shape import constant_of_shape
+from .counted import positions, suppress, whole
 from .is_inf import is_inf
 from .lp_normalization import lp_normalization
 from .onehot import one_hot
@@ -32,3 +33,6 @@ CONVERTERS: dict[str, Converter] = {
     "Range": range_of_numbers,
     "Resize": resize,
 }
+
+# For what counted.py makes.
+COUNTED_CONVERTERS: dict[str, Converter] = {"Positions": positions, "Suppress": suppress, "Whole": whole}

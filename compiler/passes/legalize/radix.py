@@ -12,7 +12,7 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from .by_hand import independent, program, serial, whole
+from ...operators.by_hand import independent, program, serial, whole
 
 _DIGIT = 8  # bits
 _FIRST = 11  # bits of the look that leaves elements out

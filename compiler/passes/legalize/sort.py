@@ -10,7 +10,7 @@ from typing import Any
 
 from tvm import relax, te, tirx
 
-from .by_hand import around, reshaped
+from ...operators.by_hand import around, reshaped
 from .radix import Order, sorted_positions
 
 _LONG = 128  # elements from which digits are faster than counting
@@ -51,7 +51,7 @@ def _rank(data: Any, axis: int, descending: bool) -> Any:
         less = theirs > mine if descending else theirs < mine
         equal = theirs == mine
         if "float" in str(data.dtype):
-            mine_nan, theirs_nan = tirx.isnan(mine), tirx.isnan(theirs)
+            mine_nan, theirs_nan = (tirx.isnan(value.astype("float32")) for value in (mine, theirs))
             first, second = (theirs_nan, mine_nan) if descending else (mine_nan, theirs_nan)
             less = tirx.any(less, tirx.all(first, tirx.Not(second)))
             equal = tirx.any(equal, tirx.all(mine_nan, theirs_nan))
