@@ -52,7 +52,10 @@ CONSTANT_INPUTS = {
     "Trilu": {"k"},
     "Unsqueeze": {"axes"},
     "Upsample": {"scales"},
-} | {f"Reduce{kind}": {"axes"} for kind in "L1 L2 LogSum LogSumExp Max Mean Min Prod Sum SumSquare".split()}
+} | {
+    f"Reduce{kind}": {"axes"}
+    for kind in ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
+}
 
 FOLDERS = ("simple", "pytorch-operator", "pytorch-converted")
 LIGHT = "light"
@@ -115,9 +118,9 @@ def _folder_cases() -> Iterator[Case]:
             (data,) = path.glob("test_data_set_*")
             inputs, outputs = (
                 tuple(_read(data / f"{kind}_{i}.pb", value.type) for i, value in enumerate(values))
-                for kind, values in (("input", _inputs(model.graph)), ("output", model.graph.output))
+                for kind, values in (("input", inputs_of(model.graph)), ("output", model.graph.output))
             )
-            places = [i for i, value in enumerate(_inputs(model.graph)) if _is_constant(model.graph, value.name)]
+            places = [i for i, value in enumerate(inputs_of(model.graph)) if _is_constant(model.graph, value.name)]
             yield _case(f"{folder}/{case.name}", folder, model, inputs, outputs, (case.rtol, case.atol), places)
 
 
@@ -129,7 +132,7 @@ def _light_cases() -> Iterator[Case]:
     tolerances = {Path(case.url).stem: (case.rtol, case.atol) for case in load_model_tests(kind="real")}
     for path in sorted(Path(DATA_DIR, LIGHT).glob("*.onnx")):
         model = onnx.load(path)
-        arrays = tuple(runner.Runner.generate_dummy_data(value) for value in _inputs(model.graph))
+        arrays = tuple(runner.Runner.generate_dummy_data(value) for value in inputs_of(model.graph))
         outputs = tuple(
             numpy_helper.to_array(onnx.load_tensor(path.with_name(f"{path.stem}_output_{i}.pb")))
             for i in range(len(model.graph.output))
@@ -148,7 +151,7 @@ def _case(
     places: list[int],
 ) -> Case:
     """A case whose inputs at some places become initializers, if they are tensors of numbers."""
-    static, values = onnx.ModelProto(), _inputs(model.graph)
+    static, values = onnx.ModelProto(), inputs_of(model.graph)
     static.CopyFrom(model)
     constant = {i for i in places if isinstance(inputs[i], np.ndarray) and inputs[i].dtype != object}
     static.graph.initializer.extend(numpy_helper.from_array(inputs[i], values[i].name) for i in sorted(constant))
@@ -159,7 +162,7 @@ def _case(
     return Case(name, operator, model, inputs, outputs, *tolerance, static, left)
 
 
-def _inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+def inputs_of(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
     """What a graph is given; before IR 4 its initializers stood among the inputs too."""
     known = {tensor.name for tensor in graph.initializer}
     return [value for value in graph.input if value.name not in known]

@@ -13,6 +13,7 @@ from . import road
 from .cases import LIGHT, Case
 from .compare import difference
 from .isolated import Message, Send, in_child
+from .peer import run_onnxruntime
 
 Results = dict[str, str | None]  # by the case's name, why it does not pass; None if it does
 Progress = Callable[[int], None]
@@ -68,17 +69,10 @@ def check_onnxruntime(cases: Sequence[Case], progress: Progress = lambda count: 
     """Runs the cases, as onnx has them, with onnxruntime."""
 
     def work(batch: Sequence[Case], send: Send) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
         for case in batch:
             send({"begin": case.name})
             try:
-                session = onnxruntime.InferenceSession(case.model.SerializeToString(), options)
-                names = [value.name for value in session.get_inputs()]
-                feeds = dict(zip(names, case.inputs, strict=True))
-                reason = difference(session.run(None, feeds), case)
+                reason = difference(run_onnxruntime(case), case)
             except Exception as error:
                 reason = f"error: {type(error).__name__}: {_line(error)}"
             send({"case": case.name, "reason": reason})

@@ -9,6 +9,9 @@ import numpy as np
 
 from .cases import Case
 
+_FRACTION_BITS = {"float16": 10, "bfloat16": 7}
+_STEPS = 4
+
 
 def difference(results: Sequence[Any], case: Case) -> str | None:
     """What is wrong with the results of a case; None if nothing is."""
@@ -44,4 +47,11 @@ def _difference(result: Any, expected: Any, case: Case) -> str | None:
     if not wrong.any():
         return None
     place = tuple(int(i[0]) for i in np.nonzero(wrong)) if wrong.ndim else ()
-    return f"{int(wrong.sum())} of {wrong.size} values differ, first at {list(place)}: {result[place]}, not {expected[place]}"
+    text = f"{int(wrong.sum())} of {wrong.size} values differ"
+    if expected.dtype.name in _FRACTION_BITS:
+        # A case's tolerance may be finer than the steps of the type that its results are rounded to.
+        with np.errstate(divide="ignore"):
+            step = np.exp2(np.floor(np.log2(np.abs(b[wrong]))) - _FRACTION_BITS[expected.dtype.name])
+        if (np.abs(a - b)[wrong] <= _STEPS * step).all():
+            text += f" by up to {_STEPS} steps of {expected.dtype}"
+    return f"{text}, first at {list(place)}: {result[place]}, not {expected[place]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import multiprocessing
 import os
@@ -52,6 +53,7 @@ def in_child(work: Callable[[Send], None], timeout: float) -> tuple[list[Message
 
 def _run(work: Callable[[Send], None], pipe: Any, log: int) -> None:
     sys.stdout.flush()
+    faulthandler.disable()  # pytest's prints to a copy of its own
     for stream in (1, 2):  # what C++ libraries print
         os.dup2(log, stream)
     work(lambda message: pipe.send_bytes(json.dumps(message).encode()))
