@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 from compiler.build.cache import Cache
@@ -89,7 +90,7 @@ def _check(cases: Sequence[Case], work: Callable[[Sequence[Case], Send], None], 
         # Networks are large: each is alone.
         size = 1 if queue[0].operator == LIGHT else _BATCH
         batch = queue[:size]
-        messages, death = in_child(lambda send, batch=batch: work(batch, send), _SECONDS)
+        messages, death = in_child(functools.partial(work, batch), _SECONDS)
         results |= {message["case"]: message["reason"] for message in messages if "case" in message}
         if death:
             culprit = _last_begun(messages) or batch[0].name

@@ -70,7 +70,9 @@ def lower(case: Case, target: Target, cache: Cache) -> Lowered:
 
 def join(parts: Sequence[Lowered]) -> Lowered:
     """One program that does what all do, one after the other; names begin with the part's number."""
-    program, kernels, inputs, outputs = Program(), {}, [], []
+    program, kernels = Program(), {}
+    inputs: list[Tensor] = []
+    outputs: list[Tensor] = []
     for number, part in enumerate(parts):
         first, slots = len(program.values), {"input": len(inputs), "output": len(outputs)}
         slots["constant"] = len(program.constants)
