@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 
 from compiler.build.cache import Cache
-from compiler.build.extract import ExtractError
+from compiler.build.extract import Constants, ExtractError
 from compiler.errors import UserError
 from compiler.target import load_target
 
@@ -28,11 +28,11 @@ def check_artifacts(cases: Sequence[Case], progress: Progress = lambda count: No
     target, cache = load_target("host"), Cache()
 
     def work(batch: Sequence[Case], send: Send) -> None:
-        lowered = []
+        lowered, constants = [], Constants()
         for case in batch:
             send({"begin": case.name})
             try:
-                lowered.append(road.lower(case, target, cache))
+                lowered.append(road.lower(case, target, cache, constants))
             except UserError as error:
                 send({"case": case.name, "reason": f"refused: {_refusal(error)}"})
             except ExtractError as error:

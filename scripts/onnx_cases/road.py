@@ -17,10 +17,11 @@ import onnx
 
 from compiler.build.artifact import build_artifact
 from compiler.build.cache import Cache
-from compiler.build.extract import extract_program
+from compiler.build.extract import Constants, extract_program
 from compiler.build.objects import CompiledKernel, Objects, compile_kernels
 from compiler.build.program import Program, kernel_uses
 from compiler.build.variants import variant_programs
+from compiler.build.version import Version
 from compiler.frontend.prepare import Model, Tensor, load_model, prepare, refuse
 from compiler.kernels.limits import limits_of
 from compiler.passes.lower import phases
@@ -46,8 +47,11 @@ class Lowered:
     kernels: dict[str, CompiledKernel]
 
 
-def lower(case: Case, target: Target, cache: Cache) -> Lowered:
-    """Compiles a case up to its kernels.
+def lower(case: Case, target: Target, cache: Cache, constants: Constants) -> Lowered:
+    """Compiles a case up to its kernels, whose names begin with the case's.
+
+    Args:
+        constants: shared by the cases that may be joined.
 
     Raises:
         UserError: the frontend refuses it.
@@ -59,23 +63,22 @@ def lower(case: Case, target: Target, cache: Cache) -> Lowered:
     model = load_model(case.static)
     prepared = prepare(model)
     refuse(prepared.obstacles, model.name)
-    module = prepared.module
+    modules = [prepared.module, *prepared.bodies]
     with tvm.target.Target(target.tvm_target()):
         for phase in phases(limits_of(target)):
-            module = phase.run(module)
-    program = extract_program(module)
-    kernels = compile_kernels(variant_programs(program, module), target, cache).kernels
+            modules = [phase.run(module) for module in modules]
+    program, functions = extract_program(modules[0], modules[1:], prefix=f"{case.name}.", constants=constants)
+    kernels = compile_kernels(variant_programs(program, functions), target, cache).kernels
     return Lowered(case, model, prepared.inputs, prepared.outputs, program, kernels)
 
 
 def join(parts: Sequence[Lowered]) -> Lowered:
-    """One program that does what all do, one after the other; names begin with the part's number."""
-    program, kernels = Program(), {}
+    """One program that does what all do, one after the other; names of tensors begin with the part's number."""
+    program, kernels = Program(constants=parts[0].program.constants), {}
     inputs: list[Tensor] = []
     outputs: list[Tensor] = []
     for number, part in enumerate(parts):
         first, slots = len(program.values), {"input": len(inputs), "output": len(outputs)}
-        slots["constant"] = len(program.constants)
         for value in part.program.values:
             program.values.append(
                 replace(
@@ -86,26 +89,30 @@ def join(parts: Sequence[Lowered]) -> Lowered:
                 )
             )
         for step in part.program.steps:
-            kernel = None if step.kernel is None else f"{number}.{step.kernel}"
-            program.steps.append(replace(step, kernel=kernel, args=tuple(first + index for index in step.args)))
-        program.constants += part.program.constants
-        kernels.update({f"{number}.{name}": kernel for name, kernel in part.kernels.items()})
-        inputs += [replace(tensor, name=f"{number}.{tensor.name}") for tensor in part.inputs]
-        outputs += [replace(tensor, name=f"{number}.{tensor.name}") for tensor in part.outputs]
+            program.steps.append(replace(step, args=tuple(first + index for index in step.args)))
+        kernels.update(part.kernels)
+        inputs += [_numbered(tensor, number) for tensor in part.inputs]
+        outputs += [_numbered(tensor, number) for tensor in part.outputs]
     model = Model("cases", onnx.ModelProto(), "")
     return Lowered(parts[0].case, model, tuple(inputs), tuple(outputs), program, kernels)
+
+
+def _numbered(tensor: Tensor, number: int) -> Tensor:
+    sizes = tuple((axis, f"{number}.{name}") for axis, name in tensor.sizes)
+    return replace(tensor, name=f"{number}.{tensor.name}", sizes=sizes)
 
 
 def run(parts: Sequence[Lowered], target: Target, cache: Cache, send: Send) -> None:
     """Links cases, runs them, and sends for each its name and what is wrong, if anything."""
     joined = join(parts)
-    table = [{"name": name, "calls": calls} for name, calls in sorted(kernel_uses(joined.program).items())]
+    table = [
+        {"name": name, "calls": calls, "symbol": joined.kernels[name].symbol}
+        for name, calls in sorted(kernel_uses(joined.program).items())
+    ]
     with tempfile.TemporaryDirectory(prefix="edgec-cases-") as folder:
         linked = build_artifact(
             joined.model,
-            joined.inputs,
-            joined.outputs,
-            joined.program,
+            [Version.of(joined.inputs, joined.outputs, joined.program)],
             Objects(joined.kernels, 0),
             table,
             target,
