@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import tvm
-import tvm_ffi
-from tvm import ir, tirx
+from tvm import tirx
 
+from ..kernels.vectors import substitute
 from .memory import ALIGNMENT
 from .program import Layout, Program, Value, Variant, item_bytes
 from .views import compact_strides
@@ -60,6 +60,4 @@ def with_layouts(func: Any, layouts: tuple[Layout | None, ...]) -> Any:
         for param, layout in zip(func.params, layouts, strict=True)
         if layout is not None
     }
-    if not buffers:
-        return func
-    return tvm_ffi.structural_map(func, [(ir.Var, lambda var: buffers.get(var, var))])
+    return substitute(func, buffers)

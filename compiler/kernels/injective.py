@@ -18,13 +18,13 @@ from .accesses import Access, computes_with, is_vectorizable, reads, write
 from .analysis import blocks_of
 from .inline import inline_once
 from .limits import Limits
-from .nest import Axis, Nest, Values, loops, nest_of, positions, rewrite_blocks, shared, size, substitute, unrolled
+from .nest import Axis, Nest, Values, loops, nest_of, positions, rewrite_blocks, shared, size, unrolled
 from .permute import permuted_blocks, write_blocks
 from .rule import Offer, Parameters
 from .seams import seams, settle, undecided
 from .style import TASKS, VECTORS, Style
 from .transpose import tile_of, write_tiles
-from .vectors import index, lanes_of, vector
+from .vectors import index, lanes_of, substitute, vector
 
 _SHORT = 256  # points that are too few to be a row of their own
 

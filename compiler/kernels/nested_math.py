@@ -12,6 +12,7 @@ import tvm_ffi
 from tvm import ir, tirx
 
 from .accesses import is_conditional
+from .lowering import node_pass
 from .vector_math import is_expanded
 
 
@@ -32,11 +33,7 @@ def separate_nested_math() -> Any:
             store = tirx.BufferStore(store.buffer, value, store.indices)
         return tirx.SeqStmt([*before, store]) if before else store
 
-    @tirx.transform.prim_func_pass(opt_level=0)  # type: ignore[untyped-decorator]  # TVM has no annotations
-    def separate_all(func: Any, _module: Any, _context: Any) -> Any:
-        return func.with_body(tvm_ffi.structural_map(func.body, [(tirx.BufferStore, separate)]))
-
-    return separate_all
+    return node_pass(tirx.BufferStore, separate)
 
 
 def _innermost(value: Any) -> Any:

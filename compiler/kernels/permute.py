@@ -15,10 +15,10 @@ from tvm import ir, tirx
 from tvm.script.ir_builder import tirx as T
 
 from .accesses import access_of, write
-from .nest import Axis, Nest, Values, loops, shared, substitute, unrolled
+from .nest import Axis, Nest, Values, loops, shared, unrolled
 from .seams import undecided
 from .style import Style
-from .vectors import index, vector
+from .vectors import index, substitute, vector
 
 _SHORT = 4  # of the two sides of a block, the shorter one at most
 _MOST = 8  # vectors of a block, and of several blocks at once

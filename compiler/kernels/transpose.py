@@ -15,10 +15,10 @@ from tvm import ir, tirx
 from tvm.script.ir_builder import tirx as T
 
 from .accesses import access_of, write
-from .nest import Axis, Nest, Values, loops, shared, substitute, unrolled
+from .nest import Axis, Nest, Values, loops, shared, unrolled
 from .seams import undecided
 from .style import Style, bits
-from .vectors import index, lanes_of, vector
+from .vectors import index, lanes_of, substitute, vector
 
 _SMALL = 4  # LLVM makes good code of axes this short
 _MOST = 16  # lanes; larger tiles gain nothing
