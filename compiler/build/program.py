@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import tvm_ffi
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,12 @@ class Value:
 
     @property
     def nbytes(self) -> int:
-        return math.prod(self.shape) * item_bytes(self.dtype)
+        return math.prod(self.shape) * self.item_bytes
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of one element."""
+        return int(tvm_ffi.dtype(self.dtype).itemsize)
 
 
 @dataclass(frozen=True)
@@ -96,14 +102,6 @@ class Program:
         while (alias := self.values[index].alias) is not None:
             index = alias
         return index
-
-
-def item_bytes(dtype: str) -> int:
-    """Bytes of one element; bfloat16 and the like included, which NumPy lacks."""
-    if dtype == "bool":
-        return 1
-    digits = "".join(c for c in dtype if c.isdigit())
-    return max(1, int(digits) // 8)
 
 
 def kernel_uses(program: Program) -> Mapping[str, int]:

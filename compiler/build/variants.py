@@ -10,13 +10,13 @@ from tvm import tirx
 
 from ..kernels.vectors import substitute
 from .memory import ALIGNMENT
-from .program import Layout, Program, Value, Variant, item_bytes
+from .program import Layout, Program, Value, Variant
 from .views import compact_strides
 
 
 def pointer_offset(value: Value) -> int:
     """Bytes from a value's memory to where kernels get a pointer: aligned, at or before its first element."""
-    size = value.offset * item_bytes(value.dtype)
+    size = value.offset * value.item_bytes
     return size - size % ALIGNMENT
 
 
@@ -35,7 +35,7 @@ def name_variants(program: Program) -> None:
 
 
 def _layout(value: Value) -> Layout | None:
-    rest = value.offset - pointer_offset(value) // item_bytes(value.dtype)
+    rest = value.offset - pointer_offset(value) // value.item_bytes
     if value.strides is None and not rest:
         return None
     return Layout(rest, value.strides or compact_strides(value.shape))

@@ -29,7 +29,8 @@ def separate_nested_math() -> Any:
                 at = [tirx.Ramp(at[0], tirx.IntImm("int32", 1), lanes)]
             before += [tirx.AllocBuffer(buffer), tirx.BufferStore(buffer, inner, at)]
             load = tirx.BufferLoad(buffer, at)
-            value = tvm_ffi.structural_map(store.value, [(ir.Call, lambda c, i=inner, r=load: r if _same(c, i) else c)])
+            instead = [(ir.Call, lambda c, i=inner, r=load: r if tvm_ffi.structural_equal(c, i) else c)]
+            value = tvm_ffi.structural_map(store.value, instead)
             store = tirx.BufferStore(store.buffer, value, store.indices)
         return tirx.SeqStmt([*before, store]) if before else store
 
@@ -65,7 +66,3 @@ def _has(value: Any, test: Any) -> bool:
 
     tvm_ffi.structural_walk(value, [((tirx.Let, ir.Call), on_node)])
     return hit
-
-
-def _same(a: Any, b: Any) -> bool:
-    return bool(tvm_ffi.structural_equal(a, b))

@@ -93,6 +93,20 @@ def store(buffer: Any, value: Any, *at: Any) -> None:
     T.buffer_store(buffer, value, list(at))
 
 
+def load_vector(buffer: Any, begin: int, lanes: int) -> Any:
+    """Elements of a buffer of one axis, as one value."""
+    return tirx.BufferLoad(buffer, [tirx.Ramp(index(begin), index(1), lanes)])
+
+
+def store_vector(buffer: Any, begin: int, value: Any, lanes: int) -> None:
+    T.buffer_store(buffer, value, [tirx.Ramp(index(begin), index(1), lanes)])
+
+
+def shuffle(vectors: Sequence[Any], picks: Sequence[int]) -> Any:
+    """The vector of the elements with these numbers, those of all vectors counted one after the other."""
+    return tirx.Shuffle(vectors, [tirx.IntImm("int32", pick) for pick in picks])
+
+
 def fold(buffer: Any, size: int, combine: Callable[[Any, Any], Any]) -> None:
     """Combines the first `size` elements, a power of two, into element 0, half by half."""
     while size > 1:
