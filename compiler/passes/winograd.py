@@ -21,7 +21,7 @@ from ..kernels.limits import Limits
 from ..kernels.packed import block_width
 from .constants import constant
 from .pack_weights import FUSES_ELEMENTWISE, pack
-from .rewrite import rewrite_calls
+from .rewrite import operator_of, rewrite_calls
 
 Matrix = np.ndarray[Any, Any]
 
@@ -71,7 +71,7 @@ def use_winograd(module: tvm.IRModule, limits: Limits) -> tvm.IRModule:
     """Rewrites float32 conv2d 3x3 (NHWC, constant weights, one group, no padding) in `main` where it pays."""
 
     def visit(builder: relax.BlockBuilder, call: Any) -> Any:
-        if getattr(call.op, "name", "") != "relax.nn.conv2d" or str(call.ty.dtype) != "float32":
+        if operator_of(call) != "relax.nn.conv2d" or str(call.ty.dtype) != "float32":
             return call
         attrs, weight = call.attrs, call.args[1]
         plain = str(attrs.data_layout) == "NHWC" == str(attrs.out_layout) and str(attrs.kernel_layout) == "HWIO"
