@@ -14,6 +14,8 @@ from typing import Any
 import tvm
 from tvm import ir, relax, tirx
 
+from ..operators.define import attributes_of, axes_of
+from ..operators.resample import RESAMPLE
 from .rewrite import operator_of, rewrite_calls, shape_of
 
 Axes = list[int]
@@ -227,6 +229,25 @@ def _pad(builder: relax.BlockBuilder, call: Any) -> Any:
     return _behind(builder, value, axes)
 
 
+def _take(builder: relax.BlockBuilder, call: Any) -> Any:
+    source, indices = _source(builder, call.args[0]), call.args[1]
+    if source is None or call.attrs.axis is None or len(indices.ty.shape) != 1:
+        return None  # the result has other axes
+    x, axes = source
+    return _behind(
+        builder, relax.op.take(x, indices, axes[int(call.attrs.axis) % len(axes)], str(call.attrs.mode)), axes
+    )
+
+
+def _resample(builder: relax.BlockBuilder, call: Any) -> Any:
+    source = _source(builder, call.args[0])
+    if source is None:
+        return None
+    x, axes = source
+    attrs = attributes_of(axes=[axes[axis] for axis in axes_of(call)], weighted=call.attrs["weighted"])
+    return _behind(builder, ir.Call(call.op, [x, *list(call.args)[1:]], attrs, call.ty_args), axes)
+
+
 def _concat(builder: relax.BlockBuilder, call: Any) -> Any:
     fields = call.args[0]
     if not isinstance(fields, relax.Tuple) or not fields.fields:
@@ -288,6 +309,8 @@ def _pool(builder: relax.BlockBuilder, call: Any) -> Any:
 
 
 _RULES = {
+    RESAMPLE: _resample,
+    "take": _take,
     "nn.avg_pool2d": _pool,
     "nn.max_pool2d": _pool,
     "split": _split,
