@@ -214,7 +214,11 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
     size = linked.path.stat().st_size
     linked.path.chmod(0o755)
     move_into_place(linked.path, options.out)
-    unscheduled = {name: kernel.reason or "" for name, kernel in objects.kernels.items() if kernel.rule == UNSCHEDULED}
+    unscheduled = {
+        name: "; ".join(f"rule {rule}: {why}" for rule, why in kernel.failures.items()) or "no rule takes it"
+        for name, kernel in objects.kernels.items()
+        if kernel.rule == UNSCHEDULED
+    }
     return Artifact(
         options.out, linked.manifest, size, unscheduled, len(objects.distinct), objects.cached, clock.seconds
     )
@@ -238,7 +242,10 @@ def _extract(module: Any, name: str, extract: Callable[[Any], Any]) -> Any:
 def _kernel_table(
     program: Program, programs: Mapping[str, Any], kernels: Mapping[str, CompiledKernel], target: Target
 ) -> list[dict[str, Any]]:
-    """What the manifest says of each kernel; operations, bytes and seconds are those of one call."""
+    """What the manifest says of each kernel; operations, bytes and seconds are those of one call.
+
+    `failed_rules` is there if rules failed that would have come before.
+    """
     from .build.program import kernel_uses
     from .kernels.cost import cost_of
     from .kernels.estimate import seconds_on_one_core
@@ -246,7 +253,7 @@ def _kernel_table(
     rows = []
     for name, calls in sorted(kernel_uses(program).items()):
         kernel, cost = kernels[name], cost_of(programs[name])
-        rows.append({
+        row = {
             "name": name,
             "calls": calls,
             "rule": kernel.rule,
@@ -255,7 +262,8 @@ def _kernel_table(
             "bytes": cost.bytes_moved,
             "bytes_written": cost.bytes_written,
             "estimated_seconds": float(f"{seconds_on_one_core(cost, target, kernel.rule):.3g}"),
-        })  # fmt: skip
+        }
+        rows.append(row | ({"failed_rules": dict(kernel.failures)} if kernel.failures else {}))
     return rows
 
 
