@@ -23,6 +23,7 @@ from .winograd import winograd_rule
 from .written import written_rule
 
 RULES: tuple[tuple[str, Rule], ...] = (
+    ("written", written_rule),  # first, as the others fail on programs without blocks
     ("packed", packed_rule),
     ("winograd", winograd_rule),
     ("attention", attention_rule),
@@ -30,7 +31,6 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("tile", tile_rule),
     ("rows", rows_rule),
     ("blocks", blocks_rule),
-    ("written", written_rule),
 )
 
 UNSCHEDULED = "none"  # the rule's name for a program that runs as written
