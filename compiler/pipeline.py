@@ -208,7 +208,11 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
     size = linked.path.stat().st_size
     linked.path.chmod(0o755)
     move_into_place(linked.path, options.out)
-    unscheduled = {name: kernel.reason or "" for name, kernel in objects.kernels.items() if kernel.rule == UNSCHEDULED}
+    unscheduled = {
+        name: "; ".join(f"rule {rule}: {why}" for rule, why in kernel.failures.items()) or "no rule takes it"
+        for name, kernel in objects.kernels.items()
+        if kernel.rule == UNSCHEDULED
+    }
     return Artifact(
         options.out, linked.manifest, size, unscheduled, len(objects.distinct), objects.cached, clock.seconds
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+
+import tvm_ffi
 
 from ..frontend.prepare import Tensor
 from .host_functions import Functions, c_string
-from .program import all_programs, item_bytes
+from .program import all_programs
 from .version import Version
 from .weights import Weights
 
@@ -62,9 +65,7 @@ def _tensor_table(name: str, tensors: Sequence[Tensor]) -> list[str]:
     if tensors:
         lines.append(f"static const edgec_tensor {name}[] = {{")
         for index, tensor in enumerate(tensors):
-            size = item_bytes(tensor.dtype)
-            for dim in tensor.shape:
-                size *= dim
+            size = math.prod(tensor.shape) * tvm_ffi.dtype(tensor.dtype).itemsize
             shape = f"{name}_shape{index}" if tensor.shape else "0"
             dtype = f"EDGEC_{tensor.dtype.upper()}"
             lines.append(f"  {{{c_string(tensor.name)}, {dtype}, {len(tensor.shape)}, {shape}, {size}}},")

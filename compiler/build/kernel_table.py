@@ -19,6 +19,7 @@ def kernel_table(
     """One row a kernel of the largest version, then those that only smaller ones have.
 
     Operations, bytes and seconds are those of one call; calls are counted in the first version that has the kernel.
+    `failed_rules` is there if rules failed that would have come before.
     """
     rows: list[dict[str, Any]] = []
     known: set[str] = set()
@@ -28,7 +29,7 @@ def kernel_table(
         known |= {kernels[name].symbol for name, _ in new}
         for name, calls in new:
             kernel, cost = kernels[name], cost_of(programs[name])
-            rows.append({
+            row = {
                 "name": name,
                 "calls": calls,
                 "rule": kernel.rule,
@@ -37,5 +38,6 @@ def kernel_table(
                 "bytes": cost.bytes_moved,
                 "bytes_written": cost.bytes_written,
                 "estimated_seconds": float(f"{seconds_on_one_core(cost, target, kernel.rule):.3g}"),
-            })  # fmt: skip
+            }
+            rows.append(row | ({"failed_rules": dict(kernel.failures)} if kernel.failures else {}))
     return rows

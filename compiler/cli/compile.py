@@ -15,6 +15,7 @@ from rich.progress import Progress as Bar
 from ..frontend.prepare import load_model
 from ..frontend.shapes import parse_shapes, range_text
 from ..pipeline import Artifact, Clock, Options, compile_with, count_phases, resolve
+from ..report.kernels import failed_rules
 from .show import kib
 
 
@@ -97,6 +98,9 @@ def _print_result(artifact: Artifact) -> None:
     manifest = artifact.manifest
     for name, reason in artifact.unscheduled.items():
         click.echo(f"unscheduled: {name}: {reason}", err=True)
+    for kernel in manifest["kernels"]:
+        for line in [] if kernel["name"] in artifact.unscheduled else failed_rules(kernel):
+            click.echo(line, err=True)
     verification = manifest["verification"]
     status = verification["status"]
     detail = f"error {verification['max_error']:.1e}" if "max_error" in verification else verification.get("reason", "")

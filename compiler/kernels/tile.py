@@ -7,6 +7,7 @@ Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from .analysis import Block, blocks_of
@@ -15,6 +16,7 @@ from .limits import Limits
 from .overlap import split_overlapping
 from .peel import mark_for_peeling
 from .rule import Offer, Parameters, values_up_to
+from .vectors import lanes_of
 
 # Wider tiles than this many vectors along the last axis gain nothing and lengthen compilation.
 _MAX_VECTORS = 4
@@ -143,11 +145,7 @@ def choose_tile(anchor: Block, limits: Limits) -> tuple[int, int, int]:
     """
     rows = _rows(anchor)
     columns = anchor.spatial[-1]
-    lanes = limits.lanes
-    while lanes > 1 and lanes > columns:
-        lanes //= 2
-    while lanes > 1 and anchor.period % lanes:
-        lanes //= 2
+    lanes = math.gcd(lanes_of(columns, limits.lanes), anchor.period)
     best, best_cost = (1, 1, lanes), float("inf")
     for vectors in range(1, min(_MAX_VECTORS, columns // lanes) + 1):
         width = vectors * lanes

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import tvm_ffi
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
@@ -32,7 +33,7 @@ class Order:
 
     @property
     def bits(self) -> int:
-        return int("".join(c for c in self.dtype if c.isdigit()))
+        return int(tvm_ffi.dtype(self.dtype).bits)
 
     @property
     def keys(self) -> str:
