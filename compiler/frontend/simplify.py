@@ -15,6 +15,7 @@ from onnx import TensorProto, numpy_helper
 from .branches import rename_values, take_constant_branches
 from .fold import fold_constants
 from .graph import node_inputs, replace_nodes
+from .groups import spell_group_normalizations
 from .shapes import Types, value_table
 
 
@@ -23,6 +24,7 @@ def simplify(model: onnx.ModelProto) -> bool:
     graph = model.graph
     types = value_table(graph)
     changes = _fold_shapes(graph, types)
+    changes += spell_group_normalizations(graph, types)
     changes += _drop_empty(graph, types)
     changes += _drop_identities(graph, types)
     changes += fold_constants(model, types)

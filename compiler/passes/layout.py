@@ -13,6 +13,7 @@ import tvm
 from tvm import ir, relax, s_tir
 
 from ..operators.define import attributes_of, axes_of
+from ..operators.group_norm import GROUP_NORM, epsilon_of, groups_of
 from ..operators.resample import RESAMPLE
 
 _CHANNELS_LAST = {"relax.nn.conv2d": ["NHWC", "HWIO"]}
@@ -75,6 +76,12 @@ def _resample(call: Any, order: list[int]) -> Any:
     return attributes_of(axes=[order.index(axis) for axis in axes_of(call)], weighted=call.attrs["weighted"])
 
 
+def _group_norm(call: Any, order: list[int]) -> Any:
+    axes = [order.index(axis) for axis in axes_of(call)]
+    return attributes_of(axes=axes, groups=groups_of(call), epsilon=epsilon_of(call))
+
+
+follow_layout(GROUP_NORM, _group_norm)
 follow_layout(RESAMPLE, _resample)
 follow_layout("relax.clip", lambda call, order: call.attrs)
 follow_layout("relax.nn.pad", _pad)

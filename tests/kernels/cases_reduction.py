@@ -6,6 +6,7 @@ from itertools import chain, combinations
 from typing import Any
 
 import numpy as np
+from onnx import helper
 
 from tests.kernels.grid import Case, floats, one, rng_of
 
@@ -154,6 +155,64 @@ def normalisations() -> list[Case]:
     return cases
 
 
+def group_normalisations() -> list[Case]:
+    """Instance and group normalisation of images whose channels lie last inside, since they follow a convolution."""
+    cases = []
+    for shape, groups in (
+        ((1, 16, 9, 9), 16),
+        ((3, 17, 7, 5), 17),
+        ((1, 32, 13, 11), 8),
+        ((2, 33, 8, 4), 11),
+        ((1, 96, 1, 1), 96),
+        ((2, 96, 1, 1), 32),
+        ((1, 3, 16, 20), 3),
+        ((1, 1, 8, 8), 1),
+        ((1, 130, 6, 6), 1),
+        ((2, 64, 33, 3), 2),
+        ((1, 5, 40, 40), 5),
+    ):
+        for form in ("instance", "group", "spelled"):
+            if form == "instance" and groups != shape[1]:
+                continue
+            name = f"{form}_{'x'.join(map(str, shape))}_{groups}"
+            cases.append(_after_convolution(name, form, shape, groups))
+    x = floats("far", 2, 8, 9, 7)
+    weights = {"s": floats("fs", 8), "b": floats("fb", 8)}
+    cases.append(one("InstanceNormalization", "far_from_0", {"x": x + 100}, weights, tolerance=1e-3))
+    for dtype in ("float16", "float64"):
+        typed = {key: value.astype(dtype) for key, value in weights.items()}
+        cases.append(one("InstanceNormalization", f"instance_{dtype}", {"x": x.astype(dtype)}, typed))
+    return cases
+
+
+def _after_convolution(name: str, form: str, shape: tuple[int, ...], groups: int) -> Case:
+    """Of a batch of images, with what often follows."""
+    channels = shape[1]
+    node = helper.make_node
+    constants = {"w": floats(name + "w", channels, 2, 1, 1)}
+    if form == "spelled":
+        size = channels // groups * shape[2] * shape[3]
+        constants |= {"rows": np.array([shape[0], groups, size]), "whole": np.array(shape)}
+        constants |= {"s0": np.ones(groups, "float32"), "b0": np.zeros(groups, "float32")}
+        constants |= {"s": floats(name + "s", channels, 1, 1), "b": floats(name + "b", 1, channels, 1, 1)}
+        normalised = [
+            node("Reshape", ["c", "rows"], ["r"]),
+            node("InstanceNormalization", ["r", "s0", "b0"], ["n"], epsilon=1e-3),
+            node("Reshape", ["n", "whole"], ["m"]),
+            node("Mul", ["m", "s"], ["k"]),
+            node("Add", ["b", "k"], ["g"]),
+        ]
+    else:
+        constants |= {key: floats(name + key, channels) for key in ("s", "b")}
+        attributes = {"num_groups": groups} if form == "group" else {}
+        operator = "GroupNormalization" if form == "group" else "InstanceNormalization"
+        normalised = [node(operator, ["c", "s", "b"], ["g"], epsilon=1e-3, **attributes)]
+    last = [node("Sigmoid", ["g"], ["t"]), node("Mul", ["g", "t"], ["u"]), node("Add", ["u", "c"], ["y"])]
+    nodes = [node("Conv", ["x", "w"], ["c"]), *normalised, *last]
+    x = floats(name + "x", shape[0], 2, *shape[2:])
+    return Case(name, nodes, {"x": x}, constants, tolerance=1e-4)
+
+
 def searches() -> list[Case]:
     """Arg-reductions, sorting and running sums."""
     cases = []
@@ -226,4 +285,10 @@ def searches() -> list[Case]:
     return cases
 
 
-FAMILIES = {"pool": pools, "reduction": reductions, "normalisation": normalisations, "search": searches}
+FAMILIES = {
+    "pool": pools,
+    "reduction": reductions,
+    "normalisation": normalisations,
+    "group_normalisation": group_normalisations,
+    "search": searches,
+}
