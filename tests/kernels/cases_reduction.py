@@ -47,6 +47,11 @@ def pools() -> list[Case]:
         pool(op, (2, 19, 11, 12), kernel_shape=[5, 5], pads=[2, 2, 2, 2])
         pool(op, (1, 8, 9, 9), kernel_shape=[9, 7], pads=[4, 3, 4, 3], strides=[1, 2])
     pool("AveragePool", (1, 5, 9, 9), kernel_shape=[5, 5], pads=[2, 2, 2, 2], count_include_pad=1)
+    for dtype in ("int8", "uint8", "float64", "float16"):
+        x = (20 * floats(dtype, 2, 3, 9, 21)).astype(dtype)
+        cases.append(one("MaxPool", f"max_{dtype}", {"x": x}, kernel_shape=[3, 2], strides=[2, 3], pads=[1, 1, 0, 1]))
+    pool("MaxPool", (1, 2, 5000), kernel_shape=[2], strides=[2])
+    pool("MaxPool", (2, 3, 6, 40), kernel_shape=[3, 5], dilations=[2, 4], pads=[3, 7, 1, 2], strides=[1, 3])
     for op in ("GlobalAveragePool", "GlobalMaxPool"):
         pool(op, (1, 1, 1, 1))
         pool(op, (3, 17, 7, 5))
