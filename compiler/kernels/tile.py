@@ -51,7 +51,7 @@ def _sums_rows(sch: Any, anchor: Block) -> bool:
     if anchor.spatial[-1] > 1 or len(anchor.reduction) > 1:
         return False
     block = sch.get(sch.get_sblock(anchor.name))
-    return all(access.step(block.iter_vars[-1].var) in (0, 1) for access in reads(block.body.value))
+    return all(access.step(block.iter_vars[-1].var) in (0, 1) for access in reads(block.body))
 
 
 def _apply(sch: Any, anchor: Block, epilogue: str, lanes: int, limits: Limits, chosen: Parameters) -> None:

@@ -274,6 +274,22 @@ def searches() -> list[Case]:
             name = f"topk_long_{k}_{largest}"
             attributes = {"axis": 1, "largest": largest}
             cases.append(one("TopK", name, {"x": ties}, {"k": np.array([k])}, outputs=("v", "i"), **attributes))
+    extremes = np.array([np.inf, -np.inf, np.nan, 0.0, -0.0, 1e-45], "float32")[rng.integers(0, 6, (3, 300))]
+    for k in (1, 5, 16, 17):
+        for largest in (0, 1):
+            for kind, x in {
+                "extremes": extremes,
+                "ascending": np.arange(400).reshape(2, 200).astype("int32"),
+                "descending": np.arange(400)[::-1].reshape(2, 200).astype("int64"),
+            }.items():
+                order = np.argsort(x, 1, kind="stable")
+                if largest:  # equals keep their order, NaN is the largest
+                    order = x.shape[1] - 1 - np.argsort(x[:, ::-1], 1, kind="stable")[:, ::-1]
+                order = order[:, :k]
+                expected = (np.take_along_axis(x, order, 1), order)
+                name = f"topk_few_{kind}_{k}_{largest}"
+                attributes = {"outputs": ("v", "i"), "expected": expected, "largest": largest}
+                cases.append(one("TopK", name, {"x": x}, {"k": np.array([k])}, **attributes))
     for op in ("ArgMax", "ArgMin"):
         for shape in ((7, 1009), (1, 5, 2), (3, 2, 21)):
             x = rng.integers(0, 50, shape).astype("float32")
