@@ -116,7 +116,8 @@ def _reshape_of_transpose(builder: relax.BlockBuilder, x: Any, axes: Axes, shape
 
     Axes that a reshape splits or merges are a group, as are those that it leaves alone. If the axes of each group
     stand side by side in x, a reshape of x splits and merges them there, after a transpose among themselves if
-    need be. An image whose groups are apart is rearranged with its channels last, as its convolutions want it.
+    need be. An image whose groups are apart is rearranged with its channels last if they are so in x, as its
+    convolutions want it.
     """
     before = _shape(x)
     groups = [
@@ -124,7 +125,8 @@ def _reshape_of_transpose(builder: relax.BlockBuilder, x: Any, axes: Axes, shape
         for ins, outs in _groups([before[a] for a in axes], shape)
     ]
     beside = all(len(ins) == sum(d != 1 for d in before[min(ins) : max(ins) + 1]) for ins, _ in groups if ins)
-    if not beside and len(shape) != 4:
+    channels_last = any(len(before) - 1 in ins for ins, outs in groups if outs == [1])
+    if not beside and not (len(shape) == 4 and channels_last):
         return None
     groups.sort(key=lambda group: min(group[0], default=-1))
     order = [a for a, size in enumerate(before) if size == 1] + [a for ins, _ in groups for a in ins]
