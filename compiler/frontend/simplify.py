@@ -16,6 +16,7 @@ from onnx import TensorProto, numpy_helper
 from .branches import rename_values, take_constant_branches
 from .fold import fold_constants
 from .graph import node_inputs, replace_nodes
+from .groups import spell_group_normalizations
 from .lengths import Lengths, lengths_of
 from .shapes import Types, value_table
 
@@ -25,6 +26,7 @@ def simplify(model: onnx.ModelProto) -> bool:
     graph = model.graph
     types = value_table(graph)
     changes = _fold_shapes(graph, types, lengths_of(graph, types).lengths)
+    changes += spell_group_normalizations(graph, types)
     changes += _drop_empty(graph, types)
     changes += _drop_identities(graph, types)
     changes += fold_constants(model, types)

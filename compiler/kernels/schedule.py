@@ -10,6 +10,7 @@ from ..target import Target
 from .attention import attention_rule
 from .blocks import blocks_rule
 from .cost import cost_of
+from .group_norm import group_norm_rule
 from .infinity import begin_with_infinity
 from .injective import injective_rule
 from .limits import limits_of
@@ -27,6 +28,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("packed", packed_rule),
     ("winograd", winograd_rule),
     ("attention", attention_rule),
+    ("group_norm", group_norm_rule),
     ("injective", injective_rule),
     ("tile", tile_rule),
     ("rows", rows_rule),

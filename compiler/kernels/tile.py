@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from .accesses import reads
 from .analysis import Block, blocks_of
 from .inline import inline_producers
 from .limits import Limits
@@ -29,7 +30,7 @@ def tile_rule(sch: Any, limits: Limits) -> Offer | None:
     if len(anchors) != 1 or not anchors[0].contiguous or not anchors[0].spatial:
         return None
     anchor = anchors[0]
-    if 0 in anchor.spatial or 0 in anchor.reduction:
+    if 0 in anchor.spatial or 0 in anchor.reduction or _sums_rows(sch, anchor):
         return None
     inline_producers(sch, blocks[: blocks.index(anchor)])
     if any(b.name != anchor.name for b in _before(sch, anchor)):
@@ -45,6 +46,14 @@ def tile_rule(sch: Any, limits: Limits) -> Offer | None:
         {"rows": rows, "vectors": vectors},
         {"rows": values_up_to(min(_rows(anchor), limits.registers), rows), "vectors": tuple(whole)},
     )
+
+
+def _sums_rows(sch: Any, anchor: Block) -> bool:
+    """Whether all that is read lies along the one reduction axis, and there is nothing beside it."""
+    if anchor.spatial[-1] > 1 or len(anchor.reduction) > 1:
+        return False
+    block = sch.get(sch.get_sblock(anchor.name))
+    return all(access.step(block.iter_vars[-1].var) in (0, 1) for access in reads(block.body))
 
 
 def _apply(sch: Any, anchor: Block, epilogue: str, lanes: int, limits: Limits, chosen: Parameters) -> None:

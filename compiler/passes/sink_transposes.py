@@ -15,6 +15,7 @@ import tvm
 from tvm import ir, relax, tirx
 
 from ..operators.define import attributes_of, axes_of
+from ..operators.group_norm import GROUP_NORM, epsilon_of, groups_of
 from ..operators.resample import RESAMPLE
 from .rewrite import operator_of, rewrite_calls, shape_of
 
@@ -114,7 +115,8 @@ def _reshape_of_transpose(builder: relax.BlockBuilder, x: Any, axes: Axes, shape
 
     Axes that a reshape splits or merges are a group, as are those that it leaves alone. If the axes of each group
     stand side by side in x, a reshape of x splits and merges them there, after a transpose among themselves if
-    need be. An image whose groups are apart is rearranged with its channels last, as its convolutions want it.
+    need be. An image whose groups are apart is rearranged with its channels last if they are so in x, as its
+    convolutions want it.
     """
     before = shape_of(x)
     groups = [
@@ -122,7 +124,8 @@ def _reshape_of_transpose(builder: relax.BlockBuilder, x: Any, axes: Axes, shape
         for ins, outs in _groups([before[a] for a in axes], shape)
     ]
     beside = all(len(ins) == sum(d != 1 for d in before[min(ins) : max(ins) + 1]) for ins, _ in groups if ins)
-    if not beside and len(shape) != 4:
+    channels_last = any(len(before) - 1 in ins for ins, outs in groups if outs == [1])
+    if not beside and not (len(shape) == 4 and channels_last):
         return None
     groups.sort(key=lambda group: min(group[0], default=-1))
     order = [a for a, size in enumerate(before) if size == 1] + [a for ins, _ in groups for a in ins]
@@ -248,6 +251,16 @@ def _resample(builder: relax.BlockBuilder, call: Any) -> Any:
     return _behind(builder, ir.Call(call.op, [x, *list(call.args)[1:]], attrs, call.ty_args), axes)
 
 
+def _group_norm(builder: relax.BlockBuilder, call: Any) -> Any:
+    source = _source(builder, call.args[0])
+    if source is None:
+        return None
+    x, axes = source
+    moved = [axes[axis] for axis in axes_of(call)]
+    attrs = attributes_of(axes=moved, groups=groups_of(call), epsilon=epsilon_of(call))
+    return _behind(builder, ir.Call(call.op, [x, *list(call.args)[1:]], attrs, call.ty_args), axes)
+
+
 def _concat(builder: relax.BlockBuilder, call: Any) -> Any:
     fields = call.args[0]
     if not isinstance(fields, relax.Tuple) or not fields.fields:
@@ -309,6 +322,7 @@ def _pool(builder: relax.BlockBuilder, call: Any) -> Any:
 
 
 _RULES = {
+    GROUP_NORM: _group_norm,
     RESAMPLE: _resample,
     "take": _take,
     "nn.avg_pool2d": _pool,

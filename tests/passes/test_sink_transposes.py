@@ -74,6 +74,17 @@ def test_a_channel_shuffle_takes_one_transpose() -> None:
     check_equal(before, after, np.random.default_rng(0).standard_normal((2, 4, 6, 8)).astype(np.float32))
 
 
+def test_depth_to_space_of_channels_first_stays_one_transpose() -> None:
+    def depth_to_space(x: Any) -> Any:
+        wide = op.permute_dims(op.reshape(x, (2, 2, 2, 2, 4, 6)), [0, 3, 4, 1, 5, 2])
+        return op.reshape(wide, (2, 2, 8, 12))
+
+    before = module([((2, 8, 4, 6), "float32")], depth_to_space)
+    after = sink_transposes(before)
+    assert operators(after)["permute_dims"] == 1
+    check_equal(before, after, np.random.default_rng(0).standard_normal((2, 8, 4, 6)).astype(np.float32))
+
+
 def test_depth_to_space_takes_one_transpose() -> None:
     def depth_to_space(x: Any) -> Any:
         wide = op.permute_dims(op.reshape(x, (2, 2, 2, 2, 4, 6)), [0, 3, 4, 1, 5, 2])

@@ -12,6 +12,7 @@ from typing import Any
 from .clip import clip
 from .constant_of_shape import constant_of_shape
 from .counted import positions, suppress, whole
+from .instance_normalization import instance_normalization
 from .is_inf import is_inf
 from .lp_normalization import lp_normalization
 from .onehot import one_hot
@@ -25,6 +26,7 @@ Converter = Callable[[Any, Any, list[Any], dict[str, Any]], Any]
 CONVERTERS: dict[str, Converter] = {
     "Clip": clip,
     "ConstantOfShape": constant_of_shape,
+    "InstanceNormalization": instance_normalization,
     "IsInf": is_inf,
     "LpNormalization": lp_normalization,
     "OneHot": one_hot,
