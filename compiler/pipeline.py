@@ -166,6 +166,7 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
     from .build.artifact import build_artifact
     from .build.cache import Cache
     from .build.extract import Constants
+    from .build.in_place import share_memory
     from .build.kernel_table import kernel_table
     from .build.objects import compile_kernels
     from .kernels.schedule import UNSCHEDULED
@@ -189,6 +190,8 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
     _dump_schedules(options, programs)
     cache = Cache() if options.cache else None
     objects = compile_kernels(programs, options.target, cache)
+    for version in versions:
+        share_memory(version.program, objects.kernels)
     clock.lap("kernels")
 
     # → host program, weights, one shared object
@@ -252,7 +255,7 @@ def _lower(
     program, functions = _extract(
         model.name, lambda: extract_program(modules[0], modules[1:], prefix=prefix, constants=constants)
     )
-    return Version.of(prepared.inputs, prepared.outputs, program), variant_programs(program, functions)
+    return Version(prepared.inputs, prepared.outputs, program), variant_programs(program, functions)
 
 
 def _extract(name: str, extract: Callable[[], Any]) -> Any:

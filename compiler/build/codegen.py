@@ -29,15 +29,18 @@ from .memory import ALIGNMENT
 _OPTIONS_OF_LLVM = threading.Lock()
 
 
-def compile_kernel(func: Any, symbol: str, target: Target) -> bytes:
+def compile_kernel(func: Any, symbol: str, target: Target, aliases: bool = False) -> bytes:
     """The object file of a scheduled PrimFunc, as the C function `symbol`; may be called by several threads at once.
+
+    Args:
+        aliases: the result may be the memory of an argument.
 
     Raises:
         tvm.error.TVMError: TVM or LLVM cannot generate code for it.
     """
     tvm_target = tvm.target.Target(target.tvm_target())
     tvm_target = tvm_target.with_host(tvm_target)
-    func = func.with_attr({"global_symbol": symbol, "tirx.noalias": True})
+    func = func.with_attr({"global_symbol": symbol, "tirx.noalias": not aliases})
     module = tvm.IRModule({ir.GlobalVar(symbol): func})
     # Asserts would call TVM's error functions; the loader checks shapes and types instead.
     with tvm.transform.PassContext(opt_level=3, config={"tirx.disable_assert": True}), tvm_target:

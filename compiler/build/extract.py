@@ -11,6 +11,7 @@ from tvm import ir, relax, tirx
 
 from ..operators.flow import BRANCH, REPEAT
 from ..passes.regions import CUT, PASTE
+from .in_place import offer_arguments
 from .program import Branch, Program, Repeat, Step, Value
 from .variants import name_variants
 from .views import place_views
@@ -53,7 +54,9 @@ def extract_program(
         for var, func in one.functions.items()
         if isinstance(func, tirx.PrimFunc)
     }
-    return _Extractor(modules, functions, prefix, constants or Constants()).run(prefix), functions
+    program = _Extractor(modules, functions, prefix, constants or Constants()).run(prefix)
+    offer_arguments(program)
+    return program, functions
 
 
 class Constants:

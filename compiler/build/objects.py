@@ -20,6 +20,7 @@ from typing import Any
 import tvm_ffi
 from tvm import ir
 
+from ..kernels.in_place import IN_PLACE, overwritten_argument
 from ..kernels.limits import limits_of
 from ..kernels.rule import Parameters
 from ..kernels.schedule import schedule
@@ -57,6 +58,7 @@ class CompiledKernel:
     Attributes:
         symbol: the C function's name.
         rule, parameters, failures: how it was scheduled; see `kernels.schedule.Scheduled`.
+        in_place: the argument whose memory the result may have, of those that the program's attribute IN_PLACE names.
         code: the object file.
     """
 
@@ -64,6 +66,7 @@ class CompiledKernel:
     rule: str
     parameters: Parameters
     failures: Mapping[str, str]
+    in_place: int | None
     code: bytes
 
     def to_bytes(self) -> bytes:
@@ -123,9 +126,15 @@ def compile_kernels(
     def compile_one(key: str) -> CompiledKernel:
         name = names[key]
         scheduled = schedule(canonical[name], target, chosen[name])
-        symbol = _PREFIX + key[:_SYMBOL_DIGITS]
-        code = compile_kernel(scheduled.func, symbol, target)
-        kernel = CompiledKernel(symbol, scheduled.rule, scheduled.parameters, scheduled.failures, code)
+        in_place = overwritten_argument(scheduled.func)
+        if in_place is None and IN_PLACE in (canonical[name].attrs or {}):  # the plain kernel, which may be there already
+            key_of_code = kernel_key(canonical[name].without_attr(IN_PLACE), target, chosen[name])
+        else:
+            key_of_code = key
+        symbol = _PREFIX + key_of_code[:_SYMBOL_DIGITS]
+        code = compile_kernel(scheduled.func, symbol, target, aliases=in_place is not None)
+        facts = (symbol, scheduled.rule, scheduled.parameters, scheduled.failures, in_place)
+        kernel = CompiledKernel(*facts, code)
         if cache:
             cache.store(key, kernel.to_bytes())
         return kernel

@@ -117,10 +117,12 @@ class Variant:
     Attributes:
         program: its name.
         layouts: of each argument; None for an aligned array without gaps.
+        in_place: arguments of which the result may take the memory of one, if the program can be scheduled so.
     """
 
     program: str
     layouts: tuple[Layout | None, ...]
+    in_place: tuple[int, ...] = ()
 
 
 @dataclass

@@ -8,6 +8,7 @@ from typing import Any
 
 from tvm import tirx
 
+from ..kernels.in_place import IN_PLACE
 from ..kernels.vectors import substitute
 from .memory import ALIGNMENT
 from .program import Layout, Program, Value, Variant, all_programs
@@ -48,10 +49,15 @@ def variant_programs(program: Program, functions: Mapping[str, Any]) -> dict[str
         functions: tensor programs by name.
     """
     return {
-        name: with_layouts(functions[variant.program], variant.layouts)
+        name: _variant(functions[variant.program], variant)
         for one in all_programs(program)
         for name, variant in one.kernels.items()
     }
+
+
+def _variant(func: Any, variant: Variant) -> Any:
+    func = with_layouts(func, variant.layouts)
+    return func.with_attr(IN_PLACE, list(variant.in_place)) if variant.in_place else func
 
 
 def with_layouts(func: Any, layouts: tuple[Layout | None, ...]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from ..frontend.prepare import Tensor
 from .memory import MemoryPlan, plan_memory
@@ -16,8 +17,8 @@ class Version:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     program: Program
-    plan: MemoryPlan
 
-    @classmethod
-    def of(cls, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], program: Program) -> Version:
-        return cls(inputs, outputs, program, plan_memory(program))
+    @cached_property
+    def plan(self) -> MemoryPlan:
+        """Of the program as it is when this is asked first."""
+        return plan_memory(self.program)

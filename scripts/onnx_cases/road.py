@@ -112,7 +112,7 @@ def run(parts: Sequence[Lowered], target: Target, cache: Cache, send: Send) -> N
     with tempfile.TemporaryDirectory(prefix="edgec-cases-") as folder:
         linked = build_artifact(
             joined.model,
-            [Version.of(joined.inputs, joined.outputs, joined.program)],
+            [Version(joined.inputs, joined.outputs, joined.program)],
             Objects(joined.kernels, 0),
             table,
             target,

@@ -32,7 +32,7 @@ def test_calls_appear_in_order_with_their_buffers() -> None:
     program = Program(values, steps, [])
     tensors = [Tensor("x", "float32", (4,))]
     symbols = {"exp": "edgec_kernel_1", "neg": "edgec_kernel_2"}
-    versions = [Version.of((), (), Program()), Version.of(tuple(tensors), tuple(tensors * 2), program)]
+    versions = [Version((), (), Program()), Version(tuple(tensors), tuple(tensors * 2), program)]
     text = generate(versions, Weights((64,), 128, ""), symbols)
     body = text[text.index("static int32_t run1") :]
     first = body.index("edgec_kernel_1((void *)in[0], (void *)(edgec_weights + 64), arena + 0)")
