@@ -19,6 +19,7 @@ from .layout import convert_layout
 from .legalize import legalize
 from .normalisations import fuse_normalisations
 from .pack_weights import pack_weights
+from .parallel_products import merge_parallel_products
 from .patterns import annotate_patterns
 from .plain_axes import make_axes_plain
 from .plain_buffers import make_buffers_plain
@@ -55,7 +56,7 @@ def phases(limits: Limits) -> tuple[Phase, ...]:
     """The passes for a target with these limits."""
 
     def pack(module: tvm.IRModule) -> tvm.IRModule:
-        return pack_weights(use_winograd(module, limits), limits)
+        return pack_weights(use_winograd(merge_parallel_products(module, limits), limits), limits)
 
     return (
         Phase("expand", _sequence(make_axes_plain, expand_transposed_convolutions, bound_indices)),
