@@ -52,9 +52,10 @@ def _shifted(value: Any, var: Any, size: int, begin: Any) -> Any:
     if not uses(value, var):
         return value
     coefficients = sym.detect_linear_equation(value, [var])
-    if len(coefficients) != 2 or not isinstance(coefficients[0], tirx.IntImm) or coefficients[0].value != size:
+    if len(coefficients) != 2 or not isinstance(coefficients[0], tirx.IntImm) or coefficients[0].value % size:
         raise ValueError("an overlapping tile does not move by its own size")
-    return begin + coefficients[1]
+    stride = int(coefficients[0].value) // size  # of what the tile reads
+    return begin * tirx.IntImm(str(begin.ty.dtype), stride) + coefficients[1]
 
 
 def _without(predicate: Any, var: Any) -> Any:

@@ -60,6 +60,8 @@ def plain_2d() -> list[Case]:
         c((1, 3, 8, 8), 16, (3, 3), strides=[4, 4]),  # the stride jumps over elements
         c((1, 3, 7, 7), 16, (3, 3), strides=[2, 2], auto_pad="SAME_UPPER"),
         c((1, 3, 7, 7), 16, (2, 2), strides=[2, 2], auto_pad="SAME_LOWER"),
+        c((1, 2, 7, 45), 2, (3, 3)),  # vectors of factors from tiles of rows that overlap
+        c((1, 3, 7, 45), 5, (3, 5)),
         c((1, 8, 6, 6), 12, (3, 3), group=2),
         c((1, 12, 6, 6), 12, (1, 1), group=4, pads=[0, 1, 1, 0]),
         c((2, 6, 6, 6), 9, (3, 3), group=3, strides=[2, 1]),
