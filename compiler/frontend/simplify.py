@@ -14,6 +14,7 @@ from onnx import TensorProto, numpy_helper
 
 from .branches import rename_values, take_constant_branches
 from .fold import fold_constants
+from .forms import pad_unpooled
 from .graph import node_inputs, replace_nodes
 from .shapes import Types, value_table
 
@@ -22,7 +23,8 @@ def simplify(model: onnx.ModelProto) -> bool:
     """One round over a model whose shapes are inferred; returns whether anything changed."""
     graph = model.graph
     types = value_table(graph)
-    changes = _fold_shapes(graph, types)
+    changes = pad_unpooled(graph, types)
+    changes += _fold_shapes(graph, types)
     changes += _drop_empty(graph, types)
     changes += _drop_identities(graph, types)
     changes += fold_constants(model, types)
