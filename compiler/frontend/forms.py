@@ -9,7 +9,6 @@ from onnx import numpy_helper
 from .graph import replace_nodes
 from .shapes import Types
 
-
 _ALWAYS = 1 << 30
 # Defaults by operator: those that onnx infers shapes from and forgets, and those that a later operator set changed,
 # which is named here.

@@ -58,7 +58,9 @@ def _legalize(builder: relax.BlockBuilder, call: Any) -> Any:
             flat = _flat(places, sizes).astype("int32")
             value = tirx.if_then_else(
                 tirx.all(*inside),
-                tirx.Select(data(batch, channel, *places) == maxima(batch, channel, *at), flat, tirx.const(last, "int32")),
+                tirx.Select(
+                    data(batch, channel, *places) == maxima(batch, channel, *at), flat, tirx.const(last, "int32")
+                ),
                 tirx.const(last, "int32"),
             )
             return te.min(value, axis=taps)

@@ -133,7 +133,9 @@ def _sample(source: Any, image: Any, channel: Any, at: Sequence[Any], maximum: b
     for row, down in ((lows[0], one - shares[0]), (highs[0], shares[0])):
         for column, across in ((lows[1], one - shares[1]), (highs[1], shares[1])):
             terms.append(source[image, channel, row, column].astype(dtype) * down * across)
-    mixed = tirx.max(tirx.max(terms[0], terms[1]), tirx.max(terms[2], terms[3])) if maximum else sum(terms[1:], terms[0])
+    mixed = (
+        tirx.max(tirx.max(terms[0], terms[1]), tirx.max(terms[2], terms[3])) if maximum else sum(terms[1:], terms[0])
+    )
     return tirx.if_then_else(tirx.all(*inside), mixed, zero)
 
 

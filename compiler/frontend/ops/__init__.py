@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .affine_grid import affine_grid
 from .bit_shift import bit_shift
 from .clip import clip
 from .col2im import col2im
@@ -23,6 +24,7 @@ from .fourier import dft, stft
 from .is_inf import is_inf
 from .lp_normalization import lp_normalization
 from .max_pool import max_pool, max_unpool
+from .max_roi_pool import max_roi_pool
 from .modulo import modulo
 from .onehot import one_hot
 from .pad import pad
@@ -37,6 +39,7 @@ from .tile import tile
 Converter = Callable[[Any, Any, list[Any], dict[str, Any]], Any]
 
 CONVERTERS: dict[str, Converter] = {
+    "AffineGrid": affine_grid,
     "BitShift": bit_shift,
     "Clip": clip,
     "Col2Im": col2im,
@@ -51,6 +54,7 @@ CONVERTERS: dict[str, Converter] = {
     "IsInf": is_inf,
     "LpNormalization": lp_normalization,
     "MaxPool": max_pool,
+    "MaxRoiPool": max_roi_pool,
     "MaxUnpool": max_unpool,
     "Mod": modulo,
     "OneHot": one_hot,

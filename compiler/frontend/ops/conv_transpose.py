@@ -7,7 +7,7 @@ from typing import Any
 
 
 def conv_transpose(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any]) -> Any:
-    """x [batch, channels, *sizes], weight [channels, filters / group, *kernel], bias (optional) → [batch, filters, ...]."""
+    """x [batch, channels, *sizes], weight [channels, filters / group, *kernel], bias → [batch, filters, ...]."""
     from tvm import relax
 
     x, weight, bias = (*inputs, None)[:3]
@@ -40,9 +40,7 @@ def conv_transpose(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any])
             kernel_layout=f"IO{layout}",
         )
     )
-    margins = [
-        (max(-low, 0), max(-high, 0) - more) for low, high, more in zip(before, after, added, strict=True)
-    ]
+    margins = [(max(-low, 0), max(-high, 0) - more) for low, high, more in zip(before, after, added, strict=True)]
     if any(map(any, margins)):
         made = bb.emit(relax.op.nn.pad(made, [0, 0, 0, 0, *(n for both in margins for n in both)]))
     if bias is None:

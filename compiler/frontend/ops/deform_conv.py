@@ -7,7 +7,7 @@ from typing import Any
 
 
 def deform_conv(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any]) -> Any:
-    """x, weight [filters, channels / group, *kernel], offsets, bias and mask (optional) → [batch, filters, *positions]."""
+    """x, weight [filters, channels / group, *kernel], offsets, bias, mask → [batch, filters, *positions]."""
     from tvm import relax
 
     from ...operators.deform import deformed_columns

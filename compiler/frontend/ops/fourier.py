@@ -1,4 +1,4 @@
-"""DFT and STFT as products with matrices; long transforms in two steps (Cooley and Tukey, 1965), which keeps these small."""
+"""DFT and STFT as products with matrices, which stay small: long ones go in two steps (Cooley and Tukey, 1965)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 
 _TABLE = 1 << 21  # bytes of a matrix that is worth splitting
 _LARGEST = 1 << 27  # bytes of one that cannot be split
-_SHORT = 64  # elements of a signal whose sums cost little in float64
 Array = Any  # of NumPy
 
 
@@ -63,7 +62,7 @@ def _transform(bb: Any, x: Any, size: int, inverse: bool, onesided: bool) -> Any
     from tvm import relax
 
     dtype = str(x.ty.dtype)
-    wide = "float64" if size <= _SHORT or dtype == "float64" else "float32"
+    wide = "float64" if dtype == "float64" else "float32"
     x = x if dtype == wide else bb.emit(relax.op.astype(x, wide))
     half = size // 2 + 1
     x = _sized(bb, x, half if inverse and onesided else size)

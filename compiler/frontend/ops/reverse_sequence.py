@@ -6,7 +6,7 @@ from typing import Any
 
 
 def reverse_sequence(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any]) -> Any:
-    """x, lengths [batch] → x whose first elements along the time axis, as many as its sequence has, are turned round."""
+    """x, lengths [batch] → x with each sequence, the first elements along the time axis, turned round."""
     from tvm import relax
 
     x, lengths = inputs

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 
-
 def roi_align(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any]) -> Any:
     """x [images, channels, height, width], regions [n, 4], images [n] → [n, channels, output_height, output_width]."""
     from ...operators.region import Grid, align_regions
@@ -14,4 +13,5 @@ def roi_align(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any]) -> A
     half = attrs.get("coordinate_transformation_mode", b"half_pixel") == b"half_pixel"
     maximum = attrs.get("mode", b"avg") == b"max"
     grid = Grid(sizes, attrs.get("spatial_scale", 1.0), attrs.get("sampling_ratio", 0), maximum, half)
-    return bb.normalize(align_regions(*inputs, grid))
+    x, regions, images = inputs
+    return bb.normalize(align_regions(x, regions, images, grid))
