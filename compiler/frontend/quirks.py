@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import onnx
 
 from .shapes import Types
@@ -31,6 +32,13 @@ def find_quirk(node: onnx.NodeProto, types: Types, constants: dict[str, Any]) ->
 
 def _batch_normalization(node: onnx.NodeProto, attributes: dict[str, Any], *_: Any) -> str | None:
     return "it is in training mode; export for inference" if attributes.get("training_mode") else None
+
+
+def _reduce(node: onnx.NodeProto, attributes: dict[str, Any], types: Types, constants: dict[str, Any]) -> str | None:
+    axes = constants.get(node.input[1]) if len(node.input) > 1 and node.input[1] else np.zeros(0)
+    if not attributes.get("noop_with_empty_axes") or axes is None or axes.size:
+        return None
+    return "it reduces no axes, but changes single elements"
 
 
 def _space_to_depth(node: onnx.NodeProto, attributes: dict[str, Any], *_: Any) -> str | None:
@@ -56,4 +64,5 @@ _RULES: dict[str, Rule] = {
     "BatchNormalization": _batch_normalization,
     "RMSNormalization": _rms_normalization,
     "SpaceToDepth": _space_to_depth,
+    **dict.fromkeys(("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare"), _reduce),
 }
