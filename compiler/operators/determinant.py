@@ -8,7 +8,7 @@ from typing import Any
 from tvm import relax, tirx
 from tvm.script.ir_builder import tirx as T
 
-from ..passes.legalize.by_hand import independent, program, serial, whole
+from .by_hand import independent, program, serial, whole
 from .define import define
 
 DETERMINANT = "edgec.determinant"

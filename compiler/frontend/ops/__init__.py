@@ -15,12 +15,14 @@ from .clip import clip
 from .col2im import col2im
 from .constant_of_shape import constant_of_shape
 from .conv_transpose import conv_transpose
+from .counted import positions, suppress, whole
 from .cumulative import cumulative
 from .deform_conv import deform_conv
 from .determinant import determinant
 from .extremum import extremum
 from .eye_like import eye_like
 from .fourier import dft, stft
+from .instance_normalization import instance_normalization
 from .is_inf import is_inf
 from .lp_normalization import lp_normalization
 from .max_pool import max_pool, max_unpool
@@ -51,6 +53,7 @@ CONVERTERS: dict[str, Converter] = {
     "Det": determinant,
     "DFT": dft,
     "EyeLike": eye_like,
+    "InstanceNormalization": instance_normalization,
     "IsInf": is_inf,
     "LpNormalization": lp_normalization,
     "MaxPool": max_pool,
@@ -70,3 +73,6 @@ CONVERTERS: dict[str, Converter] = {
     "TensorScatter": tensor_scatter,
     "Tile": tile,
 }
+
+# For what counted.py makes.
+COUNTED_CONVERTERS: dict[str, Converter] = {"Positions": positions, "Suppress": suppress, "Whole": whole}
