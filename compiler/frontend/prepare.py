@@ -19,6 +19,7 @@ from .counted import lower_counted
 from .domains import FLOW
 from .flow import body_graphs, lower_control_flow
 from .fold import constants_to_initializers
+from .forms import make_canonical
 from .functions import inline_functions
 from .graph import all_nodes, describe, sort_nodes
 from .infer import infer_shapes
@@ -199,6 +200,7 @@ def _settle(
 ) -> onnx.ModelProto:
     """Infers, simplifies and expands until nothing changes."""
     for _ in range(_ROUNDS):
+        make_canonical(proto.graph, opset_of(proto))
         proto = infer_shapes(proto, where)
         changed = simplify(proto)
         if expand is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import onnx
 
 from .shapes import Types
@@ -33,15 +34,11 @@ def _batch_normalization(node: onnx.NodeProto, attributes: dict[str, Any], *_: A
     return "it is in training mode; export for inference" if attributes.get("training_mode") else None
 
 
-def _bit_shift(node: onnx.NodeProto, attributes: dict[str, Any], types: Types, constants: dict[str, Any]) -> str | None:
-    amounts = constants.get(node.input[1])
-    if amounts is None or ((amounts >= 0) & (amounts < amounts.dtype.itemsize * 8)).all():
+def _reduce(node: onnx.NodeProto, attributes: dict[str, Any], types: Types, constants: dict[str, Any]) -> str | None:
+    axes = constants.get(node.input[1]) if len(node.input) > 1 and node.input[1] else np.zeros(0)
+    if not attributes.get("noop_with_empty_axes") or axes is None or axes.size:
         return None
-    return "it shifts by less than nothing, or by the whole width"
-
-
-def _roi_align(node: onnx.NodeProto, attributes: dict[str, Any], *_: Any) -> str | None:
-    return "mode max is not supported" if attributes.get("mode", b"avg") == b"max" else None
+    return "it reduces no axes, but changes single elements"
 
 
 def _space_to_depth(node: onnx.NodeProto, attributes: dict[str, Any], *_: Any) -> str | None:
@@ -65,8 +62,7 @@ def _attention(node: onnx.NodeProto, attributes: dict[str, Any], *_: Any) -> str
 _RULES: dict[str, Rule] = {
     "Attention": _attention,
     "BatchNormalization": _batch_normalization,
-    "BitShift": _bit_shift,
     "RMSNormalization": _rms_normalization,
-    "RoiAlign": _roi_align,
     "SpaceToDepth": _space_to_depth,
+    **dict.fromkeys(("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare"), _reduce),
 }

@@ -15,6 +15,7 @@ from onnx import TensorProto, numpy_helper
 
 from .branches import rename_values, take_constant_branches
 from .fold import fold_constants
+from .forms import pad_unpooled
 from .graph import node_inputs, replace_nodes
 from .groups import spell_group_normalizations
 from .lengths import Lengths, lengths_of
@@ -25,7 +26,8 @@ def simplify(model: onnx.ModelProto) -> bool:
     """One round over a model whose shapes are inferred; returns whether anything changed."""
     graph = model.graph
     types = value_table(graph)
-    changes = _fold_shapes(graph, types, lengths_of(graph, types).lengths)
+    changes = pad_unpooled(graph, types)
+    changes += _fold_shapes(graph, types, lengths_of(graph, types).lengths)
     changes += spell_group_normalizations(graph, types)
     changes += _drop_empty(graph, types)
     changes += _drop_identities(graph, types)

@@ -9,31 +9,69 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .affine_grid import affine_grid
+from .bit_shift import bit_shift
 from .clip import clip
+from .col2im import col2im
 from .constant_of_shape import constant_of_shape
+from .conv_transpose import conv_transpose
 from .counted import positions, suppress, whole
+from .cumulative import cumulative
+from .deform_conv import deform_conv
+from .determinant import determinant
+from .extremum import extremum
+from .eye_like import eye_like
+from .fourier import dft, stft
 from .instance_normalization import instance_normalization
 from .is_inf import is_inf
 from .lp_normalization import lp_normalization
+from .max_pool import max_pool, max_unpool
+from .max_roi_pool import max_roi_pool
+from .modulo import modulo
 from .onehot import one_hot
 from .pad import pad
 from .power import power
 from .range import range_of_numbers
 from .resize import resize
+from .reverse_sequence import reverse_sequence
+from .roi_align import roi_align
+from .tensor_scatter import tensor_scatter
+from .tile import tile
 
 Converter = Callable[[Any, Any, list[Any], dict[str, Any]], Any]
 
 CONVERTERS: dict[str, Converter] = {
+    "AffineGrid": affine_grid,
+    "BitShift": bit_shift,
     "Clip": clip,
+    "Col2Im": col2im,
     "ConstantOfShape": constant_of_shape,
+    "ConvTranspose": conv_transpose,
+    "CumProd": cumulative,
+    "CumSum": cumulative,
+    "DeformConv": deform_conv,
+    "Det": determinant,
+    "DFT": dft,
+    "EyeLike": eye_like,
     "InstanceNormalization": instance_normalization,
     "IsInf": is_inf,
     "LpNormalization": lp_normalization,
+    "MaxPool": max_pool,
+    "MaxRoiPool": max_roi_pool,
+    "MaxUnpool": max_unpool,
+    "Mod": modulo,
     "OneHot": one_hot,
     "Pad": pad,
     "Pow": power,
     "Range": range_of_numbers,
+    "ReduceMax": extremum,
+    "ReduceMin": extremum,
     "Resize": resize,
+    "ReverseSequence": reverse_sequence,
+    "RoiAlign": roi_align,
+    "STFT": stft,
+    "TensorScatter": tensor_scatter,
+    "Tile": tile,
 }
 
 # For what counted.py makes.

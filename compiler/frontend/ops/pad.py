@@ -11,8 +11,11 @@ _MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wr
 
 
 def pad(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any]) -> Any:
-    """x, widths, value and axes (constants, the last two optional) → x with margins; negative ones cut it first."""
-    from tvm import relax
+    """x, widths, value and axes (the last two optional; all but the value constants) → x with margins.
+
+    Negative ones cut x first.
+    """
+    from tvm import ir, relax
 
     x, widths, value, axes = (*inputs, None, None, None)[:4]
     rank = len(x.ty.shape)
@@ -30,9 +33,27 @@ def pad(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any]) -> Any:
     if not any(pairs):
         return x
     mode = attrs.get("mode", b"constant")
-    fill = float(_values(value, "value").reshape(-1)[0]) if value is not None else float(attrs.get("value", 0.0))
     mode = _MODES[mode.decode() if isinstance(mode, bytes) else mode]
+    if mode == "constant" and isinstance(value, ir.Expr) and not isinstance(value, ir.GenericConst):
+        return _surrounded(bb, x, pairs, value)
+    fill = float(_values(value, "value").reshape(-1)[0]) if value is not None else float(attrs.get("value", 0.0))
     return bb.normalize(relax.op.nn.pad(x, pairs, mode, fill))
+
+
+def _surrounded(bb: Any, x: Any, pairs: list[int], value: Any) -> Any:
+    """x with margins of a value that is only known when the model runs."""
+    from tvm import relax
+
+    for axis, widths in enumerate(zip(pairs[::2], pairs[1::2], strict=True)):
+        shape = [int(size) for size in x.ty.shape]
+        single = bb.emit(relax.op.reshape(value, [1] * len(shape)))
+        sides = [
+            bb.emit(relax.op.broadcast_to(single, [*shape[:axis], width, *shape[axis + 1 :]])) if width else None
+            for width in widths
+        ]
+        parts = [part for part in (sides[0], x, sides[1]) if part is not None]
+        x = bb.emit(relax.op.concat(parts, axis)) if len(parts) > 1 else x
+    return x
 
 
 def _values(source: Any, what: str) -> Any:
