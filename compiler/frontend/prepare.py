@@ -14,6 +14,7 @@ import onnx
 
 from ..errors import UserError
 from .check import VALUE_TYPES, check_model, opset_of
+from .compose import compose_operators
 from .convert import dtype_name, to_relax
 from .flow import DOMAIN as FLOW
 from .flow import body_graphs, lower_control_flow
@@ -24,7 +25,7 @@ from .infer import infer_shapes
 from .read import copy_model, parse_model, read_file
 from .shapes import fix_shapes, value_table
 from .simplify import simplify
-from .support import Obstacle, expand_operators, find_obstacles, has_body, operator_name
+from .support import Obstacle, expand_operators, find_obstacles, has_body, operator_name, opsets_of, state_defaults
 from .tensors import iter_tensors, load_tensors
 from .upgrade import OPSET, upgrade_opset
 
@@ -120,9 +121,9 @@ def prepare(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> 
         module, bodies = None, ()
         if not obstacles:
             module, bodies, obstacles = to_relax(proto)
-        opset = opset_of(proto)
+        opsets = opsets_of(proto)
         nodes = all_nodes(proto.graph.node)
-        refused = {n.op_type for n in nodes if has_body(n, opset)} & {o.operator for o in obstacles}
+        refused = {n.op_type for n in nodes if has_body(n, opsets)} & {o.operator for o in obstacles}
         if not refused - forced:
             break
         forced |= refused
@@ -154,6 +155,7 @@ def _canonical(
     _merge_outputs(proto.graph)
     constants_to_initializers(proto.graph)
     fix_shapes(proto, shapes, where)
+    state_defaults(proto)
     if opset_of(proto) < OPSET:
         proto = _settle(proto, where)
         upgrade_opset(proto, where)
@@ -178,6 +180,7 @@ def _settle(
         proto = infer_shapes(proto, where)
         changed = simplify(proto)
         if expand is not None:
+            changed = compose_operators(proto) or changed
             before = proto
             proto = expand(proto)
             changed = changed or proto is not before
