@@ -21,6 +21,7 @@ from onnx import TensorProto, numpy_helper
 
 from .graph import describe, node_inputs, replace_nodes
 from .shapes import Types, static_shape, value_table
+from .unroll import unroll_loop
 
 DOMAIN = "edgec.flow"
 
@@ -84,8 +85,11 @@ def lower_control_flow(model: onnx.ModelProto, settle: Settle, where: str) -> tu
         try:
             nodes += rule(lowering, node, f"{where}: {describe(node)}")
         except FlowError as error:
-            reasons[node.output[0]] = str(error)
-            nodes.append(node)
+            rolled_out = unroll_loop(model, node)
+            if rolled_out is None:
+                reasons[node.output[0]] = str(error)
+            lowering.changed = lowering.changed or rolled_out is not None
+            nodes += [node] if rolled_out is None else rolled_out
     if lowering.changed:
         replace_nodes(graph, nodes)
     return lowering.changed, reasons

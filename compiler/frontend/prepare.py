@@ -23,6 +23,7 @@ from .functions import inline_functions
 from .graph import all_nodes, describe, sort_nodes
 from .infer import infer_shapes
 from .read import copy_model, parse_model, read_file
+from .sequences import eliminate_sequences
 from .shapes import fix_shapes, value_table
 from .simplify import simplify
 from .support import Obstacle, expand_operators, find_obstacles, has_body, operator_name, opsets_of, state_defaults
@@ -180,6 +181,7 @@ def _settle(
         proto = infer_shapes(proto, where)
         changed = simplify(proto)
         if expand is not None:
+            changed = eliminate_sequences(proto) or changed
             changed = compose_operators(proto) or changed
             before = proto
             proto = expand(proto)

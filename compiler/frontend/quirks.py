@@ -29,6 +29,13 @@ def find_quirk(node: onnx.NodeProto, types: Types, constants: dict[str, Any]) ->
     return rule(node, attributes, types, constants)
 
 
+def _bit_shift(node: onnx.NodeProto, attributes: dict[str, Any], types: Types, constants: dict[str, Any]) -> str | None:
+    amounts = constants.get(node.input[1])
+    if amounts is None or ((amounts >= 0) & (amounts < amounts.dtype.itemsize * 8)).all():
+        return None
+    return "it shifts by less than nothing, or by the whole width"
+
+
 def _roi_align(node: onnx.NodeProto, attributes: dict[str, Any], *_: Any) -> str | None:
     return "mode max is not supported" if attributes.get("mode", b"avg") == b"max" else None
 
@@ -53,6 +60,7 @@ def _attention(node: onnx.NodeProto, attributes: dict[str, Any], *_: Any) -> str
 
 _RULES: dict[str, Rule] = {
     "Attention": _attention,
+    "BitShift": _bit_shift,
     "RMSNormalization": _rms_normalization,
     "RoiAlign": _roi_align,
     "SpaceToDepth": _space_to_depth,

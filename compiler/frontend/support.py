@@ -170,4 +170,10 @@ def default_reason(node: onnx.NodeProto) -> str:
         return f"operators of domain {node.domain!r} are not supported yet"
     if not onnx.defs.has(node.op_type, node.domain):
         return "the ONNX standard has no such operator"
+    if node.op_type.startswith("Random") or node.op_type in ("Bernoulli", "Multinomial"):
+        return "its results are random: make them outside of the model, as an input of it"
+    if node.op_type.startswith("String") or node.op_type in ("RegexFullMatch", "TfIdfVectorizer"):
+        return "there are no strings on a device: encode them as numbers before the model"
+    if "Sequence" in node.op_type or node.op_type.startswith("Optional"):
+        return "a sequence is compiled where shapes and constants tell how long it is, and which elements are read"
     return "no converter yet, and the standard gives it no function body that could be expanded"

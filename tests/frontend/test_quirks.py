@@ -14,14 +14,16 @@ from tests.models import model, node
     ("nodes", "opset", "expected"),
     [
         ([node("Dropout", "x ratio yes", "y")], 17, "at random"),
+        ([node("BitShift", "bits nine", "y", direction="LEFT")], 17, "width"),
     ],
 )
 def test_forms_that_would_be_computed_wrongly_are_refused(
     nodes: list[onnx.NodeProto], opset: int, expected: str
 ) -> None:
     constants = {
+        "nine": np.array([9], np.uint8),
         "ratio": np.float32(0.5),
         "yes": np.bool_(True),
     }
-    inputs = {"x": [1, 1, 4, 4]}
+    inputs = {"x": [1, 1, 4, 4], "bits": ([2], "uint8")}
     assert expected in refusal(model(nodes, inputs, ["y"], constants, opset=opset))

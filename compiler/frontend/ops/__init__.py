@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .bits import bit_cast, bit_shift
+from .bit_cast import bit_cast
 from .clip import clip
 from .constant_of_shape import constant_of_shape
 from .dropout import dropout
-from .eye_like import eye_like
 from .is_inf import is_inf
 from .lp_normalization import lp_normalization
-from .mod import mod
 from .onehot import one_hot
 from .pad import pad
 from .power import power
@@ -27,14 +25,11 @@ Converter = Callable[[Any, Any, list[Any], dict[str, Any]], Any]
 
 CONVERTERS: dict[str, Converter] = {
     "BitCast": bit_cast,
-    "BitShift": bit_shift,
     "Clip": clip,
     "ConstantOfShape": constant_of_shape,
     "Dropout": dropout,
-    "EyeLike": eye_like,
     "IsInf": is_inf,
     "LpNormalization": lp_normalization,
-    "Mod": mod,
     "OneHot": one_hot,
     "Pad": pad,
     "Pow": power,
