@@ -230,6 +230,11 @@ def describe_obstacles(obstacles: Sequence[Obstacle]) -> list[str]:
     return lines
 
 
+def _elements(elem_type: int) -> str:
+    known = elem_type and elem_type in onnx.TensorProto.DataType.values()
+    return f": its elements are {onnx.TensorProto.DataType.Name(elem_type).lower()}" if known else ""
+
+
 def _unusable_values(graph: onnx.GraphProto) -> list[Obstacle]:
     """Nodes whose results are no tensors of numbers, or of a size that is only known when the model runs."""
     types = value_table(graph)
@@ -240,7 +245,7 @@ def _unusable_values(graph: onnx.GraphProto) -> list[Obstacle]:
         for name in filter(None, node.output):
             elem_type, shape = types.get(name, (0, None))
             if elem_type not in VALUE_TYPES:
-                reason = f"its result {name!r} is no tensor of numbers"
+                reason = f"its result {name!r} is no tensor of numbers that kernels handle{_elements(elem_type)}"
             elif shape is None:
                 reason = f"the shape of {name!r} depends on the data"
             else:
