@@ -228,7 +228,9 @@ def _check_input(value: onnx.ValueInfoProto, where: str) -> None:
     if tensor.elem_type not in VALUE_TYPES:
         known = tensor.elem_type in TensorProto.DataType.values()
         name = TensorProto.DataType.Name(tensor.elem_type).lower() if known else f"an unknown type ({tensor.elem_type})"
-        raise UserError(f"the input's elements are {name}", label, "use bool, integers of 8 bits or more, or floats of 16 or more")
+        raise UserError(
+            f"the input's elements are {name}", label, "use bool, integers of 8 bits or more, or floats of 16 or more"
+        )
     elements = 1
     for dim in tensor.shape.dim:
         if dim.HasField("dim_value"):

@@ -44,6 +44,10 @@ def _space_to_depth(node: onnx.NodeProto, attributes: dict[str, Any], *_: Any) -
     return "only mode DCR is supported" if attributes.get("mode", b"DCR") != b"DCR" else None
 
 
+def _layer_normalization(node: onnx.NodeProto, attributes: dict[str, Any], types: Types, *_: Any) -> str | None:
+    return "TVM has none of float64" if types.get(node.input[0], (0,))[0] == onnx.TensorProto.DOUBLE else None
+
+
 def _rms_normalization(
     node: onnx.NodeProto, attributes: dict[str, Any], types: Types, constants: dict[str, Any]
 ) -> str | None:
@@ -61,6 +65,7 @@ def _attention(node: onnx.NodeProto, attributes: dict[str, Any], *_: Any) -> str
 _RULES: dict[str, Rule] = {
     "Attention": _attention,
     "BitShift": _bit_shift,
+    "LayerNormalization": _layer_normalization,
     "RMSNormalization": _rms_normalization,
     "RoiAlign": _roi_align,
     "SpaceToDepth": _space_to_depth,

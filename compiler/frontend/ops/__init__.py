@@ -13,13 +13,16 @@ from .bit_cast import bit_cast
 from .clip import clip
 from .constant_of_shape import constant_of_shape
 from .dropout import dropout
+from .equal import equal
 from .is_inf import is_inf
 from .lp_normalization import lp_normalization
+from .mish import mish
 from .onehot import one_hot
 from .pad import pad
 from .power import power
 from .range import range_of_numbers
 from .resize import resize
+from .sign import sign
 
 Converter = Callable[[Any, Any, list[Any], dict[str, Any]], Any]
 
@@ -28,11 +31,14 @@ CONVERTERS: dict[str, Converter] = {
     "Clip": clip,
     "ConstantOfShape": constant_of_shape,
     "Dropout": dropout,
+    "Equal": equal,
     "IsInf": is_inf,
     "LpNormalization": lp_normalization,
+    "Mish": mish,
     "OneHot": one_hot,
     "Pad": pad,
     "Pow": power,
     "Range": range_of_numbers,
     "Resize": resize,
+    "Sign": sign,
 }
