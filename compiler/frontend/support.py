@@ -166,6 +166,8 @@ def find_obstacles(graph: onnx.GraphProto, reasons: Mapping[str, str] | None = N
 
 
 def default_reason(node: onnx.NodeProto) -> str:
+    if node.op_type == "Gradient":
+        return "gradients are for training: export the model without them, or with the operators that compute them"
     if node.domain not in DEFAULT_DOMAINS:
         return f"operators of domain {node.domain!r} are not supported yet"
     if not onnx.defs.has(node.op_type, node.domain):

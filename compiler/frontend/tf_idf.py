@@ -24,7 +24,8 @@ def tf_idf(to: Composer) -> Sequence[str] | None:
     size, row = max(entries) + 1, shape[-1] if shape else 1
     rows = to("Reshape", to.node.input[0], to.constant([-1, row], TensorProto.INT64))
     total = ""
-    for length, grams, places in _pool(attributes["pool_int64s"], attributes["ngram_counts"], entries):
+    weights = attributes.get("weights") if attributes["mode"] != b"TF" else None
+    for length, grams, first in _pool(attributes["pool_int64s"], attributes["ngram_counts"]):
         if not attributes["min_gram_length"] <= length <= attributes["max_gram_length"]:
             continue
         counts = [
@@ -35,33 +36,29 @@ def tf_idf(to: Composer) -> Sequence[str] | None:
         if not counts:
             continue
         found = to("Sum", *counts)
+        if attributes["mode"] == b"IDF":
+            found = to("Min", found, to.constant(1, TensorProto.FLOAT))
         # [b, grams] to the grams' places in the result
         spread = np.zeros((len(grams), size))
-        np.add.at(spread, (range(len(grams)), places), 1)
+        for number in range(len(grams)):
+            spread[number, entries[first + number]] = weights[first + number] if weights else 1
         part = to("MatMul", found, to.constant(spread, TensorProto.FLOAT))
         total = to("Add", total, part) if total else part
     if not total:
         total = to.constant(np.zeros((shape[0] if len(shape) == 2 else 1, size)), TensorProto.FLOAT)
-    weights = to.constant(attributes.get("weights", np.ones(size)), TensorProto.FLOAT)
-    if attributes["mode"] == b"IDF":
-        total = to("Min", total, to.constant(1, TensorProto.FLOAT))
-    if attributes["mode"] != b"TF":
-        total = to("Mul", total, weights)
     form = to.constant([size] if len(shape) < 2 else [shape[0], size], TensorProto.INT64)
     return [to("Reshape", total, form)]
 
 
-def _pool(
-    pool: Sequence[int], starts: Sequence[int], entries: Sequence[int]
-) -> list[tuple[int, list[tuple[int, ...]], list[int]]]:
-    """The n-grams by their length, and the result's element that each is counted in."""
+def _pool(pool: Sequence[int], starts: Sequence[int]) -> list[tuple[int, list[tuple[int, ...]], int]]:
+    """The n-grams by their length, and the number of the first of them."""
     found, first = [], 0
     for number, start in enumerate(starts):
         length = number + 1
         part = pool[start : starts[number + 1] if number + 1 < len(starts) else len(pool)]
         grams = [tuple(part[i : i + length]) for i in range(0, len(part) - length + 1, length)]
         if grams:
-            found.append((length, grams, list(entries[first : first + len(grams)])))
+            found.append((length, grams, first))
         first += len(grams)
     return found
 

@@ -23,6 +23,7 @@ from .power import power
 from .range import range_of_numbers
 from .resize import resize
 from .sign import sign
+from .thresholded_relu import thresholded_relu
 
 Converter = Callable[[Any, Any, list[Any], dict[str, Any]], Any]
 
@@ -41,4 +42,5 @@ CONVERTERS: dict[str, Converter] = {
     "Range": range_of_numbers,
     "Resize": resize,
     "Sign": sign,
+    "ThresholdedRelu": thresholded_relu,
 }
