@@ -17,6 +17,7 @@ from tests.models import model, node, value
 EDGES = np.array([np.nan, np.inf, -np.inf, -20, -0.5, 0, 0.75, 2.5, 30], np.float32)
 INPUTS: dict[str, Any] = {
     "f": EDGES,
+    "rows": np.array([[-np.inf, -np.inf], [np.inf, 1], [500, 500]], np.float32),
     "h": np.array([-0.75, -0.1, 0, 0.3, 0.9], np.float16),
     "d": np.random.default_rng(0).random((2, 5)),
     "u": np.array([[0, 1, 200, 255]], np.uint8),
@@ -36,6 +37,8 @@ NODES: dict[str, tuple[onnx.NodeProto, str, list[int]]] = {
     "bits of halves": (node("BitCast", "h", "_", to=TensorProto.INT16), "int16", [5]),
     "bits of bools": (node("BitCast", "b", "_", to=TensorProto.INT8), "int8", [3]),
     "mish": (node("Mish", "f", "_"), "float32", [9]),
+    "log of a sum": (node("ReduceLogSumExp", "rows last", "_"), "float32", [3, 1]),
+    "log of all": (node("ReduceLogSumExp", "d", "_", keepdims=0), "float64", []),
     "threshold": (node("ThresholdedRelu", "f", "_", alpha=0.5), "float32", [9]),
     "normalised": (node("LayerNormalization", "d w", "_"), "float64", [2, 5]),
 } | {f"{name} of halves": (node(name, "h", "_"), "float16", [5]) for name in ("Asin", "Acos", "Atan", "Asinh", "Atanh")}

@@ -21,6 +21,7 @@ from .onehot import one_hot
 from .pad import pad
 from .power import power
 from .range import range_of_numbers
+from .reduce_log_sum_exp import reduce_log_sum_exp
 from .resize import resize
 from .sign import sign
 from .thresholded_relu import thresholded_relu
@@ -40,6 +41,7 @@ CONVERTERS: dict[str, Converter] = {
     "Pad": pad,
     "Pow": power,
     "Range": range_of_numbers,
+    "ReduceLogSumExp": reduce_log_sum_exp,
     "Resize": resize,
     "Sign": sign,
     "ThresholdedRelu": thresholded_relu,
