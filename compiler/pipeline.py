@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from .build.toolchain import find_toolchains
 from .errors import UserError
 from .files import move_into_place, private_folder
 from .frontend.prepare import Model, load_model
+from .frontend.shapes import Sizes, each_shape
 from .process import CommandError
 from .target import Target, load_target
 from .versions import check_tvm
@@ -20,8 +22,8 @@ from .versions import check_tvm
 if TYPE_CHECKING:
     import onnx
 
-    from .build.objects import CompiledKernel
-    from .build.program import Program
+    from .build.extract import Constants
+    from .build.version import Version
 
 Progress = Callable[[str, float], None]
 
@@ -31,7 +33,7 @@ class Options:
     """What a compilation was asked for, resolved.
 
     Attributes:
-        shapes: fixed shape by input name.
+        shapes: sizes by input name; one program is compiled for each value of a range.
         verify: compare with a reference after the build, where the artifact can run here.
         dump: folder for the module after each phase; None for none.
         cache: look for compiled kernels in the cache, and put new ones there.
@@ -39,7 +41,7 @@ class Options:
 
     target: Target
     out: Path
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    shapes: Mapping[str, tuple[int | range, ...]] = field(default_factory=dict)
     verify: bool = True
     dump: Path | None = None
     cache: bool = True
@@ -77,7 +79,7 @@ def compile_model(
     source: str | os.PathLike[str] | onnx.ModelProto,
     target: str | Target = "host",
     out: str | os.PathLike[str] | None = None,
-    shapes: Mapping[str, Sequence[int]] | None = None,
+    shapes: Mapping[str, Sizes] | None = None,
     verify: bool = True,
     dump: str | os.PathLike[str] | None = None,
     cache: bool = True,
@@ -89,7 +91,8 @@ def compile_model(
         source: path of the model, or the model itself.
         target: a name that `edgec targets list` shows, `host`, a TOML file's path, or a Target.
         out: the artifact's path; by default the model's name with the ending `.so`, in the current folder.
-        shapes: a shape for each input with dynamic dimensions.
+        shapes: a shape for each input with dynamic dimensions; a range in it stands for every one of its values, and
+            the artifact takes inputs of each of these shapes.
         verify: compare the artifact's results with a reference's, here or in an emulator.
         dump: folder that gets the graph after each phase, for people.
         cache: keep compiled kernels for the next compilation; the artifact is the same without.
@@ -108,7 +111,7 @@ def resolve(
     model: Model,
     target: str | Target,
     out: str | os.PathLike[str] | None,
-    shapes: Mapping[str, Sequence[int]] | None,
+    shapes: Mapping[str, Sizes] | None,
     verify: bool,
     dump: str | os.PathLike[str] | None,
     cache: bool,
@@ -138,7 +141,9 @@ def count_phases(options: Options) -> int:
     from .kernels.limits import limits_of
     from .passes.lower import phases
 
-    return len(("import", *phases(limits_of(options.target)), "kernels", "link")) + options.verify
+    choices = math.prod(len(size) for sizes in options.shapes.values() for size in sizes if isinstance(size, range))
+    lowering = len(phases(limits_of(options.target))) + 1 if choices == 1 else choices
+    return lowering + len(("kernels", "link")) + options.verify
 
 
 class Clock:
@@ -158,49 +163,38 @@ class Clock:
 
 
 def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Artifact:
-    import tvm
-
     from .build.artifact import build_artifact
     from .build.cache import Cache
-    from .build.extract import extract_program
+    from .build.extract import Constants
+    from .build.kernel_table import kernel_table
     from .build.objects import compile_kernels
-    from .build.variants import variant_programs
-    from .frontend.prepare import prepare, refuse
-    from .kernels.limits import limits_of
     from .kernels.schedule import UNSCHEDULED
-    from .passes.lower import phases
     from .verify.check import Verifier
 
-    # ONNX → Relax
-    prepared = prepare(model, options.shapes)
-    refuse(prepared.obstacles, model.name)
-    assert prepared.module is not None
-    _dump(options, "relax", prepared.module, *prepared.bodies)
-    clock.lap("import")
-    verifier = Verifier(model, prepared.inputs, options.target) if options.verify else None
-
-    # Relax → calls of fused tensor programs
-    modules = [prepared.module, *prepared.bodies]
-    with tvm.target.Target(options.target.tvm_target()):
-        for phase in phases(limits_of(options.target)):
-            modules = [phase.run(module) for module in modules]
-            _dump(options, phase.name, *modules)
-            clock.lap(phase.name)
-    program, functions = _extract(modules, model.name, extract_program)
+    # ONNX → Relax → calls of fused tensor programs, for each choice of shapes
+    choices = each_shape(model.proto, options.shapes, model.name)
+    versions: list[Version] = []
+    programs: dict[str, Any] = {}
+    constants = Constants()
+    for number, shapes in enumerate(choices):
+        prefix = f"v{number}_" if len(choices) > 1 else ""
+        version, found = _lower(model, options, shapes, prefix, constants, clock)
+        versions.append(version)
+        programs |= found
+        if prefix:
+            clock.lap(f"shapes {number + 1}/{len(choices)}")
+    verifier = Verifier(model, [version.inputs for version in versions], options.target) if options.verify else None
 
     # tensor programs → scheduled for the target → objects
-    programs = variant_programs(program, functions)
     _dump_schedules(options, programs)
     cache = Cache() if options.cache else None
     objects = compile_kernels(programs, options.target, cache)
     clock.lap("kernels")
 
     # → host program, weights, one shared object
-    table = _kernel_table(program, programs, objects.kernels, options.target)
+    table = kernel_table(versions, programs, objects.kernels, options.target)
     try:
-        linked = build_artifact(
-            model, prepared.inputs, prepared.outputs, program, objects, table, options.target, folder, cache
-        )
+        linked = build_artifact(model, versions, objects, table, options.target, folder, cache)
     except CommandError as error:
         if "No space left on device" in error.output:
             raise UserError("the disk is full", str(options.out), "free some space there") from error
@@ -214,49 +208,66 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
     size = linked.path.stat().st_size
     linked.path.chmod(0o755)
     move_into_place(linked.path, options.out)
-    unscheduled = {name: kernel.reason or "" for name, kernel in objects.kernels.items() if kernel.rule == UNSCHEDULED}
+    unscheduled = {
+        name: "; ".join(f"rule {rule}: {why}" for rule, why in kernel.failures.items()) or "no rule takes it"
+        for name, kernel in objects.kernels.items()
+        if kernel.rule == UNSCHEDULED
+    }
     return Artifact(
         options.out, linked.manifest, size, unscheduled, len(objects.distinct), objects.cached, clock.seconds
     )
 
 
-def _extract(modules: list[Any], name: str, extract: Callable[[Any, list[Any]], Any]) -> Any:
+def _lower(
+    model: Model,
+    options: Options,
+    shapes: Mapping[str, tuple[int, ...]],
+    prefix: str,
+    constants: Constants,
+    clock: Clock,
+) -> tuple[Version, dict[str, Any]]:
+    """The program for one choice of shapes, and its kernels' tensor programs, whose names begin with `prefix`."""
+    import tvm
+
+    from .build.extract import extract_program
+    from .build.variants import variant_programs
+    from .build.version import Version
+    from .frontend.prepare import prepare, refuse
+    from .kernels.limits import limits_of
+    from .passes.lower import phases
+
+    def ended(phase: str, modules: list[Any]) -> None:
+        if not prefix:
+            _dump(options, phase, *modules)
+            clock.lap(phase)
+
+    prepared = prepare(model, shapes)
+    refuse(prepared.obstacles, model.name)
+    modules = [prepared.module, *prepared.bodies]
+    ended("import", modules)
+    with tvm.target.Target(options.target.tvm_target()):
+        for phase in phases(limits_of(options.target)):
+            modules = [phase.run(module) for module in modules]
+            ended(phase.name, modules)
+    program, functions = _extract(
+        model.name, lambda: extract_program(modules[0], modules[1:], prefix=prefix, constants=constants)
+    )
+    return Version.of(prepared.inputs, prepared.outputs, program), variant_programs(program, functions)
+
+
+def _extract(name: str, extract: Callable[[], Any]) -> Any:
     from .build.extract import ExtractError
     from .frontend.prepare import refuse
     from .frontend.support import Obstacle
 
     try:
-        return extract(modules[0], modules[1:])
+        return extract()
     except ExtractError as error:
         refuse(
             [Obstacle(op, op, "it needs a runtime function of TVM, which devices lack") for op in error.operators],
             name,
         )
         raise
-
-
-def _kernel_table(
-    program: Program, programs: Mapping[str, Any], kernels: Mapping[str, CompiledKernel], target: Target
-) -> list[dict[str, Any]]:
-    """What the manifest says of each kernel; operations, bytes and seconds are those of one call."""
-    from .build.program import kernel_uses
-    from .kernels.cost import cost_of
-    from .kernels.estimate import seconds_on_one_core
-
-    rows = []
-    for name, calls in sorted(kernel_uses(program).items()):
-        kernel, cost = kernels[name], cost_of(programs[name])
-        rows.append({
-            "name": name,
-            "calls": calls,
-            "rule": kernel.rule,
-            "symbol": kernel.symbol,
-            "flops": cost.flops,
-            "bytes": cost.bytes_moved,
-            "bytes_written": cost.bytes_written,
-            "estimated_seconds": float(f"{seconds_on_one_core(cost, target, kernel.rule):.3g}"),
-        })  # fmt: skip
-    return rows
 
 
 def _dump_schedules(options: Options, programs: Mapping[str, Any]) -> None:

@@ -114,6 +114,12 @@ class Target:
         """All cores, None where the descriptor does not know."""
         return sum(cluster.cores for cluster in self.clusters) or None
 
+    @property
+    def l2_bytes(self) -> int:
+        """Second-level cache that one fast core can count on."""
+        sharers = (self.fast_cores or 1) if self.caches.l2_shared else 1
+        return self.caches.l2_kib * 1024 // sharers
+
     @functools.cached_property
     def enabled_features(self) -> frozenset[str]:
         """CPU features that the code may use, of those in `cpu_features.FEATURES`."""

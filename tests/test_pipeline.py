@@ -131,7 +131,7 @@ def test_a_failed_compilation_keeps_the_old_artifact(tmp_path: Path) -> None:
 def test_the_graph_after_each_phase_is_dumped(tmp_path: Path) -> None:
     compile_model(elementwise(), "host", tmp_path / "a.so", verify=False, dump=tmp_path / "dump")
     names = sorted(p.name for p in (tmp_path / "dump").iterdir())
-    assert names[0] == "00-relax.py"
+    assert names[0] == "00-import.py"
     assert any(name.endswith("-schedule.py") for name in names)
 
 

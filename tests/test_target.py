@@ -82,6 +82,8 @@ def test_facts_of_some_boards() -> None:
     assert (rock.fast_cores, rock.num_cores) == (4, 8)
     assert not rock.has("ssbs")
     assert (generic.fast_cores, generic.num_cores) == (None, None)
+    shared = load_target("raspberry-pi-4")
+    assert [target.l2_bytes >> 10 for target in (pi, shared, generic)] == [512, 256, 512]
     assert "num-cores" not in generic.tvm_target()
     assert (armv7.machine, armv7.bits, armv7.tvm_target()["mfloat-abi"]) == ("armv7l", 32, "hard")
     assert load_target("generic-riscv64").tvm_target()["mabi"] == "lp64d"

@@ -18,10 +18,9 @@ from .cache import Cache
 from .elf import data_object
 from .host_program import generate
 from .manifest import Section, section_bytes
-from .memory import MemoryPlan, plan_memory
 from .objects import Objects
-from .program import Program
 from .toolchain import link_shared
+from .version import Version
 from .weights import Weights, write_weights
 
 RUNTIME = Path(__file__).resolve().parent.parent / "runtime"
@@ -63,8 +62,6 @@ class Linked:
     path: Path
     manifest: dict[str, Any]
     section: Section
-    plan: MemoryPlan
-    weights: Weights
 
     def reseal(self) -> None:
         """Writes the manifest as it is now into the file, with the digest that goes with it."""
@@ -73,9 +70,7 @@ class Linked:
 
 def build_artifact(
     model: Model,
-    inputs: Sequence[Tensor],
-    outputs: Sequence[Tensor],
-    program: Program,
+    versions: Sequence[Version],
     objects: Objects,
     kernel_table: list[dict[str, Any]],
     target: Target,
@@ -85,23 +80,24 @@ def build_artifact(
     """Links everything in `folder`, which ought to be empty and private.
 
     Args:
+        versions: the one for the largest shapes last; their programs share a list of constants.
         objects: the compiled kernels; linked in their order.
         kernel_table: what the manifest says about each kernel.
         cache: holds the runtime's objects.
     """
-    plan = plan_memory(program)
     with _weights_file(folder, target) as file:
-        weights = write_weights(program.constants, file)
-    if plan.arena_bytes >= 1 << 32 or weights.nbytes >= 1 << 31:
+        weights = write_weights(versions[0].program.constants, file)
+    arena = max(version.plan.arena_bytes for version in versions)
+    if arena >= 1 << 32 or weights.nbytes >= 1 << 31:
         raise UserError(
-            f"the model needs {plan.arena_bytes >> 20} MiB of memory and {weights.nbytes >> 20} MiB of weights",
+            f"the model needs {arena >> 20} MiB of memory and {weights.nbytes >> 20} MiB of weights",
             model.name,
             "use a smaller --shape; artifacts hold at most 2 GiB of weights",
         )
     symbols = {name: kernel.symbol for name, kernel in objects.kernels.items()}
-    source = generate(program, plan, weights, symbols, inputs, outputs, target.fast_cores)
+    source = generate(versions, weights, symbols, target.fast_cores)
     (folder / "program.c").write_text(source, encoding="utf-8")
-    manifest = _manifest(model, inputs, outputs, program, kernel_table, target, plan, weights)
+    manifest = _manifest(model, versions, objects, kernel_table, target, weights)
     section = section_bytes(manifest)
     (folder / "manifest.bin").write_bytes(section)
     (folder / "manifest.S").write_text(_MANIFEST_ASSEMBLY)
@@ -114,7 +110,7 @@ def build_artifact(
     manifest["versions"]["linker"] = toolchain.name
     if glibc is not None:
         manifest["requires"]["glibc"] = glibc
-    linked = Linked(path, manifest, Section(path, section), plan, weights)
+    linked = Linked(path, manifest, Section(path, section))
     linked.reseal()
     return linked
 
@@ -127,18 +123,40 @@ def _weights_file(folder: Path, target: Target) -> AbstractContextManager[Binary
 
 def _manifest(
     model: Model,
-    inputs: Sequence[Tensor],
-    outputs: Sequence[Tensor],
-    program: Program,
+    versions: Sequence[Version],
+    objects: Objects,
     kernel_table: list[dict[str, Any]],
     target: Target,
-    plan: MemoryPlan,
     weights: Weights,
 ) -> dict[str, Any]:
     def table(tensors: Sequence[Tensor]) -> list[dict[str, Any]]:
-        return [{"name": t.name, "dtype": t.dtype, "shape": list(t.shape)} for t in tensors]
+        return [
+            {"name": t.name, "dtype": t.dtype, "shape": list(t.shape)}
+            | ({"sizes": [list(size) for size in t.sizes]} if t.sizes else {})
+            for t in tensors
+        ]
 
-    names = [kernel["name"] for kernel in kernel_table]
+    names = {kernel["name"]: place for place, kernel in enumerate(kernel_table)}
+    symbols = {kernel["symbol"]: place for place, kernel in enumerate(kernel_table)}
+
+    def row(kernel: str) -> int:
+        return names[kernel] if kernel in names else symbols[objects.kernels[kernel].symbol]
+
+    def steps(version: Version) -> list[int]:
+        return [
+            row(step.kernel) if step.kernel is not None else -1 if step.flow is None else -2
+            for step in version.program.steps
+        ]
+
+    largest = versions[-1]
+    several = [
+        {
+            "inputs": [list(t.shape) for t in version.inputs],
+            "outputs": [list(t.shape) for t in version.outputs],
+            "steps": steps(version),
+        }
+        for version in versions
+    ]
     requires: dict[str, Any] = {
         "os": target.os,
         "machine": target.machine,
@@ -150,8 +168,9 @@ def _manifest(
         "format": FORMAT,
         "abi": ABI,
         "model": {"name": model.name, "sha256": model.sha256},
-        "inputs": table(inputs),
-        "outputs": table(outputs),
+        "inputs": table(largest.inputs),
+        "outputs": table(largest.outputs),
+        **({"shapes": several} if len(several) > 1 else {}),
         "target": {
             "name": target.name,
             "triple": target.triple,
@@ -164,15 +183,12 @@ def _manifest(
         "versions": {"edgec": EDGEC, "tvm": TVM, "llvm": llvm_version()},
         "memory": {
             "weights_bytes": weights.nbytes,
-            "arena_bytes": plan.arena_bytes,
-            "peak_bytes": plan.live_bytes,
+            "arena_bytes": max(version.plan.arena_bytes for version in versions),
+            "peak_bytes": max(version.plan.live_bytes for version in versions),
         },
         "weights_sha256": weights.sha256,
         "kernels": kernel_table,
-        "steps": [
-            names.index(step.kernel) if step.kernel is not None else -1 if step.flow is None else -2
-            for step in program.steps
-        ],
+        "steps": steps(largest),
         "test_vectors": None,
         "verification": {"status": "not run", "reason": "not asked for"},
     }

@@ -17,9 +17,11 @@ import tvm
 import tvm_ffi
 from tvm import ir, s_tir, tirx
 
+from ..kernels.lowering import node_pass, program_pass
 from ..kernels.nested_math import separate_nested_math
 from ..kernels.peel import peel_last
 from ..kernels.vector_math import expand_math
+from ..kernels.vectors import substitute
 from ..target import Target
 from .memory import ALIGNMENT
 
@@ -90,8 +92,7 @@ def _lowering() -> list[Any]:
 def _compact_caches() -> Any:
     """Makes a kernel's own buffers compact, to which TVM gives the strides of the parameters that they cache."""
 
-    @tirx.transform.prim_func_pass(opt_level=0)  # type: ignore[untyped-decorator]  # TVM has no annotations
-    def compact_caches(func: Any, _module: Any, _context: Any) -> Any:
+    def compact(func: Any) -> Any:
         params, buffers = set(func.params), {}
 
         def on_var(var: Any) -> None:
@@ -100,9 +101,9 @@ def _compact_caches() -> Any:
                 buffers[var] = tirx.decl_buffer(ty.shape, ty.dtype, var.name, scope=ty.storage_scope, layout=None)
 
         tvm_ffi.structural_walk(func.body, [(ir.Var, on_var)])
-        return tvm_ffi.structural_map(func, [(ir.Var, lambda var: buffers.get(var, var))]) if buffers else func
+        return substitute(func, buffers)
 
-    return compact_caches
+    return program_pass(compact)
 
 
 def _tiles_on_stack() -> Any:
@@ -116,16 +117,11 @@ def _tiles_on_stack() -> Any:
             return allocation
         return tirx.AllocBuffer(allocation.buffer, {"disable_lower_builtin": tirx.IntImm("int32", 1)})
 
-    @tirx.transform.prim_func_pass(opt_level=0)  # type: ignore[untyped-decorator]  # TVM has no annotations
-    def tiles_on_stack(func: Any, _module: Any, _context: Any) -> Any:
-        return func.with_body(tvm_ffi.structural_map(func.body, [(tirx.AllocBuffer, keep)]))
-
-    return tiles_on_stack
+    return node_pass(tirx.AllocBuffer, keep)
 
 
 def _bare_calls() -> Any:
-    @tirx.transform.prim_func_pass(opt_level=0)  # type: ignore[untyped-decorator]  # TVM has no annotations
-    def bare_calls(func: Any, _module: Any, _context: Any) -> Any:
+    def with_bare_call(func: Any) -> Any:
         pointers, declarations = [], []
         for param in func.params:
             pointer = tirx.Var(f"{param.name}_data", ir.PointerType(param.ty.dtype))
@@ -139,4 +135,4 @@ def _bare_calls() -> Any:
             body = tirx.AttrStmt(pointer, "storage_alignment", tirx.IntImm("int32", ALIGNMENT), body)
         return tirx.PrimFunc(pointers, body, ir.PrimType("int32"), func.attrs)
 
-    return bare_calls
+    return program_pass(with_bare_call)

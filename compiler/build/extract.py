@@ -27,11 +27,18 @@ class ExtractError(Exception):
         super().__init__(", ".join(operators))
 
 
-def extract_program(module: tvm.IRModule, bodies: Sequence[tvm.IRModule] = ()) -> tuple[Program, dict[str, Any]]:
+def extract_program(
+    module: tvm.IRModule,
+    bodies: Sequence[tvm.IRModule] = (),
+    prefix: str = "",
+    constants: Constants | None = None,
+) -> tuple[Program, dict[str, Any]]:
     """The program of a lowered module, whose `main` is straight-line calls of tensor programs and of bodies.
 
     Args:
         bodies: what its calls of `edgec.branch` and `edgec.repeat` run.
+        prefix: of the names of the tensor programs in the result.
+        constants: those of other programs, which this one shall share.
 
     Returns:
         The program, and all tensor programs by name.
@@ -39,17 +46,17 @@ def extract_program(module: tvm.IRModule, bodies: Sequence[tvm.IRModule] = ()) -
     Raises:
         ExtractError: `main` calls something that is not a tensor program.
     """
-    modules = {"": module} | {f"body{place}_": body for place, body in enumerate(bodies)}
+    modules = {prefix: module} | {f"{prefix}body{place}_": body for place, body in enumerate(bodies)}
     functions = {
-        prefix + var.name_hint: func
-        for prefix, one in modules.items()
+        start + var.name_hint: func
+        for start, one in modules.items()
         for var, func in one.functions.items()
         if isinstance(func, tirx.PrimFunc)
     }
-    return _Extractor(modules, functions, _Constants()).run(""), functions
+    return _Extractor(modules, functions, prefix, constants or Constants()).run(prefix), functions
 
 
-class _Constants:
+class Constants:
     """The arrays that are constant, each once."""
 
     def __init__(self) -> None:
@@ -74,10 +81,13 @@ class _Extractor:
 
     Args:
         modules: all of them by the prefix of the names that their functions have in `functions`.
+        outer: the model's prefix.
     """
 
-    def __init__(self, modules: Mapping[str, tvm.IRModule], functions: Mapping[str, Any], constants: _Constants):
-        self.modules, self.functions, self.constants = modules, functions, constants
+    def __init__(
+        self, modules: Mapping[str, tvm.IRModule], functions: Mapping[str, Any], outer: str, constants: Constants
+    ) -> None:
+        self.modules, self.functions, self.outer, self.constants = modules, functions, outer, constants
         self.program = Program(constants=constants.arrays)
         self.known: dict[Any, Any] = {}  # Relax variable → value index, or a list of them for a tuple
         self.constant_values: dict[int, int] = {}  # by place in the list of constants
@@ -139,15 +149,16 @@ class _Extractor:
     def _flow(self, expr: Any) -> Any:
         attrs = expr.attrs
         bodies = [
-            _Extractor(self.modules, self.functions, self.constants).run(f"body{int(place)}_")
+            _Extractor(self.modules, self.functions, self.outer, self.constants).run(f"{self.outer}body{int(place)}_")
             for place in attrs["bodies"]
         ]
         if expr.op.name == BRANCH:
             flow: Branch | Repeat = Branch(*bodies)
         else:
             scanned, stacked = (tuple(bool(way) for way in attrs[name]) for name in ("scanned", "stacked"))
-            trips, asks, counts, carried = (int(attrs[name]) for name in ("trips", "asks", "counts", "carried"))
-            flow = Repeat(bodies[0], trips, bool(asks), bool(counts), carried, scanned, stacked)
+            asks, measures, counts = (bool(attrs[name]) for name in ("asks", "measures", "counts"))
+            trips, carried = int(attrs["trips"]), int(attrs["carried"])
+            flow = Repeat(bodies[0], trips, asks, measures, counts, carried, scanned, stacked)
         made = [self._new("temporary", ty) for ty in _fields(expr.ty)]
         args = [self._atom(arg) for arg in expr.args]
         self.program.steps.append(Step(None, (*args, *made), len(made), flow=flow))

@@ -102,7 +102,7 @@ def _repeat(
         lines.append("    static const _Alignas(64) uint8_t yes[64] = {1};")
     for i, index in enumerate(roles.carried):
         lines.append(f"    const uint8_t *now{i} = (const uint8_t *)({pointers[index]});")
-    lines.append("    for (int64_t i = 0; i < trips && more[0]; i++) {")
+    lines += ["    int64_t i = 0;", "    for (; i < trips && more[0]; i++) {"]
     inputs, results = [], []
     if flow.counts:
         lines.append("      number[0] = i;")
@@ -133,6 +133,8 @@ def _repeat(
     lines += [*_call(body, plan, inputs, results, "      "), *after]
     lines += [f"      now{i} = next{i};" for i in range(len(sizes))]
     lines.append("    }")
+    if roles.iterations is not None:
+        lines.append(f"    *(int64_t *)({pointers[roles.iterations]}) = i;")
     for i, (index, size) in enumerate(zip(roles.results, sizes, strict=True)):
         if size:
             lines.append(f"    if (now{i} != (const uint8_t *)({pointers[index]})) memcpy({pointers[index]}, now{i}, {size});")

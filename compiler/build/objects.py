@@ -56,19 +56,19 @@ class CompiledKernel:
 
     Attributes:
         symbol: the C function's name.
-        rule, parameters, reason: how it was scheduled; see `kernels.schedule.Scheduled`.
+        rule, parameters, failures: how it was scheduled; see `kernels.schedule.Scheduled`.
         code: the object file.
     """
 
     symbol: str
     rule: str
     parameters: Parameters
-    reason: str | None
+    failures: Mapping[str, str]
     code: bytes
 
     def to_bytes(self) -> bytes:
         """A line of JSON, then the object file."""
-        facts = {"symbol": self.symbol, "rule": self.rule, "parameters": dict(self.parameters), "reason": self.reason}
+        facts = {name: value for name, value in vars(self).items() if name != "code"}
         return json.dumps(facts).encode() + b"\n" + self.code
 
     @classmethod
@@ -125,7 +125,7 @@ def compile_kernels(
         scheduled = schedule(canonical[name], target, chosen[name])
         symbol = _PREFIX + key[:_SYMBOL_DIGITS]
         code = compile_kernel(scheduled.func, symbol, target)
-        kernel = CompiledKernel(symbol, scheduled.rule, scheduled.parameters, scheduled.reason, code)
+        kernel = CompiledKernel(symbol, scheduled.rule, scheduled.parameters, scheduled.failures, code)
         if cache:
             cache.store(key, kernel.to_bytes())
         return kernel

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import tvm_ffi
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,12 @@ class Value:
 
     @property
     def nbytes(self) -> int:
-        return math.prod(self.shape) * item_bytes(self.dtype)
+        return math.prod(self.shape) * self.item_bytes
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of one element."""
+        return int(tvm_ffi.dtype(self.dtype).itemsize)
 
 
 @dataclass(frozen=True)
@@ -54,9 +60,9 @@ class Branch:
 class Repeat:
     """A program that runs a number of times, with what it made the time before.
 
-    The step's arguments are ([trips], [condition], carried..., scanned..., others...); its results those carried, then
-    those stacked. The body gets ([number, condition], carried..., elements of scanned..., others...), and makes
-    ([condition], carried..., elements of stacked...).
+    The step's arguments are ([trips], [condition], carried..., scanned..., others...); its results those carried, those
+    stacked, and [how often it ran]. The body gets ([number, condition], carried..., elements of scanned..., others...),
+    and makes ([condition], carried..., elements of stacked...).
 
     Attributes: see `frontend.flow.Facts`.
     """
@@ -64,6 +70,7 @@ class Repeat:
     body: Program
     trips: int
     asks: bool
+    measures: bool
     counts: bool
     carried: int
     scanned: tuple[bool, ...]
@@ -148,6 +155,7 @@ class RepeatArguments:
     others: tuple[int, ...]
     results: tuple[int, ...]  # of those carried
     stacked: tuple[int, ...]
+    iterations: int | None
 
 
 def repeat_arguments(flow: Repeat, step: Step) -> RepeatArguments:
@@ -162,21 +170,14 @@ def repeat_arguments(flow: Repeat, step: Step) -> RepeatArguments:
         tuple(inputs[flow.carried : after]),
         tuple(inputs[after:]),
         results[: flow.carried],
-        results[flow.carried :],
+        results[flow.carried : flow.carried + len(flow.stacked)],
+        results[-1] if flow.measures else None,
     )
 
 
 def element_bytes(value: Value) -> int:
     """Bytes of what there is for one index of a value's first axis."""
-    return math.prod(value.shape[1:]) * item_bytes(value.dtype)
-
-
-def item_bytes(dtype: str) -> int:
-    """Bytes of one element; bfloat16 and the like included, which NumPy lacks."""
-    if dtype == "bool":
-        return 1
-    digits = "".join(c for c in dtype if c.isdigit())
-    return max(1, int(digits) // 8)
+    return math.prod(value.shape[1:]) * value.item_bytes
 
 
 def all_programs(program: Program) -> Iterator[Program]:

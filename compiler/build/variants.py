@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import tvm_ffi
-from tvm import ir, tirx
+from tvm import tirx
 
+from ..kernels.vectors import substitute
 from .memory import ALIGNMENT
-from .program import Layout, Program, Value, Variant, all_programs, item_bytes
+from .program import Layout, Program, Value, Variant, all_programs
 from .views import compact_strides
 
 
 def pointer_offset(value: Value) -> int:
     """Bytes from a value's memory to where kernels get a pointer: aligned, at or before its first element."""
-    size = value.offset * item_bytes(value.dtype)
+    size = value.offset * value.item_bytes
     return size - size % ALIGNMENT
 
 
@@ -35,7 +35,7 @@ def name_variants(program: Program) -> None:
 
 
 def _layout(value: Value) -> Layout | None:
-    rest = value.offset - pointer_offset(value) // item_bytes(value.dtype)
+    rest = value.offset - pointer_offset(value) // value.item_bytes
     if value.strides is None and not rest:
         return None
     return Layout(rest, value.strides or compact_strides(value.shape))
@@ -68,6 +68,4 @@ def with_layouts(func: Any, layouts: tuple[Layout | None, ...]) -> Any:
         for param, layout in zip(func.params, layouts, strict=True)
         if layout is not None
     }
-    if not buffers:
-        return func
-    return tvm_ffi.structural_map(func, [(ir.Var, lambda var: buffers.get(var, var))])
+    return substitute(func, buffers)

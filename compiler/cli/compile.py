@@ -13,8 +13,9 @@ from rich.progress import BarColumn, SpinnerColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
 from ..frontend.prepare import load_model
-from ..frontend.shapes import parse_shapes
+from ..frontend.shapes import parse_shapes, range_text
 from ..pipeline import Artifact, Clock, Options, compile_with, count_phases, resolve
+from ..report.kernels import failed_rules
 from .show import kib
 
 
@@ -22,7 +23,13 @@ from .show import kib
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--target", "target", default="host", show_default=True, help="A board's name, `host`, or a TOML file.")
 @click.option("-o", "out", type=click.Path(path_type=Path), help="The artifact; MODEL.so by default.")
-@click.option("--shape", "shapes", multiple=True, metavar="NAME=1x3x224x224", help="Fix an input's shape; repeatable.")
+@click.option(
+    "--shape",
+    "shapes",
+    multiple=True,
+    metavar="NAME=1x3x224x224",
+    help="Fix an input's shape, or a range like 1..8x3x224x224; repeatable.",
+)
 @click.option("--precision", type=click.Choice(["fp32"]), default="fp32", show_default=True, help="Of the arithmetic.")
 @click.option("--dump", type=click.Path(path_type=Path), help="Folder for the graph after each phase.")
 @click.option("--no-verify", is_flag=True, help="Do not compare the result with a reference.")
@@ -61,7 +68,7 @@ def command(
 
 
 def _print_options(model: Path, options: Options, precision: str) -> None:
-    shapes = " ".join(f"{name}={'x'.join(map(str, shape))}" for name, shape in options.shapes.items())
+    shapes = " ".join(f"{name}={'x'.join(map(range_text, shape))}" for name, shape in options.shapes.items())
     target = options.target
     click.echo(f"model     {model}")
     click.echo(f"target    {target.name} ({target.triple}, {target.core})")
@@ -91,6 +98,9 @@ def _print_result(artifact: Artifact) -> None:
     manifest = artifact.manifest
     for name, reason in artifact.unscheduled.items():
         click.echo(f"unscheduled: {name}: {reason}", err=True)
+    for kernel in manifest["kernels"]:
+        for line in [] if kernel["name"] in artifact.unscheduled else failed_rules(kernel):
+            click.echo(line, err=True)
     verification = manifest["verification"]
     status = verification["status"]
     detail = f"error {verification['max_error']:.1e}" if "max_error" in verification else verification.get("reason", "")

@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..frontend.prepare import describe_obstacles
 from ..frontend.shapes import parse_shapes
 from ..frontend.support import Obstacle
-from ..report.kernels import describe_kernels
+from ..report.kernels import describe_kernels, failed_rules
 from ..runtime.loader import LoadError, read_manifest
 from .show import kib, shape_text, table
 
@@ -106,6 +106,7 @@ def _artifact_lines(manifest: dict[str, Any]) -> list[str]:
         table(_tensor_rows(manifest)),
         "",
         _kernel_table(manifest["kernels"]),
+        *(line for kernel in manifest["kernels"] for line in failed_rules(kernel)),
     ]
 
 

@@ -16,11 +16,11 @@ import numpy as np
 import onnx
 
 from .check import opset_of
-from .flow import DOMAIN as FLOW
+from .domains import COUNTED, FLOW
 from .flow import body_graphs, output_types
 from .graph import describe
 from .messages import blame_model, clean
-from .ops import CONVERTERS
+from .ops import CONVERTERS, COUNTED_CONVERTERS
 from .quirks import find_quirk
 from .rename import rename_for_tvm
 from .shapes import static_shape, value_table
@@ -77,13 +77,14 @@ def _importer_class() -> Any:
             node = self.by_name[attrs["tvm_custom"]["name"]]
             if node.domain == FLOW:
                 return self._convert_flow(node, list(inputs))
-            reason = None if op_name in CONVERTERS else find_quirk(node, self.types, self.constants)
+            converters = COUNTED_CONVERTERS if node.domain == COUNTED else CONVERTERS
+            reason = None if op_name in converters else find_quirk(node, self.types, self.constants)
             if reason is not None:
                 self.obstacles.append(Obstacle(describe(node), operator_name(node), reason))
                 return self._placeholder(node)
             try:
-                if op_name in CONVERTERS:
-                    result = CONVERTERS[op_name](self.bb, node, list(inputs), attrs)
+                if op_name in converters:
+                    result = converters[op_name](self.bb, node, list(inputs), attrs)
                 else:
                     result = super()._convert_operator(op_name, inputs, attrs, opset)
                 reason = self._mismatch(node, result)

@@ -19,11 +19,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
+from .domains import FLOW
 from .graph import describe, node_inputs, replace_nodes
 from .shapes import Types, static_shape, value_table
 from .unroll import unroll_loop
-
-DOMAIN = "edgec.flow"
 
 # Infers and simplifies a body; why nodes with bodies stayed in it, by their first result.
 Settle = Callable[[onnx.ModelProto, str], tuple[onnx.ModelProto, dict[str, str]]]
@@ -41,6 +40,7 @@ class Facts:
     Attributes:
         trips: how often it runs at most; -1: an input says so; -2: there is no limit.
         asks: an input says whether it runs at all.
+        measures: its last result is how often it ran, an int64.
         counts: the body gets the iteration's number and the condition, and returns whether to go on.
         carried: how many values go from one iteration to the next.
         scanned: of each input that the iterations get an element of: whether from its end.
@@ -49,6 +49,7 @@ class Facts:
 
     trips: int
     asks: bool
+    measures: bool
     counts: bool
     carried: int
     scanned: tuple[bool, ...]
@@ -58,11 +59,11 @@ class Facts:
     def of(cls, node: onnx.NodeProto) -> Facts:
         given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute if a.type != a.GRAPH}
         scanned, stacked = (tuple(map(bool, given.get(name, ()))) for name in ("scanned", "stacked"))
-        asks, counts = bool(given["asks"]), bool(given["counts"])
-        return cls(int(given["trips"]), asks, counts, int(given["carried"]), scanned, stacked)
+        asks, measures, counts = (bool(given[name]) for name in ("asks", "measures", "counts"))
+        return cls(int(given["trips"]), asks, measures, counts, int(given["carried"]), scanned, stacked)
 
     def attributes(self) -> dict[str, int | list[int]]:
-        flags = {name: int(getattr(self, name)) for name in ("trips", "asks", "counts", "carried")}
+        flags = {name: int(getattr(self, name)) for name in ("trips", "asks", "measures", "counts", "carried")}
         ways = {name: [int(w) for w in getattr(self, name)] for name in ("scanned", "stacked")}
         return flags | {name: way for name, way in ways.items() if way}
 
@@ -150,7 +151,7 @@ class _Lowering:
         **attributes: Any,
     ) -> onnx.NodeProto:
         """A node of ours in the place of another one."""
-        made = onnx.helper.make_node(kind, inputs, old.output, name=old.name, domain=DOMAIN, **attributes)
+        made = onnx.helper.make_node(kind, inputs, old.output, name=old.name, domain=FLOW, **attributes)
         for label, body in bodies.items():
             made.attribute.append(onnx.helper.make_attribute(label, body.graph))
         self.changed = True
@@ -166,7 +167,7 @@ def output_types(node: onnx.NodeProto) -> list[tuple[int, tuple[int, ...]]]:
     facts = Facts.of(node)
     found = found[int(facts.counts) :]
     stacked = ((elem_type, (facts.trips, *shape)) for elem_type, shape in found[facts.carried :])
-    return [*found[: facts.carried], *stacked]
+    return [*found[: facts.carried], *stacked, *([(TensorProto.INT64, ())] if facts.measures else [])]
 
 
 def result_types(body: onnx.ModelProto) -> list[tuple[int, tuple[int, ...]]]:
@@ -216,12 +217,19 @@ def _loop(lowering: _Lowering, node: onnx.NodeProto, where: str) -> list[onnx.No
     if first is not None and not first[0]:
         count = 0
     stacked = results[len(initial) :]
-    if stacked and ((tests and count != 0) or count < 0 or first is None):
-        raise FlowError("how many elements its results have depends on the data")
+    if stacked and count < 0:
+        raise FlowError("how many entries its results have at most depends on the data")
     if count == -2 and not tests:
         raise FlowError("it never ends")
     asks = bool(condition) and first is None
-    facts = Facts(count, asks, True, len(initial), (), (False,) * len(stacked))
+    measures = bool(stacked) and count > 0 and (tests or asks)
+    facts = Facts(count, asks, measures, True, len(initial), (), (False,) * len(stacked))
+    if measures:
+        named = onnx.NodeProto()
+        named.CopyFrom(node)
+        missing = len(initial) + len(stacked) - len(node.output)
+        named.output.extend(["" for _ in range(missing)] + [f"{next(filter(None, node.output))}/iterations"])
+        node = named
     inputs = [*([trips] if count == -1 else []), *([condition] if asks else []), *initial]
     inputs += [name for name in captured if name not in lowering.values]
     return [lowering.node("Repeat", node, inputs, {"body": body}, **facts.attributes())]
@@ -292,7 +300,7 @@ def _scan(lowering: _Lowering, node: onnx.NodeProto, where: str) -> list[onnx.No
             after.append(onnx.helper.make_node("Transpose", [renamed.output[slot]], [node.output[slot]], perm=order))
     ways = tuple(map(bool, given.get("scan_input_directions", [0] * scans)))
     back = tuple(map(bool, given.get("scan_output_directions", [0] * outputs)))
-    facts = Facts(count, False, False, len(initial), ways, back)
+    facts = Facts(count, False, False, False, len(initial), ways, back)
     inputs = [*initial, *scanned, *(name for name in captured if name not in lowering.values)]
     loop = lowering.node("Repeat", renamed, inputs, {"body": body}, **facts.attributes())
     return [*before, loop, *after]

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 import onnx
 
 from ..errors import UserError
-from .flow import DOMAIN as FLOW
-from .flow import output_types
+from . import counted, flow
+from .domains import COUNTED, FLOW
 from .graph import all_nodes, describe, node_inputs, replace_nodes
 from .messages import blame_model
 from .shapes import value_table
@@ -31,6 +31,8 @@ _WINDOWS = (
 _SIZED = ("CenterCropPad", "Expand", "MaxUnpool", "Pad", "Resize", "RoiAlign", "Split", "TopK", "Upsample")
 _SHRINKING = frozenset((*_WINDOWS, "QLinearConv", *_SIZED))
 _MAX_STEPS = 64
+# By domain, the types of what nodes of our own make.
+_OWN = {COUNTED: counted.output_types, FLOW: flow.output_types}
 
 _CONTRADICTION = "the shapes or types of the graph contradict each other"
 
@@ -53,22 +55,22 @@ def infer_shapes(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     inferred = _infer(light, where).graph
     _check_sizes(inferred, where)
     nodes = iter(inferred.node)
-    replace_nodes(graph, [node if node.domain == FLOW else next(nodes) for node in graph.node])
+    replace_nodes(graph, [node if node.domain in _OWN else next(nodes) for node in graph.node])
     for field in ("output", "value_info"):
         del getattr(graph, field)[:]
         getattr(graph, field).extend(getattr(inferred, field))
     outputs = {value.name for value in graph.output}
-    graph.value_info.extend(value for value in _flow_results(graph) if value.name not in outputs)
+    graph.value_info.extend(value for value in _own_results(graph) if value.name not in outputs)
     return model
 
 
-def _flow_results(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
-    """The values that nodes with settled bodies make, of which onnx knows nothing."""
+def _own_results(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    """The values that nodes of our own make, of which onnx knows nothing."""
     return [
         onnx.helper.make_tensor_value_info(name, elem_type, shape)
         for node in graph.node
-        if node.domain == FLOW
-        for name, (elem_type, shape) in zip(node.output, output_types(node), strict=False)
+        if node.domain in _OWN
+        for name, (elem_type, shape) in zip(node.output, _OWN[node.domain](node), strict=False)
         if name
     ]
 
@@ -86,9 +88,9 @@ def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     graph, light = model.graph, onnx.ModelProto(ir_version=model.ir_version)
     light.opset_import.extend(model.opset_import)
     light.graph.name = graph.name
-    light.graph.node.extend(node for node in graph.node if node.domain != FLOW)
+    light.graph.node.extend(node for node in graph.node if node.domain not in _OWN)
     light.graph.input.extend(graph.input)
-    light.graph.input.extend(_flow_results(graph))
+    light.graph.input.extend(_own_results(graph))
     light.graph.output.extend(graph.output)
     given = {v.name: v.type for v in light.graph.input}
     for tensor in graph.initializer:

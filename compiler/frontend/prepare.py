@@ -16,12 +16,14 @@ from ..errors import UserError
 from .check import VALUE_TYPES, check_model, opset_of
 from .compose import compose_operators
 from .convert import dtype_name, to_relax
-from .flow import DOMAIN as FLOW
+from .counted import lower_counted
+from .domains import FLOW
 from .flow import body_graphs, lower_control_flow
 from .fold import constants_to_initializers
 from .functions import inline_functions
 from .graph import all_nodes, describe, sort_nodes
 from .infer import infer_shapes
+from .lengths import lengths_of
 from .read import copy_model, parse_model, read_file
 from .sequences import eliminate_sequences
 from .shapes import fix_shapes, value_table
@@ -38,11 +40,17 @@ _ROUNDS = 16  # each round of inference and folding uncovers constants for the n
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output: its name in the model, TVM's name of its type, and its fixed shape."""
+    """An input or output: its name in the model, TVM's name of its type, and its fixed shape.
+
+    Attributes:
+        sizes: axes along which only the first entries are meant, and the outputs, beside the model's own, that say how
+            many.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    sizes: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,7 +126,8 @@ def prepare(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> 
     forced: frozenset[str] = frozenset()
     while True:
         proto, reasons = _canonical(model, shapes or {}, forced)
-        obstacles = find_obstacles(proto.graph, reasons) or _unusable_values(proto.graph)
+        sizes, lost = _return_lengths(proto.graph)
+        obstacles = find_obstacles(proto.graph, reasons) or _unusable_values(proto.graph) or lost
         module, bodies = None, ()
         if not obstacles:
             module, bodies, obstacles = to_relax(proto)
@@ -130,10 +139,24 @@ def prepare(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> 
         forced |= refused
     table = value_table(proto.graph)
     inputs, outputs = (
-        tuple(Tensor(v.name, _dtype(table[v.name][0]), table[v.name][1] or ()) for v in values)
+        tuple(Tensor(v.name, _dtype(table[v.name][0]), table[v.name][1] or (), sizes.get(v.name, ())) for v in values)
         for values in (proto.graph.input, proto.graph.output)
     )
     return PreparedModel(proto, inputs, outputs, tuple(obstacles), module, bodies)
+
+
+def _return_lengths(graph: onnx.GraphProto) -> tuple[dict[str, tuple[tuple[int, str], ...]], list[Obstacle]]:
+    """Lets the graph return the lengths of its outputs; where they are lost on the way is an obstacle."""
+    found = lengths_of(graph, value_table(graph))
+    sizes: dict[str, tuple[tuple[int, str], ...]] = {}
+    for value in list(graph.output):
+        for axis, length in sorted(found.lengths.get(value.name, {}).items()):
+            name = f"{value.name}/size{axis}"
+            graph.node.append(onnx.helper.make_node("Identity", [length], [name]))
+            graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, []))
+            sizes[value.name] = (*sizes.get(value.name, ()), (axis, name))
+    nodes = (node for node in graph.node if node.output[0] in found.problems)
+    return sizes, [Obstacle(describe(n), operator_name(n), found.problems[n.output[0]]) for n in nodes]
 
 
 def _dtype(elem_type: int) -> str:
@@ -167,8 +190,9 @@ def _canonical(
         while True:
             proto = _settle(proto, where, expand=lambda p: expand_operators(p, forced, where))
             changed, reasons = lower_control_flow(proto, settle_all, where)
-            if not changed:
-                return proto, reasons
+            counted, others = lower_counted(proto)
+            if not changed and not counted:
+                return proto, reasons | others
 
     return settle_all(proto, where)
 
@@ -230,11 +254,6 @@ def describe_obstacles(obstacles: Sequence[Obstacle]) -> list[str]:
     return lines
 
 
-def _elements(elem_type: int) -> str:
-    known = elem_type and elem_type in onnx.TensorProto.DataType.values()
-    return f": its elements are {onnx.TensorProto.DataType.Name(elem_type).lower()}" if known else ""
-
-
 def _unusable_values(graph: onnx.GraphProto) -> list[Obstacle]:
     """Nodes whose results are no tensors of numbers, or of a size that is only known when the model runs."""
     types = value_table(graph)
@@ -245,7 +264,7 @@ def _unusable_values(graph: onnx.GraphProto) -> list[Obstacle]:
         for name in filter(None, node.output):
             elem_type, shape = types.get(name, (0, None))
             if elem_type not in VALUE_TYPES:
-                reason = f"its result {name!r} is no tensor of numbers that kernels handle{_elements(elem_type)}"
+                reason = f"its result {name!r} is no tensor of numbers"
             elif shape is None:
                 reason = f"the shape of {name!r} depends on the data"
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 import re
@@ -13,27 +14,95 @@ import onnx
 from ..errors import UserError
 from .tensors import MAX_TENSOR_ELEMENTS
 
+# Sizes of an input; a range stands for each of its values in turn.
+Sizes = Sequence[int | range]
+
 # ONNX element type and static shape (None if unknown) by value name.
 Types = dict[str, tuple[int, tuple[int, ...] | None]]
 
-_SHAPE = re.compile(r"(?P<name>.+)=(?P<dims>[0-9]{1,10}(?:x[0-9]{1,10})*)", re.DOTALL)
+_DIM = r"[0-9]{1,10}(?:\.\.[0-9]{1,10}(?:/[0-9]{1,10})?)?"
+_SHAPE = re.compile(rf"(?P<name>.+)=(?P<dims>{_DIM}(?:x{_DIM})*)", re.DOTALL)
+# One artifact holds a program for each combination of sizes.
+MAX_VERSIONS = 256
 
 
-def parse_shapes(options: Sequence[str]) -> dict[str, tuple[int, ...]]:
+def parse_shapes(options: Sequence[str]) -> dict[str, tuple[int | range, ...]]:
     """`["x=1x3x224x224"]` → `{"x": (1, 3, 224, 224)}`; the name may itself hold `=`.
+
+    `1..8` is every size from 1 to 8, `64..512/64` every 64th.
 
     Raises:
         UserError: malformed, or one input given twice.
     """
-    shapes: dict[str, tuple[int, ...]] = {}
+    shapes: dict[str, tuple[int | range, ...]] = {}
     for option in options:
         match = _SHAPE.fullmatch(option)
         if not match:
-            raise UserError(f"--shape {option!r} is malformed", fix="write NAME=1x3x224x224, one --shape an input")
+            raise UserError(
+                f"--shape {option!r} is malformed",
+                fix="write NAME=1x3x224x224, or a range of sizes like 1..8x3x224x224; one --shape an input",
+            )
         if match["name"] in shapes:
             raise UserError(f"--shape gives input {match['name']!r} twice", fix="give one --shape an input")
-        shapes[match["name"]] = tuple(int(d) for d in match["dims"].split("x"))
+        shapes[match["name"]] = tuple(_parse_size(text, option) for text in match["dims"].split("x"))
     return shapes
+
+
+def _parse_size(text: str, option: str) -> int | range:
+    first, dots, rest = text.partition("..")
+    if not dots:
+        return int(first)
+    last, _, step = rest.partition("/")
+    sizes = range(int(first), int(last) + 1, max(1, int(step or 1)))
+    if not sizes or int(step or 1) == 0 or sizes[-1] != int(last):
+        raise UserError(
+            f"--shape {option!r} has the range {text}, which does not go from {first} to {last} in whole steps",
+            fix="write it like 1..8 or 64..512/64",
+        )
+    return sizes
+
+
+def each_shape(model: onnx.ModelProto, shapes: Mapping[str, Sizes], where: str) -> list[dict[str, tuple[int, ...]]]:
+    """The fixed shapes that `shapes` stand for, the largest last; dimensions of one name go together.
+
+    Raises:
+        UserError: too many, or ranges that differ for dimensions of one name.
+    """
+    names = {v.name: [d.dim_param for d in v.type.tensor_type.shape.dim] for v in model.graph.input}
+    ranges: dict[object, range] = {}
+    keys: dict[tuple[str, int], object] = {}
+    for name, sizes in shapes.items():
+        for axis, size in enumerate(sizes):
+            if isinstance(size, range):
+                known = names.get(name, [])
+                key = keys[name, axis] = (known[axis] if axis < len(known) else "") or (name, axis)
+                if ranges.setdefault(key, size) != size:
+                    text = f"dimension {key!r} has the ranges {range_text(ranges[key])} and {range_text(size)}"
+                    raise UserError(text, where, "dimensions of one name are of one size")
+                if not size:
+                    raise UserError(f"the range for dimension {axis} of {name!r} is empty", where, "write it like 1..8")
+    count = math.prod(map(len, ranges.values()))
+    if count > MAX_VERSIONS:
+        raise UserError(
+            f"--shape asks for {count} combinations of sizes; an artifact holds at most {MAX_VERSIONS}",
+            where,
+            "use steps, like 64..512/64, or smaller ranges",
+        )
+    found = []
+    for chosen in itertools.product(*(sorted(sizes) for sizes in ranges.values())):
+        now = dict(zip(ranges, chosen, strict=True))
+        found.append({
+            name: tuple(now[keys[name, axis]] if isinstance(size, range) else size for axis, size in enumerate(sizes))
+            for name, sizes in shapes.items()
+        })  # fmt: skip
+    return found
+
+
+def range_text(size: int | range) -> str:
+    """As `--shape` spells it."""
+    if isinstance(size, int):
+        return str(size)
+    return f"{size[0]}..{size[-1]}" + (f"/{size.step}" if size.step != 1 else "")
 
 
 def fix_shapes(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]], where: str) -> None:

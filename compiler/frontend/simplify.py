@@ -7,6 +7,7 @@ are plain constants when the converters look at them.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
@@ -15,6 +16,8 @@ from onnx import TensorProto, numpy_helper
 from .branches import rename_values, take_constant_branches
 from .fold import fold_constants
 from .graph import node_inputs, replace_nodes
+from .groups import spell_group_normalizations
+from .lengths import Lengths, lengths_of
 from .shapes import Types, value_table
 
 
@@ -22,7 +25,8 @@ def simplify(model: onnx.ModelProto) -> bool:
     """One round over a model whose shapes are inferred; returns whether anything changed."""
     graph = model.graph
     types = value_table(graph)
-    changes = _fold_shapes(graph, types)
+    changes = _fold_shapes(graph, types, lengths_of(graph, types).lengths)
+    changes += spell_group_normalizations(graph, types)
     changes += _drop_empty(graph, types)
     changes += _drop_identities(graph, types)
     changes += fold_constants(model, types)
@@ -35,12 +39,13 @@ def _shape_of(types: Types, name: str) -> tuple[int, ...] | None:
     return types.get(name, (0, None))[1]
 
 
-def _fold_shapes(graph: onnx.GraphProto, types: Types) -> int:
+def _fold_shapes(graph: onnx.GraphProto, types: Types, lengths: Mapping[str, Lengths]) -> int:
     """Shape and Size of values with known shapes; results without elements become empty constants."""
     kept = []
     for node in graph.node:
         shape = _shape_of(types, node.input[0]) if node.input else None
-        if not node.domain and node.op_type in ("Shape", "Size") and shape is not None:
+        asks = not node.domain and node.op_type in ("Shape", "Size")
+        if asks and shape is not None and not lengths.get(node.input[0]):
             attributes = {a.name: a.i for a in node.attribute}
             if node.op_type == "Size":
                 value = np.asarray(math.prod(shape), np.int64)

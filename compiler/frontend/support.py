@@ -11,15 +11,12 @@ import onnx
 import onnx.inliner
 
 from .check import opset_of
-from .flow import DOMAIN as FLOW
+from .domains import COUNTED, EXPANDED, FLOW
 from .flow import body_graphs
 from .graph import DEFAULT_DOMAINS, all_nodes, describe
 from .messages import blame_model
 from .ops import CONVERTERS
 from .shapes import Types, value_table
-
-# Domain of the functions that nodes are turned into on their way to being inlined.
-_EXPANDED = "edgec.expanded"
 
 
 @dataclass(frozen=True)
@@ -52,6 +49,8 @@ def operator_name(node: onnx.NodeProto) -> str:
 
 
 def is_supported(node: onnx.NodeProto) -> bool:
+    if node.domain == COUNTED:
+        return True
     if node.domain == FLOW:
         return all(is_supported(inner) for body in body_graphs(node) for inner in body.node)
     return node.domain in DEFAULT_DOMAINS and (node.op_type in CONVERTERS or node.op_type in converters())
@@ -79,13 +78,13 @@ def expand_operators(model: onnx.ModelProto, forced: frozenset[str], where: str)
         if (node.domain, node.op_type) in expandable:
             with blame_model("the node cannot be expanded to simpler ones", f"{where}: {describe(node)}"):
                 function = _body(node, opsets, types)
-                function.domain, function.name = _EXPANDED, f"{node.op_type}{index}"
+                function.domain, function.name = EXPANDED, f"{node.op_type}{index}"
                 model.functions.append(function)
                 node.domain, node.op_type = function.domain, function.name
-    model.opset_import.append(onnx.helper.make_opsetid(_EXPANDED, 1))
+    model.opset_import.append(onnx.helper.make_opsetid(EXPANDED, 1))
     with blame_model("operators cannot be expanded to simpler ones", where):
         model = onnx.inliner.inline_local_functions(model, convert_version=True)
-    imports = [entry for entry in model.opset_import if entry.domain != _EXPANDED]
+    imports = [entry for entry in model.opset_import if entry.domain != EXPANDED]
     del model.opset_import[:]
     model.opset_import.extend(imports)
     return model

@@ -20,6 +20,7 @@ from .limits import Limits
 from .rows import write_row
 from .rule import Offer, Parameters, values_up_to
 from .stages import stage_of, term_of
+from .tile import tile_cost
 from .vectors import fold, index, install, lanes_of, local, loop, program, rewrite, store, unravel, vector
 
 # The blocks of the program, over [batch…, query, key], of `mixed` [batch…, query, element]; the result's axes may
@@ -64,8 +65,7 @@ class _Writer:
         best, best_cost = (1, 1), math.inf
         for vectors in range(1, _MAX_VECTORS + 1):
             for rows in range(1, min(self.queries, (self.limits.registers - 1 - vectors) // vectors) + 1):
-                sums = rows * vectors
-                cost = -(-self.queries // rows) * rows * (sums + vectors + 0.5 * rows) / sums * max(1.0, 8 / sums)
+                cost = -(-self.queries // rows) * rows * tile_cost(rows, vectors, self.limits)
                 if cost < best_cost:
                     best, best_cost = (rows, vectors), cost
         return best

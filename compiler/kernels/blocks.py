@@ -9,26 +9,21 @@ from .analysis import Block, blocks_of
 from .inline import inline_producers
 from .limits import Limits
 from .rule import Offer, Parameters
-
-# Tasks that a few threads share evenly, and registers that hide the latency of most instructions.
-_TASKS, _VECTORS = 16, 2
+from .style import TASKS, VECTORS, offer_style
 
 
 def blocks_rule(sch: Any, limits: Limits) -> Offer | None:
     """Any program: each block by itself, parallel outside, vectorised where memory is contiguous."""
     inline_producers(sch, blocks_of(sch), cheap_only=True)
-    return _offer(sch, limits)
 
-
-def _offer(sch: Any, limits: Limits) -> Offer:
     def apply(chosen: Parameters) -> None:
         for block in blocks_of(sch):
             parallel_vector(sch, block, limits, chosen["vectors"], chosen["tasks"])
 
-    return Offer(apply, {"vectors": _VECTORS, "tasks": _TASKS}, {"vectors": (1, 2, 4), "tasks": (2, 4, 8, 16, 64)})
+    return offer_style(apply)
 
 
-def parallel_vector(sch: Any, block: Block, limits: Limits, vectors: int = _VECTORS, tasks: int = _TASKS) -> None:
+def parallel_vector(sch: Any, block: Block, limits: Limits, vectors: int = VECTORS, tasks: int = TASKS) -> None:
     """Splits the outer data-parallel axes over threads, and vectorises the innermost loop if it pays.
 
     Args:
@@ -96,7 +91,7 @@ def _share(sch: Any, outer: list[Any], extents: list[int], block: Block, limits:
     return outer[-1] if count < len(outer) else task
 
 
-def vector_lanes(block: Block, limits: Limits, vectors: int = _VECTORS) -> int:
+def vector_lanes(block: Block, limits: Limits, vectors: int = VECTORS) -> int:
     """Lanes to vectorise the last data-parallel axis with; 1 for none."""
     if not block.contiguous or not block.spatial:
         return 1

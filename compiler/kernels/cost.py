@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import tvm_ffi
 from tvm import ir, s_tir, tirx
 
 from .indices import Axis, Index
@@ -175,7 +176,7 @@ class _Counter:
 
     def result(self) -> Cost:
         read, written = (
-            sum(regions[b].elements() * _item_bytes(dtype) for b, dtype in self.dtypes.items() if b in regions)
+            sum(regions[b].elements() * tvm_ffi.dtype(d).itemsize for b, d in self.dtypes.items() if b in regions)
             for regions in (self.read, self.written)
         )
         results = [dtype for buffer, dtype in self.dtypes.items() if buffer in self.written]
@@ -223,14 +224,6 @@ class _Counter:
         elements = min(math.prod(side.count for side in sides), math.prod(axes[v].count for v in used))
         if elements:
             regions.setdefault(access.buffer, _Regions()).parts.add((tuple(sides), elements))
-
-
-def _bits(dtype: str) -> int:
-    return int("".join(c for c in dtype if c.isdigit()) or 8)
-
-
-def _item_bytes(dtype: str) -> int:
-    return max(1, _bits(dtype) // 8)
 
 
 class _Operations:
@@ -286,7 +279,7 @@ class _Operations:
                 operand = operand.value
             if isinstance(operand, ir.TensorLoad):
                 operands.append(str(operand.ty.dtype))
-        self.multiplied += sorted(operands, key=_bits)[:1]
+        self.multiplied += sorted(operands, key=lambda dtype: tvm_ffi.dtype(dtype).bits)[:1]
 
     def _choice(self, condition: Any, first: Any, second: Any) -> tuple[int, bool]:
         """The dearer branch: of those of a concatenation or a padding, one is taken."""

@@ -49,10 +49,9 @@ def _peak_gflops(dtype: str, target: Target) -> float:
 
 def _bandwidth_gbs(size: int, target: Target) -> float:
     """GB/s that one fast core moves through the smallest cache that holds `size` bytes, else through memory."""
-    caches = target.caches
-    sharers = (target.fast_cores or 1) if caches.l2_shared else 1
     register = target.simd_bits / 8 * target.ghz
-    for kib, vectors in zip((caches.l1d_kib, caches.l2_kib // sharers, caches.l3_kib), _VECTORS_PER_CYCLE, strict=True):
-        if size <= kib * 1024:
+    caches = (target.caches.l1d_kib * 1024, target.l2_bytes, target.caches.l3_kib * 1024)
+    for cache, vectors in zip(caches, _VECTORS_PER_CYCLE, strict=True):
+        if size <= cache:
             return register * vectors
     return min(target.memory_bandwidth_gbs, register * _VECTORS_PER_CYCLE[-1])

@@ -18,13 +18,13 @@ from .accesses import Access, computes_with, is_vectorizable, reads, write
 from .analysis import blocks_of
 from .inline import inline_once
 from .limits import Limits
-from .nest import Axis, Nest, Values, loops, nest_of, positions, rewrite_blocks, shared, size, substitute, unrolled
+from .nest import Axis, Nest, Values, loops, nest_of, positions, rewrite_blocks, shared, size, unrolled
 from .permute import permuted_blocks, write_blocks
 from .rule import Offer, Parameters
 from .seams import seams, settle, undecided
-from .style import TASKS, VECTORS, Style
+from .style import Style, offer_style
 from .transpose import tile_of, write_tiles
-from .vectors import index, lanes_of, vector
+from .vectors import index, lanes_of, substitute, vector
 
 _SHORT = 256  # points that are too few to be a row of their own
 
@@ -47,7 +47,7 @@ def injective_rule(sch: Any, limits: Limits) -> Offer | None:
 
         rewrite_blocks(sch, rewrite)
 
-    return Offer(apply, {"vectors": VECTORS, "tasks": TASKS}, {"vectors": (1, 2, 4), "tasks": (2, 4, 8, 16, 64)})
+    return offer_style(apply)
 
 
 def write_nest(nest: Nest, style: Style, values: Values | None = None) -> None:

@@ -42,10 +42,8 @@ def limits_of(target: Target, cost: Cost | None = None, rule: str | None = None)
     Args:
         rule: the name of the rule that will schedule the program, if that is known.
     """
-    caches = target.caches
-    sharers = (target.fast_cores or 1) if caches.l2_shared else 1
     by_element = target.machine == "aarch64"
-    limits = (max(1, target.simd_bits // 32), target.simd_registers, caches.l2_kib * 1024 // sharers, by_element)
+    limits = (max(1, target.simd_bits // 32), target.simd_registers, target.l2_bytes, by_element)
     return Limits(*limits) if cost is None else Limits(*limits, parallel_work(cost, target, rule))
 
 

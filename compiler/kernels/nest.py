@@ -17,7 +17,7 @@ from tvm import ir, s_tir, sym, tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from .vectors import index, install, loop
+from .vectors import index, install, loop, substitute
 
 Values = dict[Any, Any]  # of variables
 
@@ -92,11 +92,6 @@ def nest_of(block: Any) -> Nest | None:
 
 def size(axes: Sequence[Axis]) -> int:
     return math.prod(axis.extent for axis in axes)
-
-
-def substitute(node: Any, values: Mapping[Any, Any]) -> Any:
-    """An expression with others in place of variables."""
-    return tvm_ffi.structural_map(node, [(ir.Var, lambda var: values.get(var, var))]) if values else node
 
 
 def positions(value: Any, axes: Sequence[Axis]) -> Values:

@@ -12,6 +12,7 @@ import tvm_ffi
 from tvm import ir, tirx
 
 from .accesses import is_conditional
+from .lowering import node_pass
 from .vector_math import is_expanded
 
 
@@ -28,15 +29,12 @@ def separate_nested_math() -> Any:
                 at = [tirx.Ramp(at[0], tirx.IntImm("int32", 1), lanes)]
             before += [tirx.AllocBuffer(buffer), tirx.BufferStore(buffer, inner, at)]
             load = tirx.BufferLoad(buffer, at)
-            value = tvm_ffi.structural_map(store.value, [(ir.Call, lambda c, i=inner, r=load: r if _same(c, i) else c)])
+            instead = [(ir.Call, lambda c, i=inner, r=load: r if tvm_ffi.structural_equal(c, i) else c)]
+            value = tvm_ffi.structural_map(store.value, instead)
             store = tirx.BufferStore(store.buffer, value, store.indices)
         return tirx.SeqStmt([*before, store]) if before else store
 
-    @tirx.transform.prim_func_pass(opt_level=0)  # type: ignore[untyped-decorator]  # TVM has no annotations
-    def separate_all(func: Any, _module: Any, _context: Any) -> Any:
-        return func.with_body(tvm_ffi.structural_map(func.body, [(tirx.BufferStore, separate)]))
-
-    return separate_all
+    return node_pass(tirx.BufferStore, separate)
 
 
 def _innermost(value: Any) -> Any:
@@ -68,7 +66,3 @@ def _has(value: Any, test: Any) -> bool:
 
     tvm_ffi.structural_walk(value, [((tirx.Let, ir.Call), on_node)])
     return hit
-
-
-def _same(a: Any, b: Any) -> bool:
-    return bool(tvm_ffi.structural_equal(a, b))

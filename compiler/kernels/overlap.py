@@ -6,12 +6,14 @@ its sums out of vector registers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import tvm_ffi
 from tvm import s_tir, sym, tirx
 
 from .analysis import uses
+from .marks import rewrite_marked
 
 _KEY = "edgec.overlap"
 
@@ -29,13 +31,12 @@ def split_overlapping(sch: Any, loop: Any, size: int, extent: int) -> tuple[Any,
 
 def overlap_tiles(func: Any) -> Any:
     """Moves the last tile of every annotated loop to where it ends with its axis."""
-    return tvm_ffi.structural_map(func, [(tirx.For, _overlap)])
+    return rewrite_marked(func, _KEY, _overlapping)
 
 
-def _overlap(loop: Any) -> Any:
-    if _KEY not in loop.annotations:
-        return loop
-    size, last = (int(v) for v in loop.annotations[_KEY])
+def _overlapping(loop: Any, sizes: Sequence[Any]) -> Any:
+    """The loop's body where its last tile begins early."""
+    size, last = map(int, sizes)
     var = loop.loop_var
     dtype = str(var.ty.dtype)
     begin = tirx.Min(var * tirx.IntImm(dtype, size), tirx.IntImm(dtype, last))
@@ -44,9 +45,7 @@ def _overlap(loop: Any) -> Any:
         values = [_shifted(value, var, size, begin) for value in realize.iter_values]
         return s_tir.SBlockRealize(values, _without(realize.predicate, var), realize.block)
 
-    body = tvm_ffi.structural_map(loop.body, [(s_tir.SBlockRealize, on_realize)])
-    annotations = {key: value for key, value in loop.annotations.items() if key != _KEY}
-    return tirx.For(var, loop.min, loop.extent, loop.kind, body, loop.thread_binding, annotations)
+    return tvm_ffi.structural_map(loop.body, [(s_tir.SBlockRealize, on_realize)])
 
 
 def _shifted(value: Any, var: Any, size: int, begin: Any) -> Any:

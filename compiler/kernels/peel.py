@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import tvm_ffi
-from tvm import ir, tirx
+from tvm import tirx
+
+from .lowering import node_pass
+from .vectors import substitute
 
 _KEY = "pragma_peel_last"  # TVM turns annotations of this form into statements around the loop
 
@@ -17,12 +19,7 @@ def mark_for_peeling(sch: Any, loop: Any) -> None:
 
 def peel_last() -> Any:
     """The pass, for after the loops are made plain and before they become vectors."""
-
-    @tirx.transform.prim_func_pass(opt_level=0)  # type: ignore[untyped-decorator]  # TVM has no annotations
-    def peel(func: Any, _module: Any, _context: Any) -> Any:
-        return func.with_body(tvm_ffi.structural_map(func.body, [(tirx.AttrStmt, _peel)]))
-
-    return peel
+    return node_pass(tirx.AttrStmt, _peel)
 
 
 def _peel(attribute: Any) -> Any:
@@ -31,5 +28,4 @@ def _peel(attribute: Any) -> Any:
     loop = attribute.body
     last = loop.extent - 1
     most = tirx.For(loop.loop_var, loop.min, last, loop.kind, loop.body)
-    at_last = [(ir.Var, lambda var: last if var.same_as(loop.loop_var) else var)]
-    return tirx.SeqStmt([most, tvm_ffi.structural_map(loop.body, at_last)])
+    return tirx.SeqStmt([most, substitute(loop.body, {loop.loop_var: last})])

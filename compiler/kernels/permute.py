@@ -6,7 +6,6 @@ As many blocks as fill vectors are read at once, and each vector of the result i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +14,10 @@ from tvm import ir, tirx
 from tvm.script.ir_builder import tirx as T
 
 from .accesses import access_of, write
-from .nest import Axis, Nest, Values, loops, shared, substitute, unrolled
+from .nest import Axis, Nest, Values, loops, shared, unrolled
 from .seams import undecided
 from .style import Style
-from .vectors import index, vector
+from .vectors import index, load_vector, shuffle, store_vector, substitute, vector
 
 _SHORT = 4  # of the two sides of a block, the shorter one at most
 _MOST = 8  # vectors of a block, and of several blocks at once
@@ -104,17 +103,9 @@ def _turn(blocks: Blocks, vectors: int, along: Axis, first: Values) -> Any:
     for number in range(vectors):
         places = [blocks.source(number * lanes + lane) for lane in range(lanes)]
         which = sorted({place // lanes for place in places})
-        picked = tirx.Shuffle([_vector(source, which[0], lanes)], _constants([place % lanes for place in places]))
+        picked = shuffle([load_vector(source, which[0] * lanes, lanes)], [place % lanes for place in places])
         for other in which[1:]:
             picks = [lanes + p % lanes if p // lanes == other else lane for lane, p in enumerate(places)]
-            picked = tirx.Shuffle([picked, _vector(source, other, lanes)], _constants(picks))
-        T.buffer_store(turned, picked, [tirx.Ramp(index(number * lanes), index(1), lanes)])
+            picked = shuffle([picked, load_vector(source, other * lanes, lanes)], picks)
+        store_vector(turned, number * lanes, picked, lanes)
     return turned
-
-
-def _vector(buffer: Any, number: int, lanes: int) -> Any:
-    return tirx.BufferLoad(buffer, [tirx.Ramp(index(number * lanes), index(1), lanes)])
-
-
-def _constants(values: Sequence[int]) -> list[Any]:
-    return [tirx.IntImm("int32", value) for value in values]

@@ -8,13 +8,15 @@ hides what that takes: on an AMD Zen 5 products of 197x192 by 192x768 on weights
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import tvm_ffi
 from tvm import ir, s_tir, tirx
 
 from .accesses import reads
-from .vectors import index
+from .marks import rewrite_marked
+from .vectors import index, substitute
 
 _KEY = "edgec.prefetch"
 _LINE = 64  # bytes of a cache line
@@ -28,23 +30,20 @@ def mark_for_prefetch(sch: Any, loop: Any, buffer: str, ahead: int) -> None:
 
 def prefetch(func: Any) -> Any:
     """Writes the instructions into every loop that was marked."""
-    return tvm_ffi.structural_map(func, [(tirx.For, _prefetch)])
+    return rewrite_marked(func, _KEY, _asking)
 
 
-def _prefetch(loop: Any) -> Any:
-    if _KEY not in loop.annotations:
-        return loop
-    name, ahead = (str(value) for value in loop.annotations[_KEY])
-    annotations = {key: value for key, value in loop.annotations.items() if key != _KEY}
+def _asking(loop: Any, values: Sequence[Any]) -> Any:
+    """The loop's body behind the instructions; without these where it reads nothing of the buffer, or one place."""
+    name, ahead = map(str, values)
     load = _first_load(loop, name)
     step = reads(load)[0].step(loop.loop_var) if load is not None else None
-    body = loop.body
-    if load is not None and step:
-        later = {loop.loop_var: loop.loop_var + index(int(ahead))}
-        *begin, last = (_substitute(i, later) for i in load.indices)
-        asked = [_ask(tirx.BufferLoad(load.source, [*begin, last + index(at)])) for at in range(0, step, _LINE // 4)]
-        body = tirx.SeqStmt([*asked, body])
-    return tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body, loop.thread_binding, annotations)
+    if load is None or not step:
+        return loop.body
+    later = {loop.loop_var: loop.loop_var + index(int(ahead))}
+    *begin, last = (substitute(i, later) for i in load.indices)
+    asked = [_ask(tirx.BufferLoad(load.source, [*begin, last + index(at)])) for at in range(0, step, _LINE // 4)]
+    return tirx.SeqStmt([*asked, loop.body])
 
 
 def _ask(load: Any) -> Any:
@@ -65,10 +64,6 @@ def _first_load(loop: Any, name: str) -> Any:
         for load in loads:
             if load.source.name == name:
                 axes = zip(realize.block.iter_vars, realize.iter_values, strict=True)
-                values = {axis.var: _substitute(value, begin) for axis, value in axes}
-                return tirx.BufferLoad(load.source, [_substitute(i, values) for i in load.indices])
+                values = {axis.var: substitute(value, begin) for axis, value in axes}
+                return tirx.BufferLoad(load.source, [substitute(i, values) for i in load.indices])
     return None
-
-
-def _substitute(expr: Any, values: dict[Any, Any]) -> Any:
-    return tvm_ffi.structural_map(expr, [(ir.Var, lambda var: values.get(var, var))])

@@ -23,6 +23,7 @@ from .vector_math import exp_of_nonpositive
 from .vectors import fold, index, install, lanes_of, local, loop, program, rewrite, store, unravel, vector
 
 _VECTORS = 2  # partial sums at a time, which hide the latency of additions
+_SHORT = 9  # elements; of rows below that, or below a vector, LLVM takes several at a time
 _TRANSCENDENTAL = ("exp", "tanh", "erf", "log", "sigmoid", "pow", "sin", "cos")
 
 # Where a stage's results are: a buffer, and the indices before that of the position in the row.
@@ -33,7 +34,7 @@ def rows_rule(sch: Any, limits: Limits) -> Offer | None:
     """Programs of float32 whose blocks all run over the same rows, contiguous in memory, with a sum along them."""
     summed = next((block for block in _blocks(sch) if block.init is not None), None)
     extents = None if summed is None else extents_of(summed)
-    if extents is None or 0 in extents:
+    if extents is None or 0 in extents or extents[-1] < min(limits.lanes, _SHORT):
         return None
     shapes = (extents, (*extents[:-2], extents[-1]))  # the second one where a sum keeps its axis
     _inline(sch, shapes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ from ..target import Target
 from .attention import attention_rule
 from .blocks import blocks_rule
 from .cost import cost_of
+from .group_norm import group_norm_rule
 from .infinity import begin_with_infinity
 from .injective import injective_rule
 from .limits import limits_of
@@ -22,14 +24,15 @@ from .winograd import winograd_rule
 from .written import written_rule
 
 RULES: tuple[tuple[str, Rule], ...] = (
+    ("written", written_rule),  # first, as the others fail on programs without blocks
     ("packed", packed_rule),
     ("winograd", winograd_rule),
     ("attention", attention_rule),
+    ("group_norm", group_norm_rule),
     ("injective", injective_rule),
     ("tile", tile_rule),
     ("rows", rows_rule),
     ("blocks", blocks_rule),
-    ("written", written_rule),
 )
 
 UNSCHEDULED = "none"  # the rule's name for a program that runs as written
@@ -43,13 +46,13 @@ class Scheduled:
         func: the tensor program.
         rule: the rule that took it; `none` if it runs as written.
         parameters: the rule's, as they were applied.
-        reason: why no rule took it, if so.
+        failures: by rule, in order, why those failed that would have taken it before.
     """
 
     func: Any
     rule: str
     parameters: Parameters = field(default_factory=dict)
-    reason: str | None = None
+    failures: Mapping[str, str] = field(default_factory=dict)
 
 
 def schedule(func: Any, target: Target, parameters: Parameters | None = None) -> Scheduled:
@@ -61,7 +64,7 @@ def schedule(func: Any, target: Target, parameters: Parameters | None = None) ->
     from tvm import s_tir
 
     cost = cost_of(func)
-    reason = "no rule takes it"
+    failures: dict[str, str] = {}
     for name, rule in RULES:
         sch = s_tir.Schedule(func, debug_mask="none")
         try:
@@ -70,7 +73,7 @@ def schedule(func: Any, target: Target, parameters: Parameters | None = None) ->
                 continue
             chosen = {**offer.default, **(parameters or {})}
             offer.apply(chosen)
-            return Scheduled(prefetch(begin_with_infinity(overlap_tiles(sch.mod["main"]))), name, chosen)
+            return Scheduled(prefetch(begin_with_infinity(overlap_tiles(sch.mod["main"]))), name, chosen, failures)
         except (s_tir.ScheduleError, ValueError) as error:
-            reason = f"rule {name}: " + (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return Scheduled(func, UNSCHEDULED, reason=reason)
+            failures[name] = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return Scheduled(func, UNSCHEDULED, failures=failures)

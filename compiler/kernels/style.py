@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,15 @@ from tvm import ir, tirx
 from .accesses import is_conditional
 from .limits import Limits
 from .nest import Axis, Nest, size
+from .rule import Offer, Parameters
 
 # Tasks that a few threads share evenly, and registers that hide the latency of most instructions.
 TASKS, VECTORS = 16, 2
+
+
+def offer_style(apply: Callable[[Parameters], None]) -> Offer:
+    """The offer of a rule that has a style's numbers for parameters."""
+    return Offer(apply, {"vectors": VECTORS, "tasks": TASKS}, {"vectors": (1, 2, 4), "tasks": (2, 4, 8, 16, 64)})
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class Style:
     def lanes(self, nest: Nest) -> int:
         """Elements of a vector register, by the widest type that the nest computes with."""
         value = nest.store.value
-        widths = [bits(str(value.ty.dtype))]
+        widths: list[int] = [tvm_ffi.dtype(str(value.ty.dtype)).bits]
         if "float16" in str(value.ty.dtype) and not isinstance(value, ir.TensorLoad):
             widths.append(32)  # halves are computed with as floats
 
@@ -54,7 +60,7 @@ class Style:
 
         def on_value(node: Any) -> None:
             if not isinstance(node, tirx.Cast) or str(node.value.ty.dtype) != "bool":
-                widths.append(bits(str(node.ty.dtype)))
+                widths.append(tvm_ffi.dtype(str(node.ty.dtype)).bits)
 
         # Without indices, which are scalars.
         bare = tvm_ffi.structural_map(
@@ -62,8 +68,3 @@ class Style:
         )
         tvm_ffi.structural_walk(bare, [((ir.Var, tirx.Cast), on_value)])
         return max(1, self.limits.lanes * 32 // max(widths))
-
-
-def bits(dtype: str) -> int:
-    """Bits of an element in memory."""
-    return 8 if dtype == "bool" else int("".join(c for c in dtype if c.isdigit()))

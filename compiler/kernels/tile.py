@@ -7,14 +7,17 @@ Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+from .accesses import reads
 from .analysis import Block, blocks_of
 from .inline import inline_producers
 from .limits import Limits
 from .overlap import split_overlapping
 from .peel import mark_for_peeling
 from .rule import Offer, Parameters, values_up_to
+from .vectors import lanes_of
 
 # Wider tiles than this many vectors along the last axis gain nothing and lengthen compilation.
 _MAX_VECTORS = 4
@@ -27,7 +30,7 @@ def tile_rule(sch: Any, limits: Limits) -> Offer | None:
     if len(anchors) != 1 or not anchors[0].contiguous or not anchors[0].spatial:
         return None
     anchor = anchors[0]
-    if 0 in anchor.spatial or 0 in anchor.reduction:
+    if 0 in anchor.spatial or 0 in anchor.reduction or _sums_rows(sch, anchor):
         return None
     inline_producers(sch, blocks[: blocks.index(anchor)])
     if any(b.name != anchor.name for b in _before(sch, anchor)):
@@ -43,6 +46,14 @@ def tile_rule(sch: Any, limits: Limits) -> Offer | None:
         {"rows": rows, "vectors": vectors},
         {"rows": values_up_to(min(_rows(anchor), limits.registers), rows), "vectors": tuple(whole)},
     )
+
+
+def _sums_rows(sch: Any, anchor: Block) -> bool:
+    """Whether all that is read lies along the one reduction axis, and there is nothing beside it."""
+    if anchor.spatial[-1] > 1 or len(anchor.reduction) > 1:
+        return False
+    block = sch.get(sch.get_sblock(anchor.name))
+    return all(access.step(block.iter_vars[-1].var) in (0, 1) for access in reads(block.body))
 
 
 def _apply(sch: Any, anchor: Block, epilogue: str, lanes: int, limits: Limits, chosen: Parameters) -> None:
@@ -143,11 +154,7 @@ def choose_tile(anchor: Block, limits: Limits) -> tuple[int, int, int]:
     """
     rows = _rows(anchor)
     columns = anchor.spatial[-1]
-    lanes = limits.lanes
-    while lanes > 1 and lanes > columns:
-        lanes //= 2
-    while lanes > 1 and anchor.period % lanes:
-        lanes //= 2
+    lanes = math.gcd(lanes_of(columns, limits.lanes), anchor.period)
     best, best_cost = (1, 1, lanes), float("inf")
     for vectors in range(1, min(_MAX_VECTORS, columns // lanes) + 1):
         width = vectors * lanes

@@ -6,7 +6,6 @@ computer method for matrix transposing", IEEE Transactions on Computers C-21(7),
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +14,10 @@ from tvm import ir, tirx
 from tvm.script.ir_builder import tirx as T
 
 from .accesses import access_of, write
-from .nest import Axis, Nest, Values, loops, shared, substitute, unrolled
+from .nest import Axis, Nest, Values, loops, shared, unrolled
 from .seams import undecided
-from .style import Style, bits
-from .vectors import index, lanes_of, vector
+from .style import Style
+from .vectors import index, lanes_of, load_vector, shuffle, store_vector, substitute, vector
 
 _SMALL = 4  # LLVM makes good code of axes this short
 _MOST = 16  # lanes; larger tiles gain nothing
@@ -48,7 +47,8 @@ def tile_of(nest: Nest, style: Style) -> Tile | None:
     loads: list[Any] = []
 
     def on_load(load: Any) -> None:
-        if access_of(load).step(last.var) not in (0, 1) and not any(_same(load, other) for other in loads):
+        known = any(tvm_ffi.structural_equal(load, other) for other in loads)
+        if not known and access_of(load).step(last.var) not in (0, 1):
             loads.append(load)
 
     tvm_ffi.structural_walk(nest.store.value, [(ir.TensorLoad, on_load)])
@@ -62,7 +62,7 @@ def tile_of(nest: Nest, style: Style) -> Tile | None:
         return None
     limits = style.limits
     most = min(_MOST, limits.registers // 2)  # one half holds the rows, the other what becomes of them
-    narrowest = limits.lanes * 32 // max(bits(dtype) for dtype in dtypes)
+    narrowest = limits.lanes * 32 // max(tvm_ffi.dtype(dtype).bits for dtype in dtypes)
     rows = lanes_of(other.extent, max(1, min(most, narrowest)))
     lanes = lanes_of(last.extent, min(most, style.lanes(nest)))
     return Tile(across, tuple(loads), rows, lanes)
@@ -73,7 +73,9 @@ def write_tiles(nest: Nest, tile: Tile, style: Style, values: Values) -> None:
     other, last = nest.axes[tile.across], nest.axes[-1]
     outer = [axis for axis in nest.axes[:-1] if axis is not other]
     read, written = access_of(tile.loads[0]), write(nest.store)
-    read_bytes, write_bytes = bits(str(tile.loads[0].ty.dtype)) // 8, bits(str(nest.store.value.ty.dtype)) // 8
+    read_bytes, write_bytes = (
+        tvm_ffi.dtype(str(value.ty.dtype)).itemsize for value in (tile.loads[0], nest.store.value)
+    )
     down = _Blocks(other, tile.rows, _LINE // read_bytes)
     along = _Blocks(last, tile.lanes, _LINE // write_bytes)
     # The inner loop moves along whichever side would otherwise come back to the same places in the cache.
@@ -132,7 +134,7 @@ def _write_tile(nest: Nest, tile: Tile, values: Values, row: Any, column: Any) -
         position = number * index(tile.lanes) + lane
 
         def instead(load: Any) -> Any:
-            found = next((n for n, other_load in enumerate(tile.loads) if _same(load, other_load)), None)
+            found = next((n for n, own in enumerate(tile.loads) if tvm_ffi.structural_equal(load, own)), None)
             return load if found is None else tirx.BufferLoad(turned[found], [position])
 
         value = tvm_ffi.structural_map(nest.store.value, [(ir.TensorLoad, instead)])
@@ -146,8 +148,8 @@ def _transpose(source: Any, target: Any, rows: int, lanes: int) -> Any:
     square = min(rows, lanes)
     if rows > lanes:  # several short rows side by side make a long one
         for row in range(square):
-            parts = [_vector(source, part * lanes, lanes) for part in range(row, rows, square)]
-            _store(target, row * rows, tirx.Shuffle(parts, _constants(range(rows))), rows)
+            parts = [load_vector(source, part * lanes, lanes) for part in range(row, rows, square)]
+            store_vector(target, row * rows, shuffle(parts, range(rows)), rows)
         source, target = target, source
     width = max(rows, lanes)
     block = 1
@@ -155,38 +157,20 @@ def _transpose(source: Any, target: Any, rows: int, lanes: int) -> Any:
         for row in range(square):
             if row & block:
                 continue
-            pair = [_vector(source, (row + n) * width, width) for n in (0, block)]
+            pair = [load_vector(source, (row + n) * width, width) for n in (0, block)]
             low = [lane if not lane & block else width + (lane ^ block) for lane in range(width)]
             for number, picks in ((row, low), (row + block, [pick + block for pick in low])):
-                _store(target, number * width, tirx.Shuffle(pair, _constants(picks)), width)
+                store_vector(target, number * width, shuffle(pair, picks), width)
         source, target = target, source
         block *= 2
     if lanes > rows:  # each vector has parts of several rows of the result
         for row in range(lanes):
-            part = tirx.Shuffle(
-                [_vector(source, row % square * width, width)],
-                _constants(range(row // square * square, (row // square + 1) * square)),
-            )
-            _store(target, row * rows, part, rows)
+            begin = row // square * square
+            part = shuffle([load_vector(source, row % square * width, width)], range(begin, begin + square))
+            store_vector(target, row * rows, part, rows)
         source = target
     return source
 
 
-def _vector(buffer: Any, begin: int, lanes: int) -> Any:
-    return tirx.BufferLoad(buffer, [tirx.Ramp(index(begin), index(1), lanes)])
-
-
-def _store(buffer: Any, begin: int, value: Any, lanes: int) -> None:
-    T.buffer_store(buffer, value, [tirx.Ramp(index(begin), index(1), lanes)])
-
-
-def _constants(values: Sequence[int] | range) -> list[Any]:
-    return [tirx.IntImm("int32", value) for value in values]
-
-
 def _alignment(step: int) -> int:
     return min(step & -step, _SET)
-
-
-def _same(a: Any, b: Any) -> bool:
-    return bool(tvm_ffi.structural_equal(a, b))

@@ -17,8 +17,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import tvm_ffi
 from tvm import ir, tirx
+
+from .lowering import node_pass
 
 _Unary = Callable[[Any], Any]
 _LARGEST = 3.4028234663852886e38
@@ -26,12 +27,7 @@ _LARGEST = 3.4028234663852886e38
 
 def expand_math() -> Any:
     """The pass that replaces the calls, in scalar and in vector code alike; before TVM lowers intrinsics."""
-
-    @tirx.transform.prim_func_pass(opt_level=0)  # type: ignore[untyped-decorator]  # TVM has no annotations
-    def expand(func: Any, _module: Any, _context: Any) -> Any:
-        return func.with_body(tvm_ffi.structural_map(func.body, [(ir.Call, _replace)]))
-
-    return expand
+    return node_pass(ir.Call, _replace)
 
 
 def is_expanded(call: Any) -> bool:

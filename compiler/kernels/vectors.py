@@ -44,6 +44,11 @@ def install(sch: Any, func: Any) -> None:
     sch.mod.update_func(sch.mod.get_global_var("main"), func)
 
 
+def substitute(node: Any, values: Mapping[Any, Any]) -> Any:
+    """An expression or statement with expressions in place of variables."""
+    return tvm_ffi.structural_map(node, [(ir.Var, lambda var: values.get(var, var))]) if values else node
+
+
 def rewrite(expr: Any, values: Mapping[Any, Any], buffers: Mapping[Any, Callable[[list[Any]], Any]]) -> Any:
     """An expression with values in place of variables, and of loads from some buffers.
 
@@ -55,8 +60,7 @@ def rewrite(expr: Any, values: Mapping[Any, Any], buffers: Mapping[Any, Callable
         instead = next((f for buffer, f in buffers.items() if buffer.same_as(load.source)), None)
         return load if instead is None else instead(list(load.indices))
 
-    moved = tvm_ffi.structural_map(expr, [(ir.Var, lambda var: values.get(var, var))])
-    return tvm_ffi.structural_map(moved, [(ir.TensorLoad, on_load)])
+    return tvm_ffi.structural_map(substitute(expr, values), [(ir.TensorLoad, on_load)])
 
 
 def local(*shape: int) -> Any:
@@ -87,6 +91,20 @@ def vector(lanes: int) -> Iterator[Any]:
 
 def store(buffer: Any, value: Any, *at: Any) -> None:
     T.buffer_store(buffer, value, list(at))
+
+
+def load_vector(buffer: Any, begin: int, lanes: int) -> Any:
+    """Elements of a buffer of one axis, as one value."""
+    return tirx.BufferLoad(buffer, [tirx.Ramp(index(begin), index(1), lanes)])
+
+
+def store_vector(buffer: Any, begin: int, value: Any, lanes: int) -> None:
+    T.buffer_store(buffer, value, [tirx.Ramp(index(begin), index(1), lanes)])
+
+
+def shuffle(vectors: Sequence[Any], picks: Sequence[int]) -> Any:
+    """The vector of the elements with these numbers, those of all vectors counted one after the other."""
+    return tirx.Shuffle(vectors, [tirx.IntImm("int32", pick) for pick in picks])
 
 
 def fold(buffer: Any, size: int, combine: Callable[[Any, Any], Any]) -> None:

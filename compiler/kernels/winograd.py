@@ -17,6 +17,7 @@ from .overlap import split_overlapping
 from .packed import rows_of_tile, takes_elements
 from .rule import Offer, Parameters, values_up_to
 from .tile import compute_tile
+from .vectors import lanes_of
 
 # The blocks of such a program, in order; the result and its epilogue follow.
 HALF_INPUT = "winograd_half_input"  # [N, TH, TW, M+2, M+2, C]: tiles of the input, transformed along one axis
@@ -83,7 +84,7 @@ def _apply(sch: Any, stages: dict[str, Block], result: Block, limits: Limits, ch
     batch, height, columns, channels = sch.get_loops(sch.get_sblock(result.name))
     band, row, y = sch.split(height, [None, chosen["band"], m])
     column, x = sch.split(columns, [None, m])
-    block, lane = split_overlapping(sch, channels, _lanes(result.spatial[-1], limits), result.spatial[-1])
+    block, lane = split_overlapping(sch, channels, lanes_of(result.spatial[-1], limits.lanes), result.spatial[-1])
     sch.reorder(batch, band, row, column, block, y, x, lane)
     at = sch.fuse(batch, band)
     _transform(sch, HALF_OUTPUT, block, 4, [y, x], lane)
@@ -102,7 +103,7 @@ def _apply(sch: Any, stages: dict[str, Block], result: Block, limits: Limits, ch
     sch.compute_at(sch.get_sblock(INPUT), at, preserve_unit_loops=True)
     u2, v2, images, rows, columns, channels = sch.get_loops(sch.get_sblock(INPUT))[1:]
     inputs = stages[INPUT].spatial[-1]
-    block, lane = split_overlapping(sch, channels, _lanes(inputs, limits), inputs)
+    block, lane = split_overlapping(sch, channels, lanes_of(inputs, limits.lanes), inputs)
     sch.reorder(images, rows, columns, block, u2, v2, lane)
     _transform(sch, HALF_INPUT, block, 5, [u2, v2], lane)
 
@@ -114,14 +115,6 @@ def _apply(sch: Any, stages: dict[str, Block], result: Block, limits: Limits, ch
             sch.parallel(rows)
     depth, by_element = 7 if task is at else 6, takes_elements(sums, limits)
     compute_tile(sch, sums, depth, lanes, task, limits, by_element=by_element)
-
-
-def _lanes(channels: int, limits: Limits) -> int:
-    """Lanes of a whole vector, at most as many as there are channels."""
-    lanes = limits.lanes
-    while lanes > channels:
-        lanes //= 2
-    return lanes
 
 
 def _transform(sch: Any, half: str, at: Any, depth: int, written: list[Any], lane: Any) -> None:

@@ -17,8 +17,8 @@ from tvm import ir, relax, te, tirx
 
 from ..kernels.attention import FEW_QUERIES
 from .attention_program import NAN, ROW, Step, attention_program, element
-from .rewrite import count_uses, definitions_of, replace_bindings
-from .windows import Window, number_of, scaling_of, shape_of, window_of
+from .rewrite import count_uses, definitions_of, operator_of, replace_bindings, shape_of
+from .windows import Window, number_of, scaling_of, window_of
 
 _OPAQUE = 8  # TVM's kOpaque: nothing else joins the kernel
 _FAR_APART = 1 << 18  # bytes between the first and the last value of a head beyond which they are copied together
@@ -67,7 +67,7 @@ def fuse_attention(module: tvm.IRModule) -> tvm.IRModule:
 
 
 def _name(expr: Any) -> str:
-    return str(getattr(getattr(expr, "op", None), "name", "")).removeprefix("relax.")
+    return operator_of(expr).removeprefix("relax.")
 
 
 def _recognise(expr: Any, definitions: Mapping[Any, Any], uses: Mapping[Any, int]) -> _Attention | None:

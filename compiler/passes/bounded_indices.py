@@ -12,7 +12,7 @@ import numpy as np
 import tvm
 from tvm import ir, relax
 
-from .rewrite import rewrite_calls
+from .rewrite import operator_of, rewrite_calls
 
 # Operators with an axis, and those whose last index axis runs over several.
 _AXIS = {"relax.gather_elements", "relax.scatter_elements"}
@@ -25,7 +25,7 @@ def bound_indices(module: tvm.IRModule) -> tvm.IRModule:
 
 
 def _bound(builder: relax.BlockBuilder, call: Any) -> Any:
-    name = getattr(call.op, "name", "")
+    name = operator_of(call)
     if name == "relax.take":
         if str(call.attrs.mode) in ("wrap", "clip"):
             return call  # inside already; and -1 means another element to each of them

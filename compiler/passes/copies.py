@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import tvm
-from tvm import ir, relax, te, topi
+from tvm import relax, te, topi
 
-from .rewrite import rewrite_calls
+from .rewrite import operator_of, rewrite_calls, shape_of
 
 # Attributes of the programs: what they copy, and where.
 CONCAT = "edgec.concat"  # the axis
@@ -42,7 +42,7 @@ def lower_copies(module: tvm.IRModule) -> tvm.IRModule:
     }
 
     def visit(builder: relax.BlockBuilder, call: Any) -> Any:
-        operator = lowering.get(getattr(call.op, "name", ""))
+        operator = lowering.get(operator_of(call))
         return call if operator is None or not _is_static(call) else operator(builder, call)
 
     return rewrite_calls(module, visit)
@@ -61,7 +61,7 @@ class _Part:
         begins, shape = list(self.begins), list(self.shape)
         begins[axis] += shape[axis]
         shape[axis] = after.shape[axis]
-        if not _same(self.source, after.source) or after.begins != tuple(begins) or after.shape != tuple(shape):
+        if not self.source.same_as(after.source) or after.begins != tuple(begins) or after.shape != tuple(shape):
             return None
         shape[axis] += self.shape[axis]
         return _Part(self.source, self.begins, tuple(shape))
@@ -82,7 +82,7 @@ class _Padding:
 
     @property
     def elements(self) -> int:
-        return math.prod(b + n + a for b, n, a in zip(self.before, _shape(self.source.ty), self.after, strict=True))
+        return math.prod(b + n + a for b, n, a in zip(self.before, shape_of(self.source), self.after, strict=True))
 
 
 class _Lower:
@@ -101,7 +101,9 @@ class _Lower:
         begun = [
             (len(operands), result)
             for same, operands, result in self.concats
-            if same == axis and len(operands) < len(fields) and all(map(_same, operands, fields))
+            if same == axis
+            and len(operands) < len(fields)
+            and all(a.same_as(b) for a, b in zip(operands, fields, strict=False))
         ]
         count, first = max(begun, key=lambda one: one[0], default=(1, fields[0]))
         attrs = {CONCAT: axis}
@@ -113,14 +115,14 @@ class _Lower:
         """The operands of a concatenation, those that are neighbours in one tensor as one."""
         parts: list[_Part] = []
         for field in fields:
-            shape = tuple(_shape(field.ty))
+            shape = shape_of(field)
             part = self.parts.get(field, _Part(field, (0,) * len(shape), shape))
             both = parts[-1].joined(part, axis) if parts else None
             parts[-1:] = [both] if both else [*parts[-1:], part]
         return fields if len(parts) == len(fields) else [self._slice(builder, part) for part in parts]
 
     def _slice(self, builder: relax.BlockBuilder, part: _Part) -> Any:
-        if part.shape == tuple(_shape(part.source.ty)):
+        if part.shape == shape_of(part.source):
             return part.source
         known = next((var for var, other in self.parts.items() if _equal(part, other)), None)
         if known is not None:
@@ -141,7 +143,7 @@ class _Lower:
         data, axis = call.args[0], int(call.attrs.axis) % len(call.args[0].ty.shape)
         parts, begins = [], [0] * len(data.ty.shape)
         for ty in call.ty.fields:
-            parts.append(self._slice(builder, _Part(data, tuple(begins), tuple(_shape(ty)))))
+            parts.append(self._slice(builder, _Part(data, tuple(begins), tuple(map(int, ty.shape)))))
             begins[axis] += int(ty.shape[axis])
         return relax.Tuple(parts)
 
@@ -149,12 +151,12 @@ class _Lower:
         data, axes, first, _ends, *strides = call.args
         if any(int(s) != 1 for s in (strides[0].fields if strides else ())):
             return call
-        shape, whole = _shape(call.ty), _shape(data.ty)
+        shape, whole = shape_of(call), shape_of(data)
         begins = [0] * len(whole)
         for axis, begin in zip(axes.fields, first.fields, strict=True):
             size, at = whole[int(axis)], int(begin)
             begins[int(axis)] = min(max(at + size if at < 0 else at, 0), size)
-        return self._slice(builder, _Part(data, tuple(begins), tuple(shape)))
+        return self._slice(builder, _Part(data, tuple(begins), shape))
 
     def pad(self, builder: relax.BlockBuilder, call: Any) -> Any:
         own = _padding(call, self.pads)
@@ -176,7 +178,7 @@ class _Lower:
             )
         result = self.padded[whole]
         begins = tuple(a - b for a, b in zip(whole.before, own.before, strict=True))
-        result = self._slice(builder, _Part(result, begins, tuple(_shape(call.ty))))
+        result = self._slice(builder, _Part(result, begins, shape_of(call)))
         self.pads[result] = own
         return result
 
@@ -199,7 +201,7 @@ def _shared_paddings(main: Any) -> list[_Padding]:
     for block in main.body.blocks:
         for binding in block.bindings:
             call = binding.value
-            if isinstance(call, ir.Call) and getattr(call.op, "name", "") == "relax.nn.pad" and _is_static(call):
+            if operator_of(call) == "relax.nn.pad" and _is_static(call):
                 padding = _padding(call, found)
                 if padding is not None:
                     found[binding.var] = padding
@@ -207,7 +209,7 @@ def _shared_paddings(main: Any) -> list[_Padding]:
     for padding in found.values():
         whole = padding
         for other in found.values():
-            if _same(other.source, padding.source) and other.value == padding.value:
+            if other.source.same_as(padding.source) and other.value == padding.value:
                 whole = whole.grown(other, max)
         shared.append(whole if whole.elements <= _MOST_SHARED * padding.elements else padding)
     return shared
@@ -220,15 +222,7 @@ def _fields(builder: relax.BlockBuilder, operands: Any) -> list[Any]:
 
 
 def _equal(a: _Part, b: _Part) -> bool:
-    return _same(a.source, b.source) and (a.begins, a.shape) == (b.begins, b.shape)
-
-
-def _same(a: Any, b: Any) -> bool:
-    return bool(a.same_as(b))
-
-
-def _shape(ty: Any) -> list[int]:
-    return [int(d) for d in ty.shape]
+    return bool(a.source.same_as(b.source)) and (a.begins, a.shape) == (b.begins, b.shape)
 
 
 def _is_static(call: Any) -> bool:

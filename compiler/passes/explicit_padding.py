@@ -10,7 +10,7 @@ from typing import Any
 import tvm
 from tvm import relax
 
-from .rewrite import rewrite_calls
+from .rewrite import operator_of, rewrite_calls
 
 # Operator → the spatial letters of its layouts, in the order of its padding.
 _CONVOLUTIONS = {"relax.nn.conv1d": "W", "relax.nn.conv2d": "HW", "relax.nn.conv3d": "DHW"}
@@ -22,7 +22,7 @@ def make_padding_explicit(module: tvm.IRModule) -> tvm.IRModule:
 
 
 def _split(builder: relax.BlockBuilder, call: Any) -> Any:
-    name = getattr(call.op, "name", None)
+    name = operator_of(call)
     if name not in _CONVOLUTIONS or not any(int(p) for p in call.attrs.padding):
         return call
     axes = _CONVOLUTIONS[name]

@@ -15,7 +15,7 @@ import tvm
 from tvm import ir, relax, tirx
 
 from .constants import constant
-from .rewrite import rewrite_calls
+from .rewrite import operator_of, rewrite_calls
 
 # Results beyond this size are left to run time, unless they are about as large as what they are made of;
 # weights that are dequantised grow fourfold.
@@ -76,7 +76,7 @@ def fold_constants(module: tvm.IRModule) -> tvm.IRModule:
 
 
 def _fold(_builder: relax.BlockBuilder, call: Any) -> Any:
-    name = getattr(call.op, "name", None)
+    name = operator_of(call)
     if name == "relax.shape_to_tensor":
         return _sizes(call)
     if name not in _EVALUATE and name not in _FLOAT_ONLY:

@@ -14,6 +14,7 @@ from .bounded_indices import bound_indices
 from .copies import lower_copies
 from .explicit_padding import make_padding_explicit
 from .fold_constants import fold_constants
+from .group_norms import fuse_group_norms
 from .layout import convert_layout
 from .legalize import legalize
 from .normalisations import fuse_normalisations
@@ -65,7 +66,7 @@ def phases(limits: Limits) -> tuple[Phase, ...]:
                 _T.FoldBatchnormToConv2D(), _T.DecomposeOpsForInference(), multiply_by_reciprocals, fold_constants
             ),
         ),
-        Phase("layout", _sequence(convert_layout, _T.Normalize(), sink_transposes, fold_constants)),
+        Phase("layout", _sequence(fuse_group_norms, convert_layout, _T.Normalize(), sink_transposes, fold_constants)),
         Phase("padding", make_padding_explicit),
         Phase(
             "common",
@@ -75,7 +76,7 @@ def phases(limits: Limits) -> tuple[Phase, ...]:
         Phase("pack", pack),
         Phase("copies", _sequence(lower_copies, _T.DeadCodeElimination())),
         Phase("legalize", _sequence(legalize, make_buffers_plain)),
-        Phase("patterns", _sequence(_T.RewriteDataflowReshape(), annotate_patterns)),
+        Phase("patterns", _sequence(_T.RewriteDataflowReshape(), annotate_patterns, _T.DeadCodeElimination())),
         Phase("views", choose_views),
         Phase("fuse", _sequence(_T.FuseOps(), _T.FuseTIR(), _T.DeadCodeElimination())),
     )

@@ -16,8 +16,8 @@ import tvm
 from tvm import ir, relax
 
 from .constants import constant
-from .rewrite import count_uses, definitions_of, replace_bindings
-from .windows import number_of, shape_of
+from .rewrite import count_uses, definitions_of, operator_of, replace_bindings, shape_of
+from .windows import number_of
 
 
 def fuse_normalisations(module: tvm.IRModule) -> tvm.IRModule:
@@ -57,7 +57,7 @@ class _Graph:
     def call(self, expr: Any, *names: str) -> Any:
         """The call that an expression is, or is bound to, if it is of one of these operators; else None."""
         call = self.definitions.get(expr, expr)
-        name = str(getattr(getattr(call, "op", None), "name", "")).removeprefix("relax.")
+        name = operator_of(call).removeprefix("relax.")
         return call if name in names else None
 
     def normalised(self, expr: Any) -> tuple[Any, float, bool] | None:

@@ -18,7 +18,7 @@ from tvm import ir, relax, te
 from ..kernels.limits import Limits
 from ..kernels.packed import ACCUMULATOR, block_width
 from .constants import constant
-from .rewrite import rewrite_calls
+from .rewrite import operator_of, rewrite_calls
 
 FUSES_ELEMENTWISE = 4  # TVM's kOutEWiseFusable: what follows element by element joins the kernel
 
@@ -27,7 +27,7 @@ def pack_weights(module: tvm.IRModule, limits: Limits) -> tvm.IRModule:
     """Rewrites float32 conv2d (NHWC, one group, no padding) and matmul by a constant matrix, in `main`."""
 
     def visit(builder: relax.BlockBuilder, call: Any) -> Any:
-        name = getattr(call.op, "name", "")
+        name = operator_of(call)
         if name not in ("relax.nn.conv2d", "relax.matmul") or str(call.ty.dtype) != "float32":
             return call
         weight = call.args[1]

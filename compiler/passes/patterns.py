@@ -6,10 +6,10 @@ behind a convolution it would make its kernel write a tensor of another shape th
 
 from __future__ import annotations
 
-from typing import Any
-
 import tvm
 from tvm import relax, tirx
+
+from .rewrite import shape_of
 
 _BROADCAST, _INJECTIVE = 1, 2  # TVM's kBroadcast and kInjective; element-wise is 0
 
@@ -19,17 +19,13 @@ def annotate_patterns(module: tvm.IRModule) -> tvm.IRModule:
     module = relax.transform.AnnotateTIROpPattern()(module)
     for variable, function in list(module.functions.items()):
         if isinstance(function, tirx.PrimFunc) and int(function.attrs["op_pattern"]) <= _BROADCAST:
-            *inputs, output = (_shape(param) for param in function.params)
+            *inputs, output = (shape_of(param) for param in function.params)
             if not all(_fits(shape, output) for shape in inputs):
                 module.update_func(variable, function.with_attr("op_pattern", _INJECTIVE))
     return module
 
 
-def _shape(buffer: Any) -> list[int]:
-    return [int(d) for d in buffer.ty.shape]
-
-
-def _fits(shape: list[int], output: list[int]) -> bool:
+def _fits(shape: tuple[int, ...], output: tuple[int, ...]) -> bool:
     """Whether a tensor of this shape can be broadcast to the output."""
     rest = output[len(output) - len(shape) :]
     return len(shape) <= len(output) and all(a in (1, b) for a, b in zip(shape, rest, strict=True))

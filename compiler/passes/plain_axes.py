@@ -12,7 +12,7 @@ from typing import Any
 import tvm
 from tvm import relax
 
-from .rewrite import rewrite_calls
+from .rewrite import operator_of, rewrite_calls
 
 
 def make_axes_plain(module: tvm.IRModule) -> tvm.IRModule:
@@ -21,7 +21,7 @@ def make_axes_plain(module: tvm.IRModule) -> tvm.IRModule:
 
 
 def _plain(builder: relax.BlockBuilder, call: Any) -> Any:
-    name = getattr(call.op, "name", "")
+    name = operator_of(call)
     if name in ("relax.squeeze", "relax.expand_dims"):
         return builder.normalize(relax.op.reshape(call.args[0], call.ty.shape))
     if name == "relax.nn.layer_norm" and len(call.attrs.axes) > 1:

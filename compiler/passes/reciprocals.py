@@ -13,7 +13,7 @@ import tvm
 from tvm import ir, relax
 
 from .constants import constant
-from .rewrite import rewrite_calls
+from .rewrite import operator_of, rewrite_calls
 
 _SMOOTH = {f"relax.{name}" for name in ("erf", "exp", "tanh", "sigmoid", "nn.softmax")}
 
@@ -24,10 +24,10 @@ def multiply_by_reciprocals(module: tvm.IRModule) -> tvm.IRModule:
 
 
 def _multiply(builder: relax.BlockBuilder, call: Any) -> Any:
-    if getattr(call.op, "name", "") not in _SMOOTH or not isinstance(call.args[0], relax.Var):
+    if operator_of(call) not in _SMOOTH or not isinstance(call.args[0], relax.Var):
         return call
     quotient = builder.lookup_binding(call.args[0])
-    if getattr(getattr(quotient, "op", None), "name", "") != "relax.divide":
+    if operator_of(quotient) != "relax.divide":
         return call
     dividend, divisor = quotient.args
     if not isinstance(divisor, ir.GenericConst) or str(divisor.ty.dtype) != "float32":

@@ -1,4 +1,4 @@
-"""Rewrites `main` call by call; the one traversal that our Relax passes share."""
+"""Rewrites `main` call by call: the one traversal that our Relax passes share, and what they ask of expressions."""
 
 from __future__ import annotations
 
@@ -9,6 +9,15 @@ import tvm
 from tvm import ir, relax
 
 Visit = Callable[[relax.BlockBuilder, Any], Any]
+
+
+def operator_of(expr: Any) -> str:
+    """The name of the operator that an expression calls, `relax.add` for one; empty if it is no such call."""
+    return str(getattr(getattr(expr, "op", None), "name", ""))
+
+
+def shape_of(expr: Any) -> tuple[int, ...]:
+    return tuple(int(d) for d in expr.ty.shape)
 
 
 def rewrite_calls(module: tvm.IRModule, visit: Visit) -> tvm.IRModule:
@@ -61,24 +70,20 @@ def count_uses(module: tvm.IRModule) -> dict[Any, int]:
     """How often each variable of `main` is read; as a result counts too."""
     counts: dict[Any, int] = {}
 
-    def count(expr: Any) -> None:
-        if isinstance(expr, relax.Var):
-            counts[expr] = counts.get(expr, 0) + 1
-        for part in _parts(expr):
-            count(part)
-
-    for value in definitions_of(module).values():
-        count(value)
-    count(module["main"].body.body)
+    for expr in [*definitions_of(module).values(), module["main"].body.body]:
+        for var in variables_of(expr):
+            counts[var] = counts.get(var, 0) + 1
     return counts
 
 
-def _parts(expr: Any) -> list[Any]:
-    if isinstance(expr, relax.Tuple):
-        return list(expr.fields)
+def variables_of(expr: Any) -> list[Any]:
+    """The variables that an expression reads, each as often as it stands there."""
+    if isinstance(expr, relax.Var):
+        return [expr]
     if isinstance(expr, relax.TupleGetItem):
-        return [expr.tuple_value]
-    return list(expr.args) if isinstance(expr, ir.Call) else []
+        return variables_of(expr.tuple_value)
+    parts = expr.fields if isinstance(expr, relax.Tuple) else expr.args if isinstance(expr, ir.Call) else ()
+    return [var for part in parts for var in variables_of(part)]
 
 
 def replace_bindings(module: tvm.IRModule, values: Mapping[Any, Callable[[relax.BlockBuilder], Any]]) -> tvm.IRModule:

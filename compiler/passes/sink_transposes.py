@@ -14,7 +14,10 @@ from typing import Any
 import tvm
 from tvm import ir, relax, tirx
 
-from .rewrite import rewrite_calls
+from ..operators.define import attributes_of, axes_of
+from ..operators.group_norm import GROUP_NORM, epsilon_of, groups_of
+from ..operators.resample import RESAMPLE
+from .rewrite import operator_of, rewrite_calls, shape_of
 
 Axes = list[int]
 
@@ -41,7 +44,7 @@ def sink_transposes(module: tvm.IRModule) -> tvm.IRModule:
 
 
 def _sink(builder: relax.BlockBuilder, call: Any) -> Any:
-    name = str(getattr(call.op, "name", "")).removeprefix("relax.")
+    name = operator_of(call).removeprefix("relax.")
     if name == "permute_dims":
         return _composed(builder, call)
     if name == "reshape":
@@ -59,8 +62,8 @@ def _sink(builder: relax.BlockBuilder, call: Any) -> Any:
 
 def _source(builder: relax.BlockBuilder, expr: Any) -> tuple[Any, Axes] | None:
     """x and axes, if `expr` is permute_dims(x, axes)."""
-    bound = builder.lookup_binding(expr) if isinstance(expr, relax.Var) else None
-    if not isinstance(bound, ir.Call) or getattr(bound.op, "name", "") != "relax.permute_dims":
+    bound: Any = builder.lookup_binding(expr) if isinstance(expr, relax.Var) else None
+    if operator_of(bound) != "relax.permute_dims":
         return None
     return bound.args[0], _axes(bound)
 
@@ -70,13 +73,9 @@ def _axes(call: Any) -> Axes:
     return [int(a) % rank for a in call.attrs.axes] if call.attrs.axes else list(range(rank))[::-1]
 
 
-def _shape(expr: Any) -> list[int]:
-    return [int(d) for d in expr.ty.shape]
-
-
 def _permuted(builder: relax.BlockBuilder, x: Any, axes: Axes) -> Any:
     """permute_dims(x, axes), or x, or a reshape of it."""
-    shape = _shape(x)
+    shape = shape_of(x)
     if axes == sorted(axes):
         return x
     longer = [a for a in axes if shape[a] != 1]
@@ -98,11 +97,11 @@ def _composed(builder: relax.BlockBuilder, call: Any) -> Any:
 
 
 def _reshaped(builder: relax.BlockBuilder, call: Any) -> Any:
-    x, shape = call.args[0], _shape(call)
-    bound = builder.lookup_binding(x) if isinstance(x, relax.Var) else None
-    if isinstance(bound, ir.Call) and getattr(bound.op, "name", "") == "relax.reshape":
+    x, shape = call.args[0], shape_of(call)
+    bound: Any = builder.lookup_binding(x) if isinstance(x, relax.Var) else None
+    if operator_of(bound) == "relax.reshape":
         x = bound.args[0]
-    if _shape(x) == shape:
+    if shape_of(x) == shape:
         return x
     source = _source(builder, x)
     moved = _reshape_of_transpose(builder, *source, shape) if source is not None and 0 not in shape else None
@@ -111,20 +110,22 @@ def _reshaped(builder: relax.BlockBuilder, call: Any) -> Any:
     return call if x is call.args[0] else builder.normalize(relax.op.reshape(x, shape))
 
 
-def _reshape_of_transpose(builder: relax.BlockBuilder, x: Any, axes: Axes, shape: list[int]) -> Any:
+def _reshape_of_transpose(builder: relax.BlockBuilder, x: Any, axes: Axes, shape: Sequence[int]) -> Any:
     """reshape(permute_dims(x, axes), shape) as a transpose behind a reshape, or None.
 
     Axes that a reshape splits or merges are a group, as are those that it leaves alone. If the axes of each group
     stand side by side in x, a reshape of x splits and merges them there, after a transpose among themselves if
-    need be. An image whose groups are apart is rearranged with its channels last, as its convolutions want it.
+    need be. An image whose groups are apart is rearranged with its channels last if they are so in x, as its
+    convolutions want it.
     """
-    before = _shape(x)
+    before = shape_of(x)
     groups = [
         ([axes[i] for i in ins if before[axes[i]] != 1], outs)
         for ins, outs in _groups([before[a] for a in axes], shape)
     ]
     beside = all(len(ins) == sum(d != 1 for d in before[min(ins) : max(ins) + 1]) for ins, _ in groups if ins)
-    if not beside and len(shape) != 4:
+    channels_last = any(len(before) - 1 in ins for ins, outs in groups if outs == [1])
+    if not beside and not (len(shape) == 4 and channels_last):
         return None
     groups.sort(key=lambda group: min(group[0], default=-1))
     order = [a for a, size in enumerate(before) if size == 1] + [a for ins, _ in groups for a in ins]
@@ -175,7 +176,7 @@ def _elementwise(builder: relax.BlockBuilder, call: Any) -> Any:
         if source and len(order) != rank:
             return None
         if source or not isinstance(arg, ir.GenericConst):
-            weight[order] = weight.get(order, 0) + math.prod(_shape(arg))
+            weight[order] = weight.get(order, 0) + math.prod(shape_of(arg))
     axes = list(max(weight.items(), key=lambda item: item[1], default=((), 0))[0])
     if axes == sorted(axes):
         return None
@@ -183,12 +184,11 @@ def _elementwise(builder: relax.BlockBuilder, call: Any) -> Any:
     for arg, source in zip(call.args, sources, strict=True):
         if source and source[1] == axes:
             operands.append(source[0])
-        elif not _shape(arg):
+        elif not shape_of(arg):
             operands.append(arg)
         else:
-            wide = [1] * (rank - len(_shape(arg))) + _shape(arg)
-            if wide != _shape(arg):
-                arg = builder.emit(relax.op.reshape(arg, wide))
+            if missing := rank - len(shape_of(arg)):
+                arg = builder.emit(relax.op.reshape(arg, [*[1] * missing, *shape_of(arg)]))
             back = _inverse(axes)
             inner = _source(builder, arg)
             arg, back = (inner[0], [inner[1][a] for a in back]) if inner else (arg, back)
@@ -230,6 +230,35 @@ def _pad(builder: relax.BlockBuilder, call: Any) -> Any:
         moved[2 * axis : 2 * axis + 2] = widths[2 * position : 2 * position + 2]
     value = relax.op.nn.pad(x, moved, str(call.attrs.pad_mode), float(call.attrs.pad_value))
     return _behind(builder, value, axes)
+
+
+def _take(builder: relax.BlockBuilder, call: Any) -> Any:
+    source, indices = _source(builder, call.args[0]), call.args[1]
+    if source is None or call.attrs.axis is None or len(indices.ty.shape) != 1:
+        return None  # the result has other axes
+    x, axes = source
+    return _behind(
+        builder, relax.op.take(x, indices, axes[int(call.attrs.axis) % len(axes)], str(call.attrs.mode)), axes
+    )
+
+
+def _resample(builder: relax.BlockBuilder, call: Any) -> Any:
+    source = _source(builder, call.args[0])
+    if source is None:
+        return None
+    x, axes = source
+    attrs = attributes_of(axes=[axes[axis] for axis in axes_of(call)], weighted=call.attrs["weighted"])
+    return _behind(builder, ir.Call(call.op, [x, *list(call.args)[1:]], attrs, call.ty_args), axes)
+
+
+def _group_norm(builder: relax.BlockBuilder, call: Any) -> Any:
+    source = _source(builder, call.args[0])
+    if source is None:
+        return None
+    x, axes = source
+    moved = [axes[axis] for axis in axes_of(call)]
+    attrs = attributes_of(axes=moved, groups=groups_of(call), epsilon=epsilon_of(call))
+    return _behind(builder, ir.Call(call.op, [x, *list(call.args)[1:]], attrs, call.ty_args), axes)
 
 
 def _concat(builder: relax.BlockBuilder, call: Any) -> Any:
@@ -293,6 +322,9 @@ def _pool(builder: relax.BlockBuilder, call: Any) -> Any:
 
 
 _RULES = {
+    GROUP_NORM: _group_norm,
+    RESAMPLE: _resample,
+    "take": _take,
     "nn.avg_pool2d": _pool,
     "nn.max_pool2d": _pool,
     "split": _split,

@@ -12,7 +12,7 @@ from typing import Any
 import tvm
 from tvm import relax
 
-from .rewrite import rewrite_calls
+from .rewrite import operator_of, rewrite_calls
 
 _RANK = {"relax.nn.conv1d_transpose": 1, "relax.nn.conv2d_transpose": 2, "relax.nn.conv3d_transpose": 3}
 _LAYOUT = {1: ("NCW", "OIW"), 2: ("NCHW", "OIHW"), 3: ("NCDHW", "OIDHW")}
@@ -24,7 +24,7 @@ def expand_transposed_convolutions(module: tvm.IRModule) -> tvm.IRModule:
 
 
 def _expand(builder: relax.BlockBuilder, call: Any) -> Any:
-    rank = _RANK.get(getattr(call.op, "name", ""))
+    rank = _RANK.get(operator_of(call))
     if rank is None:
         return call
     attrs = call.attrs

@@ -9,6 +9,7 @@ arithmetic before or after it costs nothing, and stays.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from tvm import ir, relax
 
 from .copies import CONCAT, PAD, PAD_VALUE, SLICE
 from .regions import border, cut, paste
-from .rewrite import rewrite_calls
+from .rewrite import operator_of, rewrite_calls, shape_of, variables_of
 
 _NUMBER = "edgec.call"
 
@@ -51,11 +52,11 @@ class _Graph:
         self.makers = {b.var: b.value for block in main.body.blocks for b in block.bindings}
         self.readers: dict[Any, list[Any]] = {}
         for var, value in self.makers.items():
-            for read in _variables(value):
+            for read in variables_of(value):
                 self.readers.setdefault(read, []).append(var)
         result = self._owner(main.body.body)
         result = self.makers[result] if isinstance(self.makers.get(result), relax.Tuple) else result
-        self.results = {self._owner(var) for var in _variables(result)}
+        self.results = {self._owner(var) for var in variables_of(result)}
         groups = _groups(module)
         calls = [var for var, value in self.makers.items() if isinstance(value, ir.Call)]
         self.group = {var: group for var, group in zip(calls, groups, strict=True) if group is not None}
@@ -70,7 +71,7 @@ class _Graph:
 
     def _copy(self, var: Any) -> _Copy | None:
         call = self.makers[var]
-        if isinstance(call, ir.Call) and call.op.name == "relax.call_tir":
+        if operator_of(call) == "relax.call_tir":
             attrs = self.module[call.args[0]].attrs or {}
             for kind in (CONCAT, SLICE, PAD):
                 if kind in attrs:
@@ -111,7 +112,7 @@ class _Graph:
     def _owner(self, value: Any) -> Any:
         """The value that this one is another name or shape of."""
         while (source := self.makers.get(value)) is not None:
-            if isinstance(source, ir.Call) and source.op.name == "relax.reshape":
+            if operator_of(source) == "relax.reshape":
                 value = source.args[0]
             elif isinstance(source, relax.Var):
                 value = source
@@ -130,7 +131,7 @@ def _groups(module: tvm.IRModule) -> list[int | None]:
     def number(builder: relax.BlockBuilder, call: Any) -> Any:
         nonlocal count
         count += 1
-        if call.op.name != "relax.call_tir":
+        if operator_of(call) != "relax.call_tir":
             return call
         program = builder.add_func(module[call.args[0]].with_attr(_NUMBER, count - 1), "call")
         return ir.Call(call.op, [program, *call.args[1:]], call.attrs, call.ty_args, ret_ty=call.ty)
@@ -144,42 +145,32 @@ def _groups(module: tvm.IRModule) -> list[int | None]:
         for block in function.body.blocks:
             for binding in block.bindings:
                 value = binding.value
-                if isinstance(value, ir.Call) and getattr(value.op, "name", "") == "relax.call_tir":
+                if operator_of(value) == "relax.call_tir":
                     number_ = int(fused[value.args[0]].attrs[_NUMBER])
                     groups[number_] = -1 - number_ if alone else group
     return groups
 
 
-def _variables(expr: Any) -> list[Any]:
-    """The variables that an expression reads."""
-    if isinstance(expr, relax.Var):
-        return [expr]
-    if isinstance(expr, relax.TupleGetItem):
-        return _variables(expr.tuple_value)
-    parts = expr.fields if isinstance(expr, relax.Tuple) else expr.args if isinstance(expr, ir.Call) else ()
-    return [var for part in parts for var in _variables(part)]
-
-
 def _emit_concat(builder: relax.BlockBuilder, call: Any, copy: _Copy) -> Any:
-    axis, whole = int(copy.where), _shape(call.ty)
+    axis, whole = int(copy.where), shape_of(call)
     begins, result = [0] * len(whole), None
     for operand in call.args[1].fields:
         result = _paste(builder, operand, result, whole, begins)
-        begins[axis] += _shape(operand.ty)[axis]
+        begins[axis] += shape_of(operand)[axis]
     return result
 
 
 def _emit_pad(builder: relax.BlockBuilder, call: Any, copy: _Copy) -> Any:
-    (operand,), whole, begins = call.args[1].fields, _shape(call.ty), [int(b) for b in copy.where]
-    program = border(whole, _shape(operand.ty), begins, copy.value, str(call.ty.dtype))
+    (operand,), whole, begins = call.args[1].fields, shape_of(call), [int(b) for b in copy.where]
+    program = border(whole, shape_of(operand), begins, copy.value, str(call.ty.dtype))
     empty = builder.emit(relax.call_tir(builder.add_func(program, "border"), relax.Tuple([]), call.ty))
     return _paste(builder, operand, empty, whole, begins)
 
 
-def _paste(builder: relax.BlockBuilder, part: Any, rest: Any, whole: list[int], begins: list[int]) -> Any:
+def _paste(builder: relax.BlockBuilder, part: Any, rest: Any, whole: Sequence[int], begins: Sequence[int]) -> Any:
     """`rest`, or nothing, with `part` in it."""
     ty = relax.TensorType(whole, part.ty.dtype)
-    program = builder.add_func(paste(_shape(part.ty), whole, begins, str(ty.dtype)), "paste")
+    program = builder.add_func(paste(shape_of(part), whole, begins, str(ty.dtype)), "paste")
     if rest is None:
         return builder.emit(relax.call_tir(program, relax.Tuple([part]), ty))
     return builder.emit(relax.op.call_tir_inplace(program, relax.Tuple([part, rest]), 1, ty))
@@ -187,12 +178,8 @@ def _paste(builder: relax.BlockBuilder, part: Any, rest: Any, whole: list[int], 
 
 def _emit_slice(builder: relax.BlockBuilder, call: Any, copy: _Copy) -> Any:
     (operand,), begins = call.args[1].fields, [int(b) for b in copy.where]
-    program = cut(_shape(operand.ty), _shape(call.ty), begins, str(call.ty.dtype))
+    program = cut(shape_of(operand), shape_of(call), begins, str(call.ty.dtype))
     return relax.call_tir(builder.add_func(program, "cut"), relax.Tuple([operand]), call.ty)
-
-
-def _shape(ty: Any) -> list[int]:
-    return [int(d) for d in ty.shape]
 
 
 _EMIT = {CONCAT: _emit_concat, PAD: _emit_pad, SLICE: _emit_slice}

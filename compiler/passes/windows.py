@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from tvm import ir, relax
 
+from .rewrite import operator_of, shape_of
+
 _Probe = np.ndarray[Any, np.dtype[np.int8]]
 _View = Callable[[_Probe], _Probe]
 
@@ -36,10 +38,6 @@ class Window:
     def size(self) -> int:
         """Elements of the source."""
         return int(np.prod(shape_of(self.source)))
-
-
-def shape_of(expr: Any) -> tuple[int, ...]:
-    return tuple(int(d) for d in expr.ty.shape)
 
 
 def window_of(expr: Any, definitions: Mapping[Any, Any], shape: tuple[int, ...], scaled: bool = True) -> Window:
@@ -70,7 +68,7 @@ def window_of(expr: Any, definitions: Mapping[Any, Any], shape: tuple[int, ...],
 
 def scaling_of(call: Any) -> tuple[Any, float] | None:
     """(x, c) of `x * c` and `x / c` with a number c; None if it is neither."""
-    name = getattr(getattr(call, "op", None), "name", "")
+    name = operator_of(call)
     if name not in ("relax.multiply", "relax.divide"):
         return None
     left, right = call.args
@@ -106,7 +104,7 @@ def _view_of(call: Any, definitions: Mapping[Any, Any]) -> tuple[Any, _View] | N
     """(x, how) of an expression that shows elements of x and computes nothing; None if it is no such thing."""
     if isinstance(call, relax.TupleGetItem):
         return _part(call, definitions.get(call.tuple_value))
-    name = getattr(getattr(call, "op", None), "name", "")
+    name = operator_of(call)
     if name == "relax.permute_dims":
         axes = None if call.attrs.axes is None else [int(a) for a in call.attrs.axes]
         return call.args[0], lambda x: x.transpose(axes)
@@ -121,7 +119,7 @@ def _view_of(call: Any, definitions: Mapping[Any, Any]) -> tuple[Any, _View] | N
 
 def _part(item: Any, split: Any) -> tuple[Any, _View] | None:
     """One of the parts of a split."""
-    if getattr(getattr(split, "op", None), "name", "") != "relax.split":
+    if operator_of(split) != "relax.split":
         return None
     axis = int(split.attrs.axis) % len(item.ty.shape)
     begin = sum(int(field.shape[axis]) for field in list(split.ty.fields)[: item.index])

@@ -19,8 +19,9 @@ from tvm import ir, relax, te, tirx
 from ..kernels import winograd as kernel
 from ..kernels.limits import Limits
 from ..kernels.packed import block_width
+from .constants import constant
 from .pack_weights import FUSES_ELEMENTWISE, pack
-from .rewrite import rewrite_calls
+from .rewrite import operator_of, rewrite_calls
 
 Matrix = np.ndarray[Any, Any]
 
@@ -70,7 +71,7 @@ def use_winograd(module: tvm.IRModule, limits: Limits) -> tvm.IRModule:
     """Rewrites float32 conv2d 3x3 (NHWC, constant weights, one group, no padding) in `main` where it pays."""
 
     def visit(builder: relax.BlockBuilder, call: Any) -> Any:
-        if getattr(call.op, "name", "") != "relax.nn.conv2d" or str(call.ty.dtype) != "float32":
+        if operator_of(call) != "relax.nn.conv2d" or str(call.ty.dtype) != "float32":
             return call
         attrs, weight = call.attrs, call.args[1]
         plain = str(attrs.data_layout) == "NHWC" == str(attrs.out_layout) and str(attrs.kernel_layout) == "HWIO"
@@ -113,22 +114,13 @@ def _convolution(
     data = _padded(builder, data, -height % m, -width % m)
     packed = pack(transform_weight(weight, m), block_width(outputs, limits))
     return builder.call_te(
-        lambda x, w: convolution(x, w, shape, m), data, relax.const(packed), primfunc_name_hint="winograd_conv2d"
+        lambda x, w: convolution(x, w, shape, m), data, constant(packed), primfunc_name_hint="winograd_conv2d"
     )
 
 
 def _padded(builder: relax.BlockBuilder, data: Any, rows: int, columns: int) -> Any:
-    """`data`, NHWC, with zeros after its last row and column; one padding where it is padded already."""
-    if not rows and not columns:
-        return data
-    widths = [0, 0, 0, rows, 0, columns, 0, 0]
-    bound = builder.lookup_binding(data) if isinstance(data, relax.Var) else None
-    if bound is not None and getattr(getattr(bound, "op", None), "name", "") == "relax.nn.pad":
-        attrs = bound.attrs
-        if str(attrs.pad_mode) == "constant" and float(attrs.pad_value) == 0:
-            widths = [a + int(b) for a, b in zip(widths, attrs.pad_width, strict=True)]
-            data = bound.args[0]
-    return builder.emit(relax.op.nn.pad(data, widths))
+    """`data`, NHWC, with zeros after its last row and column."""
+    return builder.emit(relax.op.nn.pad(data, [0, 0, 0, rows, 0, columns, 0, 0])) if rows or columns else data
 
 
 def transform_weight(weight: Matrix, m: int) -> Matrix:

@@ -5,6 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 
+def failed_rules(kernel: dict[str, Any]) -> list[str]:
+    """A line for each rule that failed to schedule a kernel of the manifest."""
+    return [
+        f"{kernel['name']}: rule {rule} failed, {kernel['rule']} is used: {reason}"
+        for rule, reason in kernel.get("failed_rules", {}).items()
+    ]
+
+
 def describe_kernels(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     """The manifest's kernels, those first that all their calls together are estimated to take longest.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import onnx
@@ -14,11 +14,12 @@ from ..errors import UserError
 from ..frontend.check import opset_of
 from ..frontend.convert import dtype_name
 from ..frontend.prepare import load_model, prepare
+from ..frontend.shapes import Sizes, each_shape
 from ..frontend.support import find_obstacles, is_supported, operator_name
 
 
 def summarize_model(
-    source: str | os.PathLike[str] | onnx.ModelProto, shapes: Mapping[str, Sequence[int]] | None = None
+    source: str | os.PathLike[str] | onnx.ModelProto, shapes: Mapping[str, Sizes] | None = None
 ) -> dict[str, Any]:
     """A JSON-ready description of an ONNX model.
 
@@ -31,7 +32,7 @@ def summarize_model(
     initializers = {t.name for t in graph.initializer}
     dynamic, obstacles = None, []
     try:
-        obstacles = list(prepare(model, shapes).obstacles)
+        obstacles = list(prepare(model, each_shape(model.proto, shapes or {}, model.name)[-1]).obstacles)
     except UserError as error:
         if shapes or "dynamic dimensions" not in error.what:
             raise

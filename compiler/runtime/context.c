@@ -38,6 +38,7 @@ edgec_status edgec_create(int threads, const char *affinity, edgec_context **out
                        "not enough memory for the model's intermediate tensors (memory.arena_bytes in its manifest)");
   }
   ctx->placement = placement;
+  ctx->version = &edgec_program_.versions[edgec_program_.num_versions - 1];
   ctx->took_ns = UINT64_MAX; /* not known yet */
   atomic_init(&ctx->owner, 0);
   atomic_init(&ctx->detail, NULL);
@@ -88,20 +89,21 @@ static edgec_status check_apart(edgec_context *ctx, const edgec_tensor *output, 
 
 static edgec_status check_buffers(edgec_context *ctx, const void *const *inputs, void *const *outputs) {
   const edgec_program *p = &edgec_program_;
+  const edgec_version *v = ctx->version;
   edgec_status status = EDGEC_OK;
   if ((inputs == NULL && p->num_inputs > 0) || (outputs == NULL && p->num_outputs > 0)) {
     const char *which = inputs == NULL && p->num_inputs > 0 ? "inputs" : "outputs";
     snprintf(ctx->error, sizeof ctx->error, "edgec_run: the array of %s is NULL", which);
     return EDGEC_INVALID_ARGUMENT;
   }
-  for (uint32_t i = 0; i < p->num_inputs && !status; ++i) status = check_buffer(ctx, "input", &p->inputs[i], inputs[i]);
+  for (uint32_t i = 0; i < p->num_inputs && !status; ++i) status = check_buffer(ctx, "input", &v->inputs[i], inputs[i]);
   for (uint32_t o = 0; o < p->num_outputs && !status; ++o) {
-    status = check_buffer(ctx, "output", &p->outputs[o], outputs[o]);
+    status = check_buffer(ctx, "output", &v->outputs[o], outputs[o]);
     for (uint32_t i = 0; i < p->num_inputs && !status; ++i) {
-      status = check_apart(ctx, &p->outputs[o], outputs[o], "input", &p->inputs[i], inputs[i]);
+      status = check_apart(ctx, &v->outputs[o], outputs[o], "input", &v->inputs[i], inputs[i]);
     }
     for (uint32_t i = 0; i < o && !status; ++i) {
-      status = check_apart(ctx, &p->outputs[o], outputs[o], "output", &p->outputs[i], outputs[i]);
+      status = check_apart(ctx, &v->outputs[o], outputs[o], "output", &v->outputs[i], outputs[i]);
     }
   }
   return status;
@@ -128,11 +130,11 @@ static edgec_status run_program(edgec_context *ctx, const void *const *inputs, v
   edgec_current_set(&current);
   uint64_t before = nanoseconds || ctx->placement.threads > 1 ? edgec_now_ns() : 0;
   begin_launches(ctx, before);
-  int32_t code = edgec_program_.run(ctx->arena, inputs, outputs, &failed_kernel, nanoseconds);
+  int32_t code = ctx->version->run(ctx->arena, inputs, outputs, &failed_kernel, nanoseconds);
   end_launches(ctx, before);
   edgec_current_set(outer);
   if (code == 0) {
-    for (uint32_t i = 0; nanoseconds && i < edgec_program_.num_steps; ++i) {
+    for (uint32_t i = 0; nanoseconds && i < ctx->version->num_steps; ++i) {
       uint64_t ended = nanoseconds[i];
       nanoseconds[i] = ended - before;
       before = ended;
@@ -143,6 +145,46 @@ static edgec_status run_program(edgec_context *ctx, const void *const *inputs, v
   snprintf(ctx->error, sizeof ctx->error, "kernel '%.100s' failed with code %d%s%s",
            failed_kernel ? failed_kernel : "?", (int)code, detail ? ": " : "", detail ? detail : "");
   return EDGEC_KERNEL_FAILED;
+}
+
+static bool has_shapes(const edgec_version *version, const int64_t *const *shapes) {
+  for (uint32_t i = 0; i < edgec_program_.num_inputs; ++i) {
+    for (int32_t axis = 0; axis < version->inputs[i].rank; ++axis) {
+      if (shapes[i][axis] != version->inputs[i].shape[axis]) return false;
+    }
+  }
+  return true;
+}
+
+static bool names_all_sizes(const int64_t *const *shapes) {
+  if (shapes == NULL) return edgec_program_.num_inputs == 0;
+  for (uint32_t i = 0; i < edgec_program_.num_inputs; ++i) {
+    if (shapes[i] == NULL && edgec_program_.versions[0].inputs[i].rank > 0) return false;
+  }
+  return true;
+}
+
+edgec_status edgec_set_shapes(edgec_context *ctx, const int64_t *const *shapes) {
+  if (ctx == NULL) return fail_create(EDGEC_INVALID_ARGUMENT, "edgec_set_shapes: the context is NULL");
+  if (!acquire(ctx, (int)getpid())) return EDGEC_BUSY;
+  edgec_status status = EDGEC_INVALID_ARGUMENT;
+  snprintf(ctx->error, sizeof ctx->error, "the model was not compiled for these shapes (`shapes` in its manifest)");
+  for (uint32_t i = 0; names_all_sizes(shapes) && i < edgec_program_.num_versions && status; ++i) {
+    if (!has_shapes(&edgec_program_.versions[i], shapes)) continue;
+    ctx->version = &edgec_program_.versions[i];
+    ctx->error[0] = '\0';
+    status = EDGEC_OK;
+  }
+  atomic_store(&ctx->owner, 0);
+  return status;
+}
+
+const edgec_tensor *edgec_context_input(const edgec_context *ctx, uint32_t index) {
+  return ctx && index < edgec_program_.num_inputs ? &ctx->version->inputs[index] : NULL;
+}
+
+const edgec_tensor *edgec_context_output(const edgec_context *ctx, uint32_t index) {
+  return ctx && index < edgec_program_.num_outputs ? &ctx->version->outputs[index] : NULL;
 }
 
 static edgec_status run(edgec_context *ctx, const void *const *inputs, void *const *outputs, uint64_t *nanoseconds) {

@@ -24,7 +24,7 @@
 extern "C" {
 #endif
 
-#define EDGEC_ABI 2       /* version of the functions and types of this header */
+#define EDGEC_ABI 3       /* version of the functions and types of this header */
 #define EDGEC_ALIGNMENT 64 /* bytes; what every input's and output's address must be a multiple of */
 
 #if defined(__GNUC__) || defined(__clang__)
@@ -80,7 +80,7 @@ EDGEC_API const char *edgec_manifest(void);
 EDGEC_API uint32_t edgec_num_inputs(void);
 EDGEC_API uint32_t edgec_num_outputs(void);
 
-/* The index-th input or output; NULL if there is none. */
+/* The index-th input or output; NULL if there is none. A model that was compiled for several shapes gives the largest. */
 EDGEC_API const edgec_tensor *edgec_input(uint32_t index);
 EDGEC_API const edgec_tensor *edgec_output(uint32_t index);
 
@@ -98,13 +98,23 @@ EDGEC_API edgec_status edgec_create(int threads, const char *affinity, edgec_con
 /* What could not be done as asked, though the context works: a sentence on binding threads to CPUs, or "". */
 EDGEC_API const char *edgec_warning(const edgec_context *ctx);
 
+/* For a model that was compiled for several shapes: chooses those of the next runs; a new context has the largest.
+ * shapes: for each input an array of as many sizes as its rank; NULL for one of rank 0. EDGEC_INVALID_ARGUMENT, and
+ * nothing changes, if the model was not compiled for these. */
+EDGEC_API edgec_status edgec_set_shapes(edgec_context *ctx, const int64_t *const *shapes);
+
+/* The index-th input or output of the shapes that were chosen; NULL if there is none. */
+EDGEC_API const edgec_tensor *edgec_context_input(const edgec_context *ctx, uint32_t index);
+EDGEC_API const edgec_tensor *edgec_context_output(const edgec_context *ctx, uint32_t index);
+
 /* Runs the model once. inputs, outputs: one pointer a tensor, edgec_tensor.bytes long, 64-byte aligned; outputs overlap
  * neither the inputs nor one another. An array may be NULL if it has no entries, a pointer if its tensor has no bytes.
  * Outputs are undefined after an error. Returns EDGEC_BUSY, and does nothing, if another thread runs this context.
  */
 EDGEC_API edgec_status edgec_run(edgec_context *ctx, const void *const *inputs, void *const *outputs);
 
-/* As edgec_run; nanoseconds[i] gets how long the i-th step took. What the steps are, the manifest's array `steps` says:
+/* As edgec_run; nanoseconds[i] gets how long the i-th step took. What the steps are, the manifest's array `steps` says
+ * (that of the entry of `shapes` for the shapes that were chosen, if there are several):
  * for each the index of a kernel in `kernels`, -1 for a copy, or -2 for control flow. nanoseconds may be NULL. */
 EDGEC_API edgec_status edgec_profile(edgec_context *ctx, const void *const *inputs, void *const *outputs,
                                      uint64_t *nanoseconds);

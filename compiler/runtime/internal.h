@@ -32,6 +32,7 @@ struct edgec_context {
   uint64_t took_ns, ended_ns;  /* the last run of several threads */
   bool wakes;                  /* this run is worth waking workers that sleep */
   unsigned char *arena;
+  const edgec_version *version;
   _Atomic(const char *) detail; /* what a backend function knows about the failure; a static string */
   char error[256];
 };

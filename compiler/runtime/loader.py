@@ -25,7 +25,7 @@ import numpy as np
 
 __all__ = ["LoadError", "Model", "Tensor", "read_manifest"]
 
-FORMAT, ABI = 1, 2  # of the manifest, of the C functions
+FORMAT, ABI = 1, 3  # of the manifest, of the C functions
 ALIGNMENT = 64  # bytes; the kernels' loads and stores rely on it
 MAGIC = b"EDGECMF\x01"
 MACHO = b"\xcf\xfa\xed\xfe"
@@ -146,9 +146,16 @@ def _parse(text: bytes, path: Path) -> Dict[str, Any]:
 
     try:
         manifest: Dict[str, Any] = json.loads(text.decode("utf-8"))
-        _tensors(manifest["inputs"]), _tensors(manifest["outputs"])
+        tables = [(_tensors(manifest["inputs"]), _tensors(manifest["outputs"]))]
+        for version in _versions(manifest):
+            tables += [(_shaped(tables[0][0], version["inputs"]), _shaped(tables[0][1], version["outputs"]))]
+        ranks = {tensor.name: len(tensor.shape) for tensor in tables[0][1]}
+        for entry in manifest["outputs"]:
+            for axis, count in entry.get("sizes", ()):
+                if not (_is_size(axis) and axis < ranks[entry["name"]] and ranks[count] == 0):
+                    raise ValueError("sizes")
         needs = manifest["requires"]
-        texts, numbers = [needs["os"], needs["machine"]], [len(manifest.get("steps", ()))]
+        texts, numbers = [needs["os"], needs["machine"]], [len(v["steps"]) for v in _versions(manifest)]
         for feature in needs.get("cpu_features", []):
             kind, bit = feature.get("auxv", (0, 0))
             numbers += [kind << 32, bit << 57]  # so that both are in their ranges
@@ -179,6 +186,21 @@ def _tensors(entries: List[Dict[str, Any]]) -> Tuple[Tensor, ...]:
             raise ValueError(f"tensor {name!r}")
         tensors[name] = Tensor(name, dtype, shape, numpy_dtype, nbytes)
     return tuple(tensors.values())
+
+
+def _versions(manifest: Dict[str, Any]) -> List[Dict[str, Any]]:
+    """What differs between the shapes that a model was compiled for: none, or `inputs`, `outputs`, `steps`."""
+    return manifest.get("shapes") or [{"inputs": None, "outputs": None, "steps": manifest.get("steps", ())}]
+
+
+def _shaped(tensors: Tuple[Tensor, ...], shapes: Optional[List[List[int]]]) -> Tuple[Tensor, ...]:
+    """The tensors with other shapes of the same ranks."""
+    if shapes is None:
+        return tensors
+    made = _tensors([{"name": t.name, "dtype": t.dtype, "shape": s} for t, s in zip(tensors, shapes)])
+    if [len(t.shape) for t in made] != [len(t.shape) for t in tensors]:
+        raise ValueError("shapes")
+    return made
 
 
 def _check_machine(manifest: Dict[str, Any], path: Path) -> None:
@@ -342,10 +364,35 @@ class Model:
         self.threads: int = library.edgec_num_threads(context)
         self._locks: Dict[int, threading.Lock] = defaultdict(threading.Lock)  # by process: a fork copies held ones
         pointers = [(ctypes.c_void_p * len(tensors))() for tensors in (self.inputs, self.outputs)]
-        self._sources = [_Slot(tensor, pointers[0], i) for i, tensor in enumerate(self.inputs)]
-        self._targets = [_Slot(tensor, pointers[1], i) for i, tensor in enumerate(self.outputs)]
         self._names = [{tensor.name for tensor in tensors} for tensors in (self.inputs, self.outputs)]
+        self._sizes = {entry["name"]: entry["sizes"] for entry in self.manifest["outputs"] if "sizes" in entry}
+        self._counts = [count for sizes in self._sizes.values() for _, count in sizes]
+        self._versions = {tuple(map(tuple, v["inputs"] or ())): v for v in _versions(self.manifest)}
         self._arguments, self._run, self._library = (context, *pointers), library.edgec_profile, library
+        self._take(list(self._versions)[-1])
+
+    def _take(self, shapes: Tuple[Tuple[int, ...], ...]) -> None:
+        """Makes the places for tensors of the version with these input shapes."""
+        version = self._versions[shapes]
+        _, sources, targets = self._arguments
+        self._shapes, self._steps = shapes, len(version["steps"])
+        inputs, outputs = _shaped(self.inputs, version["inputs"]), _shaped(self.outputs, version["outputs"])
+        self._sources = [_Slot(tensor, sources, i) for i, tensor in enumerate(inputs)]
+        self._targets = [_Slot(tensor, targets, i) for i, tensor in enumerate(outputs)]
+
+    def _choose(self, library: ctypes.CDLL, inputs: Arrays) -> None:
+        """Turns to the version for these inputs' shapes."""
+        shapes = tuple(np.shape(inputs[tensor.name]) for tensor in self.inputs)
+        if shapes == self._shapes:
+            return
+        if shapes not in self._versions:
+            known = ", ".join(map(str, list(self._versions)[:3]))
+            raise ValueError(f"the model was compiled for inputs of other shapes than {shapes}: {known}, ...")
+        sizes = [(ctypes.c_int64 * len(shape))(*shape) for shape in shapes]
+        pointers = (ctypes.c_void_p * len(sizes))(*map(ctypes.addressof, sizes))
+        if library.edgec_set_shapes(self._arguments[0], pointers):
+            raise RuntimeError(library.edgec_last_error(self._arguments[0]).decode())
+        self._take(shapes)
 
     def run(self, inputs: Arrays, outputs: Optional[Arrays] = None, nanoseconds: Any = None) -> Dict[str, Any]:
         """Runs the model once.
@@ -354,7 +401,7 @@ class Model:
             inputs: an array for each, of its exact dtype and shape. Those above 4 KiB that are 64-byte aligned,
                 contiguous and of the machine's byte order are used without a copy.
             outputs: arrays to write results into, for any of the outputs; the others are allocated.
-            nanoseconds: gets how long each of the manifest's `steps` took; as many uint64.
+            nanoseconds: gets how long each of the manifest's `steps` (of this shape's version) took; as many uint64.
 
         Returns all outputs by name. Raises TypeError or ValueError for arrays that do not fit, RuntimeError if a
         kernel fails or the model is closed.
@@ -367,6 +414,8 @@ class Model:
                 wrong, known = inputs.keys() ^ self._names[0] or given.keys() - self._names[1], self._names
                 has = f"the model has inputs {sorted(known[0])} and outputs {sorted(known[1])}"
                 raise ValueError(f"missing or unknown: {sorted(wrong)}; {has}")
+            if len(self._versions) > 1:
+                self._choose(self._library, inputs)
             sources = [slot.read(inputs[slot.name]) for slot in self._sources]
             results = [slot.place(given, sources) for slot in self._targets]
             if self._run(*self._arguments, nanoseconds if nanoseconds is None else self._times(nanoseconds)):
@@ -374,10 +423,19 @@ class Model:
             for array, staged in results:
                 if staged is not None:
                     array[...] = staged
-            return {slot.name: array for slot, (array, _) in zip(self._targets, results)}
+            return self._cut({slot.name: array for slot, (array, _) in zip(self._targets, results)})
+
+    def _cut(self, results: Dict[str, Any]) -> Dict[str, Any]:
+        """The results without entries that are not meant, and without the counts of those that are."""
+        for name, sizes in self._sizes.items():
+            for axis, count in sizes:
+                results[name] = results[name][(slice(None),) * axis + (slice(int(results[count])),)]
+        for name in self._counts:
+            del results[name]
+        return results
 
     def _times(self, array: Array) -> ctypes.c_void_p:
-        count, flags = len(self.manifest["steps"]), array.flags
+        count, flags = self._steps, array.flags
         if array.dtype != np.uint64 or array.shape != (count,) or not (flags.c_contiguous and flags.writeable):
             raise ValueError(f"nanoseconds must be contiguous uint64, {count} of them")
         return ctypes.c_void_p(array.ctypes.data)

@@ -8,17 +8,22 @@
 
 #define EDGEC_MANIFEST_HEADER_BYTES 48 /* magic, format, capacity, SHA-256; the JSON text follows */
 
-typedef struct edgec_program {
-  uint32_t abi; /* EDGEC_ABI the program was generated for */
-  uint32_t num_inputs, num_outputs;
+/* The program for one choice of the inputs' shapes. */
+typedef struct edgec_version {
   const edgec_tensor *inputs, *outputs; /* static tables */
-  size_t arena_bytes;                   /* one 64-byte aligned arena a context, owned by the runtime, not cleared */
   /* 0 on success; else *failed_kernel names the kernel that returned it (a static string).
    * ended: NULL, or num_steps times, of the end of each step. */
   int32_t (*run)(uint8_t *arena, const void *const *inputs, void *const *outputs, const char **failed_kernel,
                  uint64_t *ended);
   uint32_t num_steps;
-  int32_t fast_cores; /* of the target; 0: not known */
+} edgec_version;
+
+typedef struct edgec_program {
+  uint32_t abi; /* EDGEC_ABI the program was generated for */
+  uint32_t num_inputs, num_outputs, num_versions;
+  const edgec_version *versions; /* the last has the largest shapes */
+  size_t arena_bytes;            /* one 64-byte aligned arena a context, owned by the runtime, not cleared */
+  int32_t fast_cores;            /* of the target; 0: not known */
 } edgec_program;
 
 extern EDGEC_HIDDEN const edgec_program edgec_program_;    /* defined by the generated file */

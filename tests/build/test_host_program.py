@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from compiler.build.host_functions import c_string
 from compiler.build.host_program import generate
-from compiler.build.memory import plan_memory
+from compiler.build.version import Version
 from compiler.build.program import Program, Step, Value
 from compiler.build.weights import Weights
 from compiler.frontend.prepare import Tensor
@@ -32,8 +32,9 @@ def test_calls_appear_in_order_with_their_buffers() -> None:
     program = Program(values, steps, [])
     tensors = [Tensor("x", "float32", (4,))]
     symbols = {"exp": "edgec_kernel_1", "neg": "edgec_kernel_2"}
-    text = generate(program, plan_memory(program), Weights((64,), 128, ""), symbols, tensors, tensors * 2)
-    body = text[text.index("static int32_t run") :]
+    versions = [Version.of((), (), Program()), Version.of(tuple(tensors), tuple(tensors * 2), program)]
+    text = generate(versions, Weights((64,), 128, ""), symbols)
+    body = text[text.index("static int32_t run1") :]
     first = body.index("edgec_kernel_1((void *)in[0], (void *)(edgec_weights + 64), arena + 0)")
     second = body.index("edgec_kernel_2(arena + 0, out[0])")
     third = body.index("memcpy(out[1], (void *)in[0], 16)")

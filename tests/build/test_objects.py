@@ -115,11 +115,14 @@ def test_a_board_by_another_name_finds_the_same_kernels(target: Target) -> None:
 
 
 def test_why_a_kernel_is_not_scheduled_is_kept(cache: Cache, target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compiler.kernels.schedule.RULES", ())
+    def failing(sch: Any, limits: Any) -> None:
+        raise ValueError("too odd")
+
+    monkeypatch.setattr("compiler.kernels.schedule.RULES", (("odd", failing),))
     first, second = (compile_kernels({"p": program()}, target, cache) for _ in range(2))
     assert second.cached == 1
     assert second.kernels["p"].rule == UNSCHEDULED
-    assert second.kernels["p"].reason == first.kernels["p"].reason == "no rule takes it"
+    assert second.kernels["p"].failures == first.kernels["p"].failures == {"odd": "too odd"}
 
 
 def test_parameters_are_applied_and_kept(cache: Cache, target: Target) -> None:

@@ -6,6 +6,7 @@ from itertools import chain, combinations
 from typing import Any
 
 import numpy as np
+from onnx import helper
 
 from tests.kernels.grid import Case, floats, one, rng_of
 
@@ -46,6 +47,11 @@ def pools() -> list[Case]:
         pool(op, (2, 19, 11, 12), kernel_shape=[5, 5], pads=[2, 2, 2, 2])
         pool(op, (1, 8, 9, 9), kernel_shape=[9, 7], pads=[4, 3, 4, 3], strides=[1, 2])
     pool("AveragePool", (1, 5, 9, 9), kernel_shape=[5, 5], pads=[2, 2, 2, 2], count_include_pad=1)
+    for dtype in ("int8", "uint8", "float64", "float16"):
+        x = (20 * floats(dtype, 2, 3, 9, 21)).astype(dtype)
+        cases.append(one("MaxPool", f"max_{dtype}", {"x": x}, kernel_shape=[3, 2], strides=[2, 3], pads=[1, 1, 0, 1]))
+    pool("MaxPool", (1, 2, 5000), kernel_shape=[2], strides=[2])
+    pool("MaxPool", (2, 3, 6, 40), kernel_shape=[3, 5], dilations=[2, 4], pads=[3, 7, 1, 2], strides=[1, 3])
     for op in ("GlobalAveragePool", "GlobalMaxPool"):
         pool(op, (1, 1, 1, 1))
         pool(op, (3, 17, 7, 5))
@@ -83,6 +89,14 @@ def reductions() -> list[Case]:
             {"x": np.array([[-np.inf, -np.inf], [np.inf, 1]], "float32")},
             {"axes": np.array([1])},
         ),
+        one("ReduceMean", "mean_long", {"x": floats("long", 1, 192, 197) + 1}, keepdims=0),
+        one("ReduceMean", "mean_long_rows", {"x": floats("lr", 3, 1, 199, 180, 1)}, {"axes": np.array([2, 3])}),
+        one("ReduceMax", "max_long_prime", {"x": floats("lp", 2, 32771)}, {"axes": np.array([1])}, keepdims=0),
+        one("ReduceMin", "min_long", {"x": floats("ln", 2, 40000)}, {"axes": np.array([1])}),
+        one("ReduceMean", "mean_columns", {"x": floats("lc", 36000, 3)}, {"axes": np.array([0])}),
+        one("ReduceMean", "mean_long_double", {"x": floats("ld", 36000, dtype="float64")}, keepdims=0),
+        one("ReduceMean", "mean_primes", {"x": floats("pr", 13, 101)}, {"axes": np.array([1])}),
+        one("ReduceMean", "mean_image", {"x": floats("im", 2, 17, 7, 7)}, {"axes": np.array([2, 3])}),
         one("ReduceSum", "sum_scalar", {"x": np.float32(3).reshape(())}, keepdims=0),
         one("ReduceSum", "sum_one", {"x": floats("one", 1)}, {"axes": np.array([0])}, keepdims=0),
         one("ReduceSum", "sum_double", {"x": floats("d", 7, 33, dtype="float64")}, {"axes": np.array([1])}),
@@ -154,6 +168,64 @@ def normalisations() -> list[Case]:
     return cases
 
 
+def group_normalisations() -> list[Case]:
+    """Instance and group normalisation of images whose channels lie last inside, since they follow a convolution."""
+    cases = []
+    for shape, groups in (
+        ((1, 16, 9, 9), 16),
+        ((3, 17, 7, 5), 17),
+        ((1, 32, 13, 11), 8),
+        ((2, 33, 8, 4), 11),
+        ((1, 96, 1, 1), 96),
+        ((2, 96, 1, 1), 32),
+        ((1, 3, 16, 20), 3),
+        ((1, 1, 8, 8), 1),
+        ((1, 130, 6, 6), 1),
+        ((2, 64, 33, 3), 2),
+        ((1, 5, 40, 40), 5),
+    ):
+        for form in ("instance", "group", "spelled"):
+            if form == "instance" and groups != shape[1]:
+                continue
+            name = f"{form}_{'x'.join(map(str, shape))}_{groups}"
+            cases.append(_after_convolution(name, form, shape, groups))
+    x = floats("far", 2, 8, 9, 7)
+    weights = {"s": floats("fs", 8), "b": floats("fb", 8)}
+    cases.append(one("InstanceNormalization", "far_from_0", {"x": x + 100}, weights, tolerance=1e-3))
+    for dtype in ("float16", "float64"):
+        typed = {key: value.astype(dtype) for key, value in weights.items()}
+        cases.append(one("InstanceNormalization", f"instance_{dtype}", {"x": x.astype(dtype)}, typed))
+    return cases
+
+
+def _after_convolution(name: str, form: str, shape: tuple[int, ...], groups: int) -> Case:
+    """Of a batch of images, with what often follows."""
+    channels = shape[1]
+    node = helper.make_node
+    constants = {"w": floats(name + "w", channels, 2, 1, 1)}
+    if form == "spelled":
+        size = channels // groups * shape[2] * shape[3]
+        constants |= {"rows": np.array([shape[0], groups, size]), "whole": np.array(shape)}
+        constants |= {"s0": np.ones(groups, "float32"), "b0": np.zeros(groups, "float32")}
+        constants |= {"s": floats(name + "s", channels, 1, 1), "b": floats(name + "b", 1, channels, 1, 1)}
+        normalised = [
+            node("Reshape", ["c", "rows"], ["r"]),
+            node("InstanceNormalization", ["r", "s0", "b0"], ["n"], epsilon=1e-3),
+            node("Reshape", ["n", "whole"], ["m"]),
+            node("Mul", ["m", "s"], ["k"]),
+            node("Add", ["b", "k"], ["g"]),
+        ]
+    else:
+        constants |= {key: floats(name + key, channels) for key in ("s", "b")}
+        attributes = {"num_groups": groups} if form == "group" else {}
+        operator = "GroupNormalization" if form == "group" else "InstanceNormalization"
+        normalised = [node(operator, ["c", "s", "b"], ["g"], epsilon=1e-3, **attributes)]
+    last = [node("Sigmoid", ["g"], ["t"]), node("Mul", ["g", "t"], ["u"]), node("Add", ["u", "c"], ["y"])]
+    nodes = [node("Conv", ["x", "w"], ["c"]), *normalised, *last]
+    x = floats(name + "x", shape[0], 2, *shape[2:])
+    return Case(name, nodes, {"x": x}, constants, tolerance=1e-4)
+
+
 def searches() -> list[Case]:
     """Arg-reductions, sorting and running sums."""
     cases = []
@@ -202,6 +274,22 @@ def searches() -> list[Case]:
             name = f"topk_long_{k}_{largest}"
             attributes = {"axis": 1, "largest": largest}
             cases.append(one("TopK", name, {"x": ties}, {"k": np.array([k])}, outputs=("v", "i"), **attributes))
+    extremes = np.array([np.inf, -np.inf, np.nan, 0.0, -0.0, 1e-45], "float32")[rng.integers(0, 6, (3, 300))]
+    for k in (1, 5, 16, 17):
+        for largest in (0, 1):
+            for kind, x in {
+                "extremes": extremes,
+                "ascending": np.arange(400).reshape(2, 200).astype("int32"),
+                "descending": np.arange(400)[::-1].reshape(2, 200).astype("int64"),
+            }.items():
+                order = np.argsort(x, 1, kind="stable")
+                if largest:  # equals keep their order, NaN is the largest
+                    order = x.shape[1] - 1 - np.argsort(x[:, ::-1], 1, kind="stable")[:, ::-1]
+                order = order[:, :k]
+                expected = (np.take_along_axis(x, order, 1), order)
+                name = f"topk_few_{kind}_{k}_{largest}"
+                attributes = {"outputs": ("v", "i"), "expected": expected, "largest": largest}
+                cases.append(one("TopK", name, {"x": x}, {"k": np.array([k])}, **attributes))
     for op in ("ArgMax", "ArgMin"):
         for shape in ((7, 1009), (1, 5, 2), (3, 2, 21)):
             x = rng.integers(0, 50, shape).astype("float32")
@@ -226,4 +314,10 @@ def searches() -> list[Case]:
     return cases
 
 
-FAMILIES = {"pool": pools, "reduction": reductions, "normalisation": normalisations, "search": searches}
+FAMILIES = {
+    "pool": pools,
+    "reduction": reductions,
+    "normalisation": normalisations,
+    "group_normalisation": group_normalisations,
+    "search": searches,
+}

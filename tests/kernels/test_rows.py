@@ -33,7 +33,7 @@ def stages(func: Any, shape: tuple[int, ...]) -> list[Stage | None]:
     return [stage_of(sch.get(rv), shape) for rv in sch.get_child_blocks(sch.get_sblock("root"))]
 
 
-@pytest.mark.parametrize("func", [softmax(4, 17), softmax(2, 3, 64), layer_norm(197, 192), softmax(1, 1)])
+@pytest.mark.parametrize("func", [softmax(4, 17), softmax(2, 3, 64), layer_norm(197, 192), softmax(1, 9)])
 def test_the_rule_takes_programs_along_contiguous_rows(func: Any) -> None:
     assert on(func).rule == "rows"
 
@@ -41,6 +41,19 @@ def test_the_rule_takes_programs_along_contiguous_rows(func: Any) -> None:
 @pytest.mark.parametrize("func", [softmax(4, 17, axis=0), softmax(4, 17, dtype="float64"), softmax(2, 3, 64, axis=1)])
 def test_others_are_left(func: Any) -> None:
     assert on(func).rule != "rows"
+
+
+@pytest.mark.parametrize("target,size", [("x86-64-v4", 9), ("x86-64-v3", 8), ("x86-64-v2", 4), ("raspberry-pi-4", 4)])
+def test_rows_shorter_than_a_vector_are_left(target: str, size: int) -> None:
+    assert on(softmax(100, size), target).rule == "rows"
+    assert on(softmax(100, size - 1), target).rule == "blocks"
+    assert on(layer_norm(100, size - 1), target).rule == "blocks"
+
+
+def test_means_of_rows_belong_to_it() -> None:
+    x = te.placeholder((100, 70), name="x")
+    mean = topi.divide(topi.sum(x, axis=1, keepdims=True), tirx.const(70.0, "float32"))
+    assert on(program(x, mean)).rule == "rows"
 
 
 def test_blocks_are_rows_sums_or_numbers() -> None:
@@ -55,7 +68,7 @@ def test_sums_that_need_each_other_take_passes_of_their_own() -> None:
     assert len(serial) == 3
 
 
-@pytest.mark.parametrize("size,lanes", [(160, {16}), (100, {16}), (5, {4}), (7, {4}), (1, set())])
+@pytest.mark.parametrize("size,lanes", [(160, {16}), (100, {16}), (15, {8}), (9, {8})])
 def test_rows_of_any_length_are_read_in_whole_vectors(size: int, lanes: set[int]) -> None:
     vectors = {int(loop.extent) for loop in loops(on(softmax(3, size)), tirx.ForKind.VECTORIZED)}
     halves = {n for n in (8, 4, 2) if n < max(lanes, default=0)}  # that fold sums

@@ -13,6 +13,7 @@ from tvm import s_tir, te, tirx, topi
 from compiler.kernels.analysis import Block, blocks_of
 from compiler.kernels.blocks import largest_divisor
 from compiler.kernels.limits import Limits, limits_of
+from compiler.kernels.rule import Offer, Rule
 from compiler.kernels.schedule import RULES, UNSCHEDULED, Scheduled, schedule
 from compiler.kernels.tile import choose_tile
 from compiler.target import load_target
@@ -142,7 +143,22 @@ def test_a_program_that_no_rule_takes_runs_as_written_and_says_why() -> None:
     func = program(x, topi.exp(x))
     scheduled = schedule(func, load_target("host"))
     assert scheduled.rule == UNSCHEDULED and scheduled.func.same_as(func)
-    assert scheduled.reason is not None and "dynamic extent" in scheduled.reason
+    assert "dynamic extent" in scheduled.failures["blocks"]
+
+
+def test_every_rule_that_failed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(reason: str) -> Rule:
+        def rule(sch: Any, limits: Limits) -> Offer | None:
+            raise ValueError(f"{reason}\nand more")
+
+        return rule
+
+    rules = (("first", failing("a")), ("other", lambda sch, limits: None), ("second", failing("b")), *RULES)
+    monkeypatch.setattr("compiler.kernels.schedule.RULES", rules)
+    x = te.placeholder((4, 16), name="x")
+    scheduled = schedule(program(x, topi.exp(x)), load_target("host"))
+    assert scheduled.rule == "injective"
+    assert scheduled.failures == {"first": "a", "second": "b"}
 
 
 def test_schedules_are_the_same_every_time() -> None:

@@ -78,3 +78,14 @@ def test_scatters_into_a_part_of_the_data(reduction: str, tmp_path: Path) -> Non
             i = rng.integers(-x.shape[axis], x.shape[axis], u.shape)  # the same element several times
         cases.append(one("ScatterElements", f"{axis}", {"x": x, "i": i, "u": u}, axis=axis, reduction=reduction))
     assert not failures(cases, "host", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "shape,axis,programs", [((200, 200), None, 2), ((3, 40000), 1, 2), ((20, 40000), 1, 1), ((2, 32771), 1, 1)]
+)
+def test_few_long_rows_are_reduced_in_parts(shape: tuple[int, ...], axis: int | None, programs: int) -> None:
+    x = np.random.default_rng(0).standard_normal(shape).astype("float32") + 1
+    legal = legalize(module([(shape, "float32")], lambda v: op.mean(v, axis)))
+    reduced = [v for v in legal.functions if v.name_hint.startswith("mean")]
+    assert len(reduced) == programs
+    np.testing.assert_allclose(run(legal, x)[0], x.mean(axis), rtol=1e-5)

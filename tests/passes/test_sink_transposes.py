@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tvm import relax
 
+from compiler.operators.resample import resample
 from compiler.passes.sink_transposes import _groups, sink_transposes
 from tests.passes.relax_modules import check_equal, module, operators
 
@@ -41,6 +42,8 @@ def through(f: Callable[..., Any], *others: tuple[int, ...]) -> Any:
         (lambda x: op.concat([x, op.negative(x)], 1), ()),
         (lambda x: op.nn.pad(x, [0, 0, 1, 2, 3, 0, 0, 4]), ()),
         (lambda x: op.nn.softmax(x, 1), ()),
+        (lambda x: op.take(x, relax.const(np.array([2, 0])), 1), ()),
+        (lambda x: resample(x, {2: (np.array([[0], [3], [1]]), None), 3: (np.array([[5], [0]]), None)}), ()),
         (lambda x: op.multiply(x, op.mean(x, [2, 3], True)), ()),
         (lambda x: op.multiply(x, op.max(x, [1], True)), ()),
         (lambda x: op.strided_slice(x, [1, 3], [2, 0], [8, 6], [2, 1]), ()),
@@ -69,6 +72,17 @@ def test_a_channel_shuffle_takes_one_transpose() -> None:
     after = sink_transposes(before)
     assert operators(after)["permute_dims"] == 1
     check_equal(before, after, np.random.default_rng(0).standard_normal((2, 4, 6, 8)).astype(np.float32))
+
+
+def test_depth_to_space_of_channels_first_stays_one_transpose() -> None:
+    def depth_to_space(x: Any) -> Any:
+        wide = op.permute_dims(op.reshape(x, (2, 2, 2, 2, 4, 6)), [0, 3, 4, 1, 5, 2])
+        return op.reshape(wide, (2, 2, 8, 12))
+
+    before = module([((2, 8, 4, 6), "float32")], depth_to_space)
+    after = sink_transposes(before)
+    assert operators(after)["permute_dims"] == 1
+    check_equal(before, after, np.random.default_rng(0).standard_normal((2, 8, 4, 6)).astype(np.float32))
 
 
 def test_depth_to_space_takes_one_transpose() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from compiler.report.kernels import describe_kernels
+from compiler.report.kernels import describe_kernels, failed_rules
 
 
 def test_shares_are_of_all_calls_and_the_largest_comes_first() -> None:
@@ -16,3 +16,10 @@ def test_shares_are_of_all_calls_and_the_largest_comes_first() -> None:
     assert [(k["name"], k["bytes_read"]) for k in found] == [("c", 8), ("a", 8), ("b", 8)]
     assert [k["share"] for k in found] == pytest.approx([0.8, 0.1, 0.1])
     assert describe_kernels({"kernels": []}) == []
+
+
+def test_each_failed_rule_has_a_line() -> None:
+    kernel = {"name": "k", "rule": "blocks", "failed_rules": {"packed": "too odd", "tile": "too small"}}
+    lines = failed_rules(kernel)
+    assert lines[1] == "k: rule tile failed, blocks is used: too small" and len(lines) == 2
+    assert failed_rules({"name": "k", "rule": "tile"}) == []

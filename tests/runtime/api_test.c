@@ -71,6 +71,20 @@ static void test_description(void) {
   CHECK(edgec_input(3) == NULL && edgec_output(3) == NULL && edgec_output(UINT32_MAX) == NULL);
 }
 
+static void test_shapes(void) {
+  const int64_t right_size[] = {N}, wrong_size[] = {N / 2}, none[] = {0, 3};
+  const int64_t *fits[] = {right_size, NULL, none}, *other[] = {wrong_size, NULL, none}, *missing[] = {NULL, NULL, none};
+  edgec_context *ctx = create(1);
+  CHECK(edgec_set_shapes(ctx, fits) == EDGEC_OK);
+  CHECK(edgec_set_shapes(ctx, other) == EDGEC_INVALID_ARGUMENT && strstr(edgec_last_error(ctx), "these shapes"));
+  CHECK(edgec_set_shapes(ctx, missing) == EDGEC_INVALID_ARGUMENT);
+  CHECK(edgec_set_shapes(ctx, NULL) == EDGEC_INVALID_ARGUMENT && edgec_set_shapes(NULL, fits) == EDGEC_INVALID_ARGUMENT);
+  CHECK(edgec_context_input(ctx, 0)->shape[0] == N && edgec_context_output(ctx, 0)->bytes == N * 4);
+  CHECK(edgec_context_input(ctx, 3) == NULL && edgec_context_output(NULL, 0) == NULL);
+  CHECK(edgec_set_shapes(ctx, fits) == EDGEC_OK && strcmp(edgec_last_error(ctx), "") == 0);
+  CHECK(edgec_destroy(ctx) == EDGEC_OK);
+}
+
 static void test_misuse(void) {
   edgec_context *ctx = (edgec_context *)8;
   CHECK(edgec_create(2, NULL, NULL) == EDGEC_INVALID_ARGUMENT && strstr(edgec_last_error(NULL), "NULL"));
@@ -246,6 +260,7 @@ static void test_fork(bool quiet) {
 int main(int argc, char **argv) {
   CHECK(argc == 2);
   test_description();
+  test_shapes();
   test_misuse();
   test_profile();
   in_threads(run_own_context, 6);

@@ -25,7 +25,7 @@ def manifest(machine: Optional[str] = None, **changes: Any) -> Dict[str, Any]:
     """A manifest that fits fake_program.c; `changes` replace top-level keys."""
     made: Dict[str, Any] = {
         "format": 1,
-        "abi": 2,
+        "abi": 3,
         "model": {"name": "fake", "sha256": "0" * 64},
         "inputs": [
             {"name": "x", "dtype": "float32", "shape": [N]},

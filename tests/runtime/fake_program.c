@@ -120,5 +120,6 @@ static const edgec_tensor inputs[] = {
 static const edgec_tensor outputs[] = {
     {"y", EDGEC_FLOAT32, 1, vector, FAKE_N * 4}, {"total", EDGEC_FLOAT32, 0, NULL, 4}, {"nothing", EDGEC_INT8, 2, none, 0}};
 
-const edgec_program edgec_program_ = {FAKE_ABI, 3, 3, inputs, outputs, FAKE_ARENA, run, FAKE_ROUNDS,
-                                      FAKE_FAST_CORES};
+static const edgec_version versions[] = {{inputs, outputs, run, FAKE_ROUNDS}};
+
+const edgec_program edgec_program_ = {FAKE_ABI, 3, 3, 1, versions, FAKE_ARENA, FAKE_FAST_CORES};

@@ -72,7 +72,7 @@ def macho(section: bytes) -> bytes:
 
 
 def test_reads_mach_o_and_refuses_it_on_linux(loader: ModuleType, tmp_path: Path) -> None:
-    text = b'{"abi": 2, "inputs": [], "outputs": [], "target": {}, '
+    text = b'{"abi": 3, "inputs": [], "outputs": [], "target": {}, '
     text += b'"requires": {"os": "macos", "machine": "arm64"}}'
     path = tmp_path / "model.dylib"
     path.write_bytes(macho(fake_artifact.MAGIC + struct.pack("<II", 1, len(text)) + bytes(32) + text + b"\0"))
@@ -151,7 +151,7 @@ def test_newer_format(loader: ModuleType, artifact: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "edit, words",
     [
-        (lambda m: m.update(abi=3), "ABI 3"),
+        (lambda m: m.update(abi=4), "ABI 4"),
         (requires(machine="s390x"), "was compiled for linux s390x"),
         (requires(os="macos"), "was compiled for darwin"),
         (requires(glibc="9.1"), "needs glibc 9.1"),

@@ -12,8 +12,10 @@ from typing import Any
 from .bit_cast import bit_cast
 from .clip import clip
 from .constant_of_shape import constant_of_shape
+from .counted import positions, suppress, whole
 from .dropout import dropout
 from .equal import equal
+from .instance_normalization import instance_normalization
 from .is_inf import is_inf
 from .lp_normalization import lp_normalization
 from .mish import mish
@@ -34,6 +36,7 @@ CONVERTERS: dict[str, Converter] = {
     "ConstantOfShape": constant_of_shape,
     "Dropout": dropout,
     "Equal": equal,
+    "InstanceNormalization": instance_normalization,
     "IsInf": is_inf,
     "LpNormalization": lp_normalization,
     "Mish": mish,
@@ -46,3 +49,6 @@ CONVERTERS: dict[str, Converter] = {
     "Sign": sign,
     "ThresholdedRelu": thresholded_relu,
 }
+
+# For what counted.py makes.
+COUNTED_CONVERTERS: dict[str, Converter] = {"Positions": positions, "Suppress": suppress, "Whole": whole}

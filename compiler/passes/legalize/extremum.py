@@ -10,7 +10,7 @@ from typing import Any
 import tvm
 from tvm import relax, te, tirx
 
-from .by_hand import around, reshaped
+from ...operators.by_hand import around, reshaped
 
 _EXACT = 1 << 24  # positions up to here are exact in float32
 _OPAQUE = {"op_pattern": 8}  # conversions of the position do not join, which rules for rows of floats would refuse

@@ -14,6 +14,8 @@ import numpy as np
 import tvm
 from tvm import relax, te, tirx
 
+from .pool_rows import LARGEST, max_pool_rows
+
 _SPATIAL = "DHW"
 
 
@@ -55,6 +57,8 @@ def _pool(name: str, average: bool) -> Any:
         if str(attrs.layout) != str(attrs.out_layout) or (average and "float" not in dtype):
             return from_tvm(builder, call)
         windows = _windows(call)
+        if not average and _along_rows(windows, call):
+            return max_pool_rows(builder, call, windows, _lowest(dtype))
         combine = te.sum if average else te.max
         outside = 0.0 if average else _lowest(dtype)
         *first, last = _passes(windows)
@@ -84,6 +88,14 @@ def _pool(name: str, average: bool) -> Any:
         return builder.call_te(averaged, data, *tables, primfunc_name_hint=hint)
 
     return pool
+
+
+def _along_rows(windows: list[_Window], call: Any) -> bool:
+    """Whether the last window runs along contiguous memory, in at most two dimensions."""
+    last, sizes = windows[-1], [int(size) for size in call.args[0].ty.shape]
+    if 0 in sizes or len(windows) > 2 or last.axis != len(sizes) - 1:
+        return False
+    return last.size > 1 and 1 < last.kernel <= LARGEST
 
 
 def _windows(call: Any) -> list[_Window]:

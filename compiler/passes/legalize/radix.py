@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import tvm_ffi
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from .by_hand import independent, program, serial, whole
+from ...operators.by_hand import independent, program, serial, whole
 
 _DIGIT = 8  # bits
 _FIRST = 11  # bits of the look that leaves elements out
@@ -32,7 +33,7 @@ class Order:
 
     @property
     def bits(self) -> int:
-        return int("".join(c for c in self.dtype if c.isdigit()))
+        return int(tvm_ffi.dtype(self.dtype).bits)
 
     @property
     def keys(self) -> str:
@@ -52,7 +53,7 @@ def sorted_positions(data: Any, order: Order) -> Any:
             left = T.alloc_buffer((1,), "int64", scope="local")
             T.buffer_store(left, whole(order.size), [0])
             with serial(order.size) as i:
-                T.buffer_store(others, _key(source[outer, i, inner], order), [row, i])
+                T.buffer_store(others, key_of(source[outer, i, inner], order), [row, i])
             if order.count * _FEW <= order.size:
                 _leave_out(row, others, keys, places, counts, left, order)
             else:
@@ -69,7 +70,7 @@ def sorted_positions(data: Any, order: Order) -> Any:
     return program([data], shapes, dtypes, write, "sort")
 
 
-def _key(value: Any, order: Order) -> Any:
+def key_of(value: Any, order: Order) -> Any:
     """An unsigned integer whose order is that of the values."""
     dtype, keys = order.dtype, order.keys
     if dtype.startswith("float"):

@@ -7,7 +7,7 @@ from typing import Any
 from tvm import relax, tirx
 from tvm.script.ir_builder import tirx as T
 
-from .by_hand import around, independent, program, reshaped, serial, whole
+from ...operators.by_hand import around, independent, program, reshaped, serial, whole
 
 _ROWS = 4  # that run beside each other where nothing else hides the latency of their additions
 

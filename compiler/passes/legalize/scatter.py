@@ -8,7 +8,7 @@ from typing import Any
 from tvm import relax, tirx
 from tvm.script.ir_builder import tirx as T
 
-from .by_hand import independent, program, serial
+from ...operators.by_hand import independent, program, serial
 
 
 def scatter_elements(builder: relax.BlockBuilder, call: Any) -> Any:

@@ -1,7 +1,8 @@
 """Sorting, without the function of TVM's runtime library that TVM sorts with.
 
 Along short axes it counts for each element those that stand before it, which takes quadratic time but no
-branches: vectors and threads share it like any reduction. Long ones are sorted by digits (radix.py).
+branches: vectors and threads share it like any reduction. Long ones are sorted by digits (radix.py), or their first
+few elements selected (select.py).
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from typing import Any
 
 from tvm import relax, te, tirx
 
-from .by_hand import around, reshaped
+from ...operators.by_hand import around, reshaped
 from .radix import Order, sorted_positions
+from .select import LARGEST, selected_positions
 
 _LONG = 128  # elements from which digits are faster than counting
 
@@ -36,9 +38,13 @@ def _by_digits(builder: relax.BlockBuilder, data: Any, axis: int, count: int, de
     outer, size, inner = around(shape, axis)
     order = Order(outer, size, inner, count, descending, str(data.ty.dtype))
     flat = reshaped(builder, data, [outer, size, inner])
-    made = builder.emit(builder.call_te(lambda x: sorted_positions(x, order), flat, primfunc_name_hint="sort"))
+    if count <= LARGEST:
+        made = builder.emit(builder.call_te(lambda x: selected_positions(x, order), flat, primfunc_name_hint="select"))
+    else:
+        made = builder.emit(builder.call_te(lambda x: sorted_positions(x, order), flat, primfunc_name_hint="sort"))
+        made = builder.emit(relax.TupleGetItem(made, 0))
     shape[axis] = count
-    places = reshaped(builder, builder.emit(relax.TupleGetItem(made, 0)), shape)
+    places = reshaped(builder, made, shape)
     return places if dtype == "int32" else builder.emit(relax.op.astype(places, dtype))
 
 
@@ -51,7 +57,7 @@ def _rank(data: Any, axis: int, descending: bool) -> Any:
         less = theirs > mine if descending else theirs < mine
         equal = theirs == mine
         if "float" in str(data.dtype):
-            mine_nan, theirs_nan = tirx.isnan(mine), tirx.isnan(theirs)
+            mine_nan, theirs_nan = (tirx.isnan(value.astype("float32")) for value in (mine, theirs))
             first, second = (theirs_nan, mine_nan) if descending else (mine_nan, theirs_nan)
             less = tirx.any(less, tirx.all(first, tirx.Not(second)))
             equal = tirx.any(equal, tirx.all(mine_nan, theirs_nan))

@@ -10,7 +10,7 @@ from tvm import relax, te, tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from ...kernels.written import INDEPENDENT
+from ..kernels.written import INDEPENDENT
 
 
 def around(shape: Sequence[Any], axis: int) -> list[int]:

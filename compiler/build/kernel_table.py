@@ -1,0 +1,43 @@
+"""What the manifest says of each kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..kernels.cost import cost_of
+from ..kernels.estimate import seconds_on_one_core
+from ..target import Target
+from .objects import CompiledKernel
+from .program import kernel_uses
+from .version import Version
+
+
+def kernel_table(
+    versions: Sequence[Version], programs: Mapping[str, Any], kernels: Mapping[str, CompiledKernel], target: Target
+) -> list[dict[str, Any]]:
+    """One row a kernel of the largest version, then those that only smaller ones have.
+
+    Operations, bytes and seconds are those of one call; calls are counted in the first version that has the kernel.
+    `failed_rules` is there if rules failed that would have come before.
+    """
+    rows: list[dict[str, Any]] = []
+    known: set[str] = set()
+    for version in reversed(versions):
+        uses = sorted(kernel_uses(version.program).items())
+        new = [(name, calls) for name, calls in uses if kernels[name].symbol not in known]
+        known |= {kernels[name].symbol for name, _ in new}
+        for name, calls in new:
+            kernel, cost = kernels[name], cost_of(programs[name])
+            row = {
+                "name": name,
+                "calls": calls,
+                "rule": kernel.rule,
+                "symbol": kernel.symbol,
+                "flops": cost.flops,
+                "bytes": cost.bytes_moved,
+                "bytes_written": cost.bytes_written,
+                "estimated_seconds": float(f"{seconds_on_one_core(cost, target, kernel.rule):.3g}"),
+            }
+            rows.append(row | ({"failed_rules": dict(kernel.failures)} if kernel.failures else {}))
+    return rows

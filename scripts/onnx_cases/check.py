@@ -1,0 +1,116 @@
+"""Which cases pass: with the artifacts that we make, or with onnxruntime."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+
+from compiler.build.cache import Cache
+from compiler.build.extract import Constants, ExtractError
+from compiler.errors import UserError
+from compiler.target import load_target
+
+from . import road
+from .cases import LIGHT, Case
+from .compare import difference
+from .isolated import Message, Send, in_child
+from .peer import run_onnxruntime
+
+Results = dict[str, str | None]  # by the case's name, why it does not pass; None if it does
+Progress = Callable[[int], None]
+
+_BATCH = 64  # cases that are linked as one
+_SECONDS = 120.0  # the most that a case may take
+
+
+def check_artifacts(cases: Sequence[Case], progress: Progress = lambda count: None) -> Results:
+    """Compiles the cases for this machine and runs them."""
+    target, cache = load_target("host"), Cache()
+
+    def work(batch: Sequence[Case], send: Send) -> None:
+        lowered, constants = [], Constants()
+        for case in batch:
+            send({"begin": case.name})
+            try:
+                lowered.append(road.lower(case, target, cache, constants))
+            except UserError as error:
+                send({"case": case.name, "reason": f"refused: {_refusal(error)}"})
+            except ExtractError as error:
+                send({"case": case.name, "reason": f"refused: it needs TVM's runtime for {error}"})
+            except Exception as error:  # TVM raises what it likes
+                send({"case": case.name, "reason": f"error: {type(error).__name__}: {_line(error)}"})
+        send({"begin": ""})
+        run_apart(lowered, send)
+
+    def run_apart(parts: Sequence[road.Lowered], send: Send) -> None:
+        """Runs cases as one, or in halves if that ends in an error."""
+        if not parts:
+            return
+        messages, death = in_child(lambda inner: _run(parts, inner), _SECONDS)
+        reasons = [message["failed"] for message in messages if "failed" in message]
+        if not (death or reasons):
+            for message in messages:
+                send(message)
+        elif len(parts) == 1:
+            send({"case": parts[0].case.name, "reason": f"crash: {death}" if death else f"error: {reasons[0]}"})
+        else:
+            for half in (parts[: len(parts) // 2], parts[len(parts) // 2 :]):
+                run_apart(half, send)
+
+    def _run(parts: Sequence[road.Lowered], send: Send) -> None:
+        try:
+            road.run(parts, target, cache, send)
+        except Exception as error:
+            send({"failed": f"{type(error).__name__}: {_line(error)}"})
+
+    return _check(cases, work, progress)
+
+
+def check_onnxruntime(cases: Sequence[Case], progress: Progress = lambda count: None) -> Results:
+    """Runs the cases, as onnx has them, with onnxruntime."""
+
+    def work(batch: Sequence[Case], send: Send) -> None:
+        for case in batch:
+            send({"begin": case.name})
+            try:
+                reason = difference(run_onnxruntime(case), case)
+            except Exception as error:
+                reason = f"error: {type(error).__name__}: {_line(error)}"
+            send({"case": case.name, "reason": reason})
+        send({"begin": ""})
+
+    return _check(cases, work, progress)
+
+
+def _check(cases: Sequence[Case], work: Callable[[Sequence[Case], Send], None], progress: Progress) -> Results:
+    """Does `work` for batches of cases in processes of their own; those whose process died have crashed."""
+    results: Results = {}
+    queue = list(cases)
+    while queue:
+        # Networks are large: each is alone.
+        size = 1 if queue[0].operator == LIGHT else _BATCH
+        batch = queue[:size]
+        messages, death = in_child(functools.partial(work, batch), _SECONDS)
+        results |= {message["case"]: message["reason"] for message in messages if "case" in message}
+        if death:
+            culprit = _last_begun(messages) or batch[0].name
+            results[culprit] = f"crash: {death}"
+        queue = [case for case in queue if case.name not in results]
+        progress(len(results))
+    return results
+
+
+def _last_begun(messages: Sequence[Message]) -> str:
+    begun = [message["begin"] for message in messages if "begin" in message]
+    return str(begun[-1]) if begun else ""
+
+
+def _refusal(error: UserError) -> str:
+    """The message without its head line and advice."""
+    _head, _, nodes = error.what.partition(":\n")
+    return " ".join((nodes or error.what).split())
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) < 300 else f"{text[:300]}…"
