@@ -86,14 +86,22 @@ def lower_control_flow(model: onnx.ModelProto, settle: Settle, where: str) -> tu
         try:
             nodes += rule(lowering, node, f"{where}: {describe(node)}")
         except FlowError as error:
-            rolled_out = unroll_loop(model, node)
-            if rolled_out is None:
-                reasons[node.output[0]] = str(error)
-            lowering.changed = lowering.changed or rolled_out is not None
-            nodes += [node] if rolled_out is None else rolled_out
+            reasons[node.output[0]] = str(error)
+            nodes.append(node)
+    if not lowering.changed:  # else shapes may become known that these lack
+        nodes = [made for node in nodes for made in _unrolled(lowering, node, reasons)]
     if lowering.changed:
         replace_nodes(graph, nodes)
     return lowering.changed, reasons
+
+
+def _unrolled(lowering: _Lowering, node: onnx.NodeProto, reasons: dict[str, str]) -> list[onnx.NodeProto]:
+    made = unroll_loop(lowering.model, node) if node.output and node.output[0] in reasons else None
+    if made is None:
+        return [node]
+    lowering.changed = True
+    del reasons[node.output[0]]
+    return made
 
 
 def body_graphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:

@@ -8,13 +8,14 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.frontend.checks import refusal, same_results
+from tests.frontend.checks import prepared, refusal, same_results
 from tests.models import graph, model, node, value
 
 
-def lists(source: onnx.ModelProto) -> list[str]:
+def lists(source: onnx.ModelProto, run: bool = True) -> list[str]:
     """Operators that are left after the model was prepared, of which it computes the same as before."""
-    return [one.op_type for one in same_results(source).proto.graph.node]
+    result = same_results(source) if run else prepared(source)
+    return [one.op_type for one in result.proto.graph.node]
 
 
 @pytest.mark.parametrize(
@@ -135,3 +136,14 @@ def test_a_loop_that_is_too_long_to_be_written_out() -> None:
     nodes = [node("Loop", "many yes x", "y", body=body)]
     proto = model(nodes, {"x": [2]}, [value("y", [None])], {"many": np.int64(5000), "yes": np.bool_(True)})
     assert "changes its shape" in refusal(proto)
+
+
+def test_a_loop_whose_shapes_another_loop_tells_is_not_written_out() -> None:
+    first = loop([node("Relu", "state", "next")], value("state", [None]), value("next", [None]))
+    second = loop([node("Neg", "state", "next")], value("state", [None]), value("next", [None]))
+    nodes = [
+        node("Loop", "three yes x", "y", body=first),
+        node("Loop", "three yes y", "z", body=second),
+    ]
+    proto = model(nodes, {"x": [2]}, [value("z", [2])], {"three": np.int64(3), "yes": np.bool_(True)})
+    assert lists(proto, run=False) == ["Repeat", "Repeat"]
