@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import onnx
 from onnx import numpy_helper
 
@@ -11,7 +13,7 @@ from .graph import graph_values, replace_nodes, subgraphs
 def take_constant_branches(graph: onnx.GraphProto) -> int:
     """Inlines the branches that constant conditions choose; returns how many. Nested ones need another."""
     constants = {t.name: t for t in graph.initializer}
-    used = _all_names(graph)
+    used = all_names(graph)
     kept: list[onnx.NodeProto] = []
     taken = 0
     for node in graph.node:
@@ -23,19 +25,30 @@ def take_constant_branches(graph: onnx.GraphProto) -> int:
         taken += 1
         chosen = "then_branch" if numpy_helper.to_array(condition).reshape(-1)[0] else "else_branch"
         branch = next(a.g for a in node.attribute if a.name == chosen)
-        kept += _inlined(graph, branch, list(node.output), used)
+        kept += inlined(graph, branch, list(node.output), used)
     if taken:
         replace_nodes(graph, kept)
     return taken
 
 
-def _inlined(
-    graph: onnx.GraphProto, branch: onnx.GraphProto, outputs: list[str], used: set[str]
+def inlined(
+    graph: onnx.GraphProto,
+    branch: onnx.GraphProto,
+    outputs: list[str],
+    used: set[str],
+    given: Mapping[str, str] | None = None,
 ) -> list[onnx.NodeProto]:
-    """The branch's nodes under fresh names; its initializers move into `graph`."""
+    """The nodes of a graph inside under fresh names; its initializers move into `graph`.
+
+    Args:
+        outputs: what its results are called outside.
+        used: all names that are taken; the fresh ones join them.
+        given: what its inputs are called outside.
+    """
+    given = given or {}
     inner = onnx.GraphProto.FromString(branch.SerializeToString())
     local = graph_values(inner) | {name for node in inner.node for name in node.output if name}
-    fresh = {name: _fresh(name, used) for name in sorted(local)}
+    fresh = {name: _fresh(name, used) for name in sorted(local - given.keys())} | dict(given)
     for tensor in inner.initializer:
         tensor.name = fresh[tensor.name]
         graph.initializer.append(tensor)
@@ -72,10 +85,11 @@ def _fresh(name: str, used: set[str]) -> str:
     return new
 
 
-def _all_names(graph: onnx.GraphProto) -> set[str]:
+def all_names(graph: onnx.GraphProto) -> set[str]:
+    """Of all values in a graph, and in those inside."""
     names = graph_values(graph)
     for node in graph.node:
         names.update(node.output)
         for inner in subgraphs(node):
-            names |= _all_names(inner)
+            names |= all_names(inner)
     return names

@@ -55,6 +55,8 @@ def check_model(model: onnx.ModelProto, where: str) -> None:
     for value in graph.input:
         if value.name not in initializers:
             _check_input(value, where)
+    for value in graph.output:
+        _check_output(value, where)
     unknown = _unknown_operators(model)
     if not unknown:
         with blame_model("onnx's checker refuses the model", where, _EXPORT), _ranked(graph):
@@ -202,19 +204,33 @@ def _refuse_sparse(model: onnx.ModelProto, where: str) -> None:
         raise UserError(f"sparse initializers are not supported: {names}", where, "export the weights as dense tensors")
 
 
+def _check_output(value: onnx.ValueInfoProto, where: str) -> None:
+    kind = value.type.WhichOneof("value")
+    if kind not in (None, "tensor_type"):
+        text, label = _kind_text(kind), f"{where}: output {value.name!r}"
+        raise UserError(f"the output is {text}, not a tensor", label, "export the model with tensors as outputs")
+
+
+def _kind_text(kind: str) -> str:
+    text = kind.removesuffix("_type").replace("_", " ")
+    return f"{'an' if text[0] in 'aeiou' else 'a'} {text}"
+
+
 def _check_input(value: onnx.ValueInfoProto, where: str) -> None:
     label = f"{where}: input {value.name!r}"
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
-        text = kind.removesuffix("_type").replace("_", " ") if kind else "value without a type"
-        raise UserError(f"the input is a {text}, not a tensor", label, "export the model with tensors as inputs")
+        text = _kind_text(kind) if kind else "a value without a type"
+        raise UserError(f"the input is {text}, not a tensor", label, "export the model with tensors as inputs")
     tensor = value.type.tensor_type
     if tensor.elem_type == TensorProto.STRING:
         raise UserError("the input holds strings", label, "encode them as numbers before the model")
     if tensor.elem_type not in VALUE_TYPES:
         known = tensor.elem_type in TensorProto.DataType.values()
         name = TensorProto.DataType.Name(tensor.elem_type).lower() if known else f"an unknown type ({tensor.elem_type})"
-        raise UserError(f"the input's elements are {name}", label, "use float, integer or bool inputs")
+        raise UserError(
+            f"the input's elements are {name}", label, "use bool, integers of 8 bits or more, or floats of 16 or more"
+        )
     elements = 1
     for dim in tensor.shape.dim:
         if dim.HasField("dim_value"):

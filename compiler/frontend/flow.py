@@ -22,6 +22,7 @@ from onnx import TensorProto, numpy_helper
 from .domains import FLOW
 from .graph import describe, node_inputs, replace_nodes
 from .shapes import Types, static_shape, value_table
+from .unroll import unroll_loop
 
 # Infers and simplifies a body; why nodes with bodies stayed in it, by their first result.
 Settle = Callable[[onnx.ModelProto, str], tuple[onnx.ModelProto, dict[str, str]]]
@@ -87,9 +88,20 @@ def lower_control_flow(model: onnx.ModelProto, settle: Settle, where: str) -> tu
         except FlowError as error:
             reasons[node.output[0]] = str(error)
             nodes.append(node)
+    if not lowering.changed:  # else shapes may become known that these lack
+        nodes = [made for node in nodes for made in _unrolled(lowering, node, reasons)]
     if lowering.changed:
         replace_nodes(graph, nodes)
     return lowering.changed, reasons
+
+
+def _unrolled(lowering: _Lowering, node: onnx.NodeProto, reasons: dict[str, str]) -> list[onnx.NodeProto]:
+    made = unroll_loop(lowering.model, node) if node.output and node.output[0] in reasons else None
+    if made is None:
+        return [node]
+    lowering.changed = True
+    del reasons[node.output[0]]
+    return made
 
 
 def body_graphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:

@@ -14,6 +14,7 @@ import onnx
 
 from ..errors import UserError
 from .check import VALUE_TYPES, check_model, opset_of
+from .compose import compose_operators
 from .convert import dtype_name, to_relax
 from .counted import lower_counted
 from .domains import FLOW
@@ -25,9 +26,10 @@ from .graph import all_nodes, describe, sort_nodes
 from .infer import infer_shapes
 from .lengths import lengths_of
 from .read import copy_model, parse_model, read_file
+from .sequences import eliminate_sequences
 from .shapes import fix_shapes, value_table
 from .simplify import simplify
-from .support import Obstacle, expand_operators, find_obstacles, has_body, operator_name
+from .support import Obstacle, expand_operators, find_obstacles, has_body, operator_name, opsets_of, state_defaults
 from .tensors import iter_tensors, load_tensors
 from .upgrade import OPSET, upgrade_opset
 
@@ -130,9 +132,9 @@ def prepare(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> 
         module, bodies = None, ()
         if not obstacles:
             module, bodies, obstacles = to_relax(proto)
-        opset = opset_of(proto)
+        opsets = opsets_of(proto)
         nodes = all_nodes(proto.graph.node)
-        refused = {n.op_type for n in nodes if has_body(n, opset)} & {o.operator for o in obstacles}
+        refused = {n.op_type for n in nodes if has_body(n, opsets)} & {o.operator for o in obstacles}
         if not refused - forced:
             break
         forced |= refused
@@ -178,6 +180,7 @@ def _canonical(
     _merge_outputs(proto.graph)
     constants_to_initializers(proto.graph)
     fix_shapes(proto, shapes, where)
+    state_defaults(proto)
     if opset_of(proto) < OPSET:
         proto = _settle(proto, where)
         upgrade_opset(proto, where)
@@ -204,6 +207,8 @@ def _settle(
         proto = infer_shapes(proto, where)
         changed = simplify(proto)
         if expand is not None:
+            changed = eliminate_sequences(proto) or changed
+            changed = compose_operators(proto) or changed
             before = proto
             proto = expand(proto)
             changed = changed or proto is not before

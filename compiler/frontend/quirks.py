@@ -30,10 +30,6 @@ def find_quirk(node: onnx.NodeProto, types: Types, constants: dict[str, Any]) ->
     return rule(node, attributes, types, constants)
 
 
-def _batch_normalization(node: onnx.NodeProto, attributes: dict[str, Any], *_: Any) -> str | None:
-    return "it is in training mode; export for inference" if attributes.get("training_mode") else None
-
-
 def _reduce(node: onnx.NodeProto, attributes: dict[str, Any], types: Types, constants: dict[str, Any]) -> str | None:
     axes = constants.get(node.input[1]) if len(node.input) > 1 and node.input[1] else np.zeros(0)
     if not attributes.get("noop_with_empty_axes") or axes is None or axes.size:
@@ -43,6 +39,10 @@ def _reduce(node: onnx.NodeProto, attributes: dict[str, Any], types: Types, cons
 
 def _space_to_depth(node: onnx.NodeProto, attributes: dict[str, Any], *_: Any) -> str | None:
     return "only mode DCR is supported" if attributes.get("mode", b"DCR") != b"DCR" else None
+
+
+def _layer_normalization(node: onnx.NodeProto, attributes: dict[str, Any], types: Types, *_: Any) -> str | None:
+    return "TVM has none of float64" if types.get(node.input[0], (0,))[0] == onnx.TensorProto.DOUBLE else None
 
 
 def _rms_normalization(
@@ -61,7 +61,7 @@ def _attention(node: onnx.NodeProto, attributes: dict[str, Any], *_: Any) -> str
 
 _RULES: dict[str, Rule] = {
     "Attention": _attention,
-    "BatchNormalization": _batch_normalization,
+    "LayerNormalization": _layer_normalization,
     "RMSNormalization": _rms_normalization,
     "SpaceToDepth": _space_to_depth,
     **dict.fromkeys(("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare"), _reduce),

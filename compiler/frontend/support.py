@@ -13,7 +13,7 @@ import onnx.inliner
 from .check import opset_of
 from .domains import COUNTED, EXPANDED, FLOW
 from .flow import body_graphs
-from .graph import DEFAULT_DOMAINS, describe
+from .graph import DEFAULT_DOMAINS, all_nodes, describe
 from .messages import blame_model
 from .ops import CONVERTERS
 from .shapes import Types, value_table
@@ -65,11 +65,11 @@ def expand_operators(model: onnx.ModelProto, forced: frozenset[str], where: str)
     Returns:
         The model itself if there is nothing to expand.
     """
-    opset = opset_of(model)
+    opsets = opsets_of(model)
     expandable = {
         (node.domain, node.op_type)
         for node in model.graph.node
-        if (node.op_type in forced or not is_supported(node)) and has_body(node, opset)
+        if (node.op_type in forced or not is_supported(node)) and has_body(node, opsets)
     }
     if not expandable:
         return model
@@ -77,7 +77,7 @@ def expand_operators(model: onnx.ModelProto, forced: frozenset[str], where: str)
     for index, node in enumerate(model.graph.node):
         if (node.domain, node.op_type) in expandable:
             with blame_model("the node cannot be expanded to simpler ones", f"{where}: {describe(node)}"):
-                function = _body(node, opset, types)
+                function = _body(node, opsets, types)
                 function.domain, function.name = EXPANDED, f"{node.op_type}{index}"
                 model.functions.append(function)
                 node.domain, node.op_type = function.domain, function.name
@@ -90,14 +90,34 @@ def expand_operators(model: onnx.ModelProto, forced: frozenset[str], where: str)
     return model
 
 
-def _body(node: onnx.NodeProto, opset: int, types: Types) -> onnx.FunctionProto:
-    """The function that the standard gives for a node, and for the types of its inputs."""
-    schema: Any = onnx.defs.get_schema(node.op_type, opset, node.domain)
+def opsets_of(model: onnx.ModelProto) -> dict[str, int]:
+    """The version of each domain's operators."""
+    return {entry.domain: entry.version for entry in model.opset_import} | {"": opset_of(model)}
+
+
+def state_defaults(model: onnx.ModelProto) -> None:
+    """Writes the defaults of attributes into nodes that have function bodies.
+
+    Bodies refer to attributes without regard to their defaults; shape inference looks into some of them.
+    """
+    opsets = opsets_of(model)
+    for node in all_nodes(model.graph.node):
+        if has_body(node, opsets):
+            _state_defaults(node, onnx.defs.get_schema(node.op_type, opsets[node.domain], node.domain))
+
+
+def _state_defaults(node: onnx.NodeProto, schema: Any) -> None:
     given = {attribute.name for attribute in node.attribute}
-    # Bodies refer to attributes without regard to their defaults.
     for name, attribute in schema.attributes.items():
         if name not in given and attribute.default_value.name:
             node.attribute.append(attribute.default_value)
+
+
+def _body(node: onnx.NodeProto, opsets: Mapping[str, int], types: Types) -> onnx.FunctionProto:
+    """The function that the standard gives for a node, and for the types of its inputs."""
+    opset = opsets[node.domain]
+    schema: Any = onnx.defs.get_schema(node.op_type, opset, node.domain)
+    _state_defaults(node, schema)
     if schema.has_function:
         written = max(v for v in schema.function_opset_versions if v <= opset)
         body = schema.get_function_with_opset_version(written)
@@ -117,12 +137,12 @@ def _type(elem_type: int, shape: tuple[int, ...] | None) -> onnx.TypeProto:
     return onnx.helper.make_tensor_type_proto(elem_type, shape) if elem_type else onnx.TypeProto()
 
 
-def has_body(node: onnx.NodeProto, opset: int) -> bool:
+def has_body(node: onnx.NodeProto, opsets: Mapping[str, int]) -> bool:
     """Whether the standard defines the operator by a graph of simpler ones."""
-    if node.domain not in DEFAULT_DOMAINS or not onnx.defs.has(node.op_type, node.domain):
+    if node.domain not in opsets or not onnx.defs.has(node.op_type, node.domain):
         return False
     try:
-        schema: Any = onnx.defs.get_schema(node.op_type, opset, node.domain)
+        schema: Any = onnx.defs.get_schema(node.op_type, opsets[node.domain], node.domain)
     except onnx.defs.SchemaError:
         return False
     return bool(schema.has_function or schema.has_context_dependent_function)
@@ -145,8 +165,16 @@ def find_obstacles(graph: onnx.GraphProto, reasons: Mapping[str, str] | None = N
 
 
 def default_reason(node: onnx.NodeProto) -> str:
+    if node.op_type == "Gradient":
+        return "gradients are for training: export the model without them, or with the operators that compute them"
     if node.domain not in DEFAULT_DOMAINS:
         return f"operators of domain {node.domain!r} are not supported yet"
     if not onnx.defs.has(node.op_type, node.domain):
         return "the ONNX standard has no such operator"
+    if node.op_type.startswith("Random") or node.op_type in ("Bernoulli", "Multinomial"):
+        return "its results are random: make them outside of the model, as an input of it"
+    if node.op_type.startswith("String") or node.op_type in ("RegexFullMatch", "TfIdfVectorizer"):
+        return "there are no strings on a device: encode them as numbers before the model"
+    if "Sequence" in node.op_type or node.op_type.startswith("Optional"):
+        return "a sequence is compiled where shapes and constants tell how long it is, and which elements are read"
     return "no converter yet, and the standard gives it no function body that could be expanded"

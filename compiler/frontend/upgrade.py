@@ -149,9 +149,17 @@ def _top_k(rewriter: _Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
 
 def _dropout(rewriter: _Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
     _take(node, "ratio")  # nothing is dropped outside training
-    if rewriter.opset < 10 and any(node.output[1:]):
-        raise rewriter.fail(node, "the mask of Dropout")
-    return [node]
+    if rewriter.opset >= 10 or not any(node.output[1:]):
+        return [node]
+    # The mask, all ones, was of the input's type.
+    source, mask, form = node.input[0], node.output[1], rewriter.name(node, "shape")
+    del node.output[1:]
+    one = numpy_helper.from_array(np.ones(1, rewriter.dtype(source)))
+    return [
+        node,
+        onnx.helper.make_node("Shape", [source], [form]),
+        onnx.helper.make_node("ConstantOfShape", [form], [mask], value=one),
+    ]
 
 
 def _batch_normalization(rewriter: _Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:

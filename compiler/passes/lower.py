@@ -27,6 +27,7 @@ from .reciprocals import multiply_by_reciprocals
 from .sink_transposes import sink_transposes
 from .transposed_convolution import expand_transposed_convolutions
 from .views import choose_views
+from .wide_floats import widen_floats
 from .winograd import use_winograd
 
 Pass = Callable[[tvm.IRModule], tvm.IRModule]
@@ -59,7 +60,7 @@ def phases(limits: Limits) -> tuple[Phase, ...]:
         return pack_weights(use_winograd(merge_parallel_products(module, limits), limits), limits)
 
     return (
-        Phase("expand", _sequence(make_axes_plain, expand_transposed_convolutions, bound_indices)),
+        Phase("expand", _sequence(widen_floats, make_axes_plain, expand_transposed_convolutions, bound_indices)),
         Phase(
             "fold",
             _sequence(

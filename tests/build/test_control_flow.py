@@ -168,9 +168,8 @@ def test_scan(tmp_path: Path, axis: int, back: int, width: int) -> None:
 
 
 REFUSED = {
-    "changes its shape": f"""g (float[1,5] x) => (float[N,5] y) {{
+    "changes its shape": f"""g (float[1,5] x, int64 n) => (float[N,5] y) {{
       {TRUE}
-      n = Constant<value=int64{{3}}>()
       y = Loop(n, c, x)<body = b (int64 i, bool ci, float[M,5] v) => (bool co, float[K,5] w) {{
         co = Identity(ci) w = Concat<axis=0>(v, x) }}>
     }}""",

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from compiler.frontend.flow import body_graphs
-from tests.frontend.checks import prepared, refusal, same_results
+from tests.frontend.checks import prepared, refusal, run_prepared, same_results
 from tests.models import model, node, value
 
 pytest.importorskip("onnxruntime", reason="the reference for old operator sets")
@@ -61,6 +61,7 @@ CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, Any], dict[str, Any], tup
     "TopK": ([node("TopK", "x", "y i", k=2, axis=1)], X234, {}, (7, 9)),
     "TopK, as input": ([node("TopK", "x k", "y i")], X234, {"k": np.array([3])}, (10,)),
     "Dropout": ([node("Dropout", "x", "d", ratio=0.3), node("Neg", "d", "y")], X234, {}, (7, 10, 11)),
+    "Dropout with its mask": ([node("Dropout", "x", "y m")], X234, {}, (10,)),
     "Dropout, ratio as input": ([node("Dropout", "x r", "y")], X234, {"r": F(0.3)}, (12,)),
     "BatchNormalization": ([node("BatchNormalization", "x a b c d", "y")], image(3, 3),
                            {k: F([v, v + 1]) for v, k in enumerate("abcd", 1)}, (7, 9, 12)),
@@ -108,6 +109,13 @@ def test_an_old_operator_set_keeps_its_meaning(case: str, opset: int) -> None:
     assert [entry.version for entry in result.proto.opset_import] == [13]
 
 
+def test_the_mask_of_dropout_was_of_floats() -> None:
+    nodes = [node("Dropout", "x", "d m"), node("Add", "m d", "y")]
+    result = prepared(model(nodes, X234, [value("y", [2, 3, 4])], opset=7))
+    x = np.random.default_rng(0).random((2, 3, 4), np.float32)
+    np.testing.assert_array_equal(run_prepared(result, {"x": x})["y"], x + 1)
+
+
 def test_other_domains_do_not_hinder_it() -> None:
     function = onnx.helper.make_function(
         "own", "f", ["a"], ["b"], [node("Softmax", "a", "b", axis=0)], [onnx.helper.make_opsetid("", 11)]
@@ -137,7 +145,6 @@ def test_a_branch_is_upgraded_too() -> None:
 @pytest.mark.parametrize(
     ("nodes", "inputs", "opset", "expected"),
     [
-        ([node("Dropout", "x", "d y")], X234, 7, "mask"),
         ([node("BatchNormalization", "x v v v v", "y", spatial=0)], {"x": [1, 2], "v": [2]}, 7, "spatial"),
         ([node("Resize", "x s", "y")], {"x": [1, 1, 4, 4], "s": [4]}, 10, "depend on the data"),
     ],

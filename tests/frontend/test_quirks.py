@@ -13,12 +13,12 @@ from tests.models import model, node
 @pytest.mark.parametrize(
     ("nodes", "opset", "expected"),
     [
-        ([node("BatchNormalization", "x k k k k", "y m n", training_mode=1)], 17, "training"),
+        ([node("Dropout", "x ratio yes", "y")], 17, "at random"),
     ],
 )
 def test_forms_that_would_be_computed_wrongly_are_refused(
     nodes: list[onnx.NodeProto], opset: int, expected: str
 ) -> None:
-    constants = {"k": np.ones(1, np.float32)}
+    constants = {"ratio": np.float32(0.5), "yes": np.bool_(True)}
     inputs = {"x": [1, 1, 4, 4]}
     assert expected in refusal(model(nodes, inputs, ["y"], constants, opset=opset))

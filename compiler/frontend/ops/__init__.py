@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .affine_grid import affine_grid
+from .bit_cast import bit_cast
 from .bit_shift import bit_shift
 from .clip import clip
 from .col2im import col2im
@@ -19,6 +20,8 @@ from .counted import positions, suppress, whole
 from .cumulative import cumulative
 from .deform_conv import deform_conv
 from .determinant import determinant
+from .dropout import dropout
+from .equal import equal
 from .extremum import extremum
 from .eye_like import eye_like
 from .fourier import dft, stft
@@ -27,21 +30,26 @@ from .is_inf import is_inf
 from .lp_normalization import lp_normalization
 from .max_pool import max_pool, max_unpool
 from .max_roi_pool import max_roi_pool
+from .mish import mish
 from .modulo import modulo
 from .onehot import one_hot
 from .pad import pad
 from .power import power
 from .range import range_of_numbers
+from .reduce_log_sum_exp import reduce_log_sum_exp
 from .resize import resize
 from .reverse_sequence import reverse_sequence
 from .roi_align import roi_align
+from .sign import sign
 from .tensor_scatter import tensor_scatter
+from .thresholded_relu import thresholded_relu
 from .tile import tile
 
 Converter = Callable[[Any, Any, list[Any], dict[str, Any]], Any]
 
 CONVERTERS: dict[str, Converter] = {
     "AffineGrid": affine_grid,
+    "BitCast": bit_cast,
     "BitShift": bit_shift,
     "Clip": clip,
     "Col2Im": col2im,
@@ -49,9 +57,11 @@ CONVERTERS: dict[str, Converter] = {
     "ConvTranspose": conv_transpose,
     "CumProd": cumulative,
     "CumSum": cumulative,
+    "DFT": dft,
     "DeformConv": deform_conv,
     "Det": determinant,
-    "DFT": dft,
+    "Dropout": dropout,
+    "Equal": equal,
     "EyeLike": eye_like,
     "InstanceNormalization": instance_normalization,
     "IsInf": is_inf,
@@ -59,18 +69,22 @@ CONVERTERS: dict[str, Converter] = {
     "MaxPool": max_pool,
     "MaxRoiPool": max_roi_pool,
     "MaxUnpool": max_unpool,
+    "Mish": mish,
     "Mod": modulo,
     "OneHot": one_hot,
     "Pad": pad,
     "Pow": power,
     "Range": range_of_numbers,
+    "ReduceLogSumExp": reduce_log_sum_exp,
     "ReduceMax": extremum,
     "ReduceMin": extremum,
     "Resize": resize,
     "ReverseSequence": reverse_sequence,
     "RoiAlign": roi_align,
     "STFT": stft,
+    "Sign": sign,
     "TensorScatter": tensor_scatter,
+    "ThresholdedRelu": thresholded_relu,
     "Tile": tile,
 }
 

@@ -40,6 +40,8 @@ def _reduction(name: str, combine: Any) -> Any:
         data, attrs = call.args[0], call.attrs
         shape = [int(size) for size in data.ty.shape]
         axes = range(len(shape)) if attrs.axis is None else sorted({int(axis) % len(shape) for axis in attrs.axis})
+        if name == "relax.mean" and "int" in str(data.ty.dtype) and 0 not in shape:
+            return _whole_mean(builder, data, list(axes), shape, bool(attrs.keepdims))
         runs = _runs([axis for axis in axes if shape[axis] > 1], shape)
         if 0 in shape or str(data.ty.dtype) not in ("float32", "float64"):
             return from_tvm(builder, call)
@@ -73,6 +75,19 @@ def _reduction(name: str, combine: Any) -> Any:
         return builder.call_te(program, data, primfunc_name_hint=hint)
 
     return reduce
+
+
+def _whole_mean(builder: relax.BlockBuilder, data: Any, axes: list[int], shape: list[int], keepdims: bool) -> Any:
+    """The mean of integers, rounded towards zero."""
+    dtype = str(data.ty.dtype)
+    wide = "uint64" if dtype == "uint64" else "int64"
+    terms = tirx.const(math.prod(shape[axis] for axis in axes), wide)
+
+    def program(values: Any) -> Any:
+        total = topi.sum(topi.cast(values, wide), axes, keepdims)
+        return te.compute(total.shape, lambda *at: tirx.truncdiv(total(*at), terms).astype(dtype), name="mean")
+
+    return builder.call_te(program, data, primfunc_name_hint="mean")
 
 
 def _split(shape: list[int], runs: list[list[int]]) -> list[int] | None:
