@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from ..errors import UserError
+from .bodies import expand_bodies
 from .check import VALUE_TYPES, check_model, opset_of
 from .convert import dtype_name, to_relax
 from .flow import DOMAIN as FLOW
@@ -159,13 +160,18 @@ def _canonical(
         upgrade_opset(proto, where)
         constants_to_initializers(proto.graph)
 
+    refusals: dict[str, str] = {}
+
+    def expand(proto: onnx.ModelProto) -> onnx.ModelProto:
+        return expand_operators(expand_bodies(proto, refusals, where), forced, where)
+
     def settle_all(proto: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, dict[str, str]]:
         reasons: dict[str, str] = {}
         while True:
-            proto = _settle(proto, where, expand=lambda p: expand_operators(p, forced, where))
+            proto = _settle(proto, where, expand=expand)
             changed, reasons = lower_control_flow(proto, settle_all, where)
             if not changed:
-                return proto, reasons
+                return proto, refusals | reasons
 
     return settle_all(proto, where)
 
@@ -174,13 +180,16 @@ def _settle(
     proto: onnx.ModelProto, where: str, expand: Callable[[onnx.ModelProto], onnx.ModelProto] | None = None
 ) -> onnx.ModelProto:
     """Infers, simplifies and expands until nothing changes."""
-    for _ in range(_ROUNDS):
+    rounds = _ROUNDS
+    while rounds:
+        rounds -= 1
         proto = infer_shapes(proto, where)
         changed = simplify(proto)
         if expand is not None:
             before = proto
             proto = expand(proto)
-            changed = changed or proto is not before
+            if proto is not before:  # one layer after another, as their shapes become known
+                changed, rounds = True, _ROUNDS
         changed = constants_to_initializers(proto.graph) > 0 or changed
         if not changed:
             break
@@ -235,7 +244,9 @@ def _unusable_values(graph: onnx.GraphProto) -> list[Obstacle]:
         for name in filter(None, node.output):
             elem_type, shape = types.get(name, (0, None))
             if elem_type not in VALUE_TYPES:
-                reason = f"its result {name!r} is no tensor of numbers"
+                held = elem_type and elem_type != onnx.TensorProto.STRING
+                kind = onnx.TensorProto.DataType.Name(elem_type).lower() if held else "no tensor of numbers"
+                reason = f"its result {name!r} is {kind}" + (", a type that kernels do not hold" if held else "")
             elif shape is None:
                 reason = f"the shape of {name!r} depends on the data"
             else:

@@ -16,6 +16,7 @@ from .lp_normalization import lp_normalization
 from .onehot import one_hot
 from .pad import pad
 from .power import power
+from .quantize import dequantize, quantize
 from .range import range_of_numbers
 from .resize import resize
 
@@ -24,11 +25,13 @@ Converter = Callable[[Any, Any, list[Any], dict[str, Any]], Any]
 CONVERTERS: dict[str, Converter] = {
     "Clip": clip,
     "ConstantOfShape": constant_of_shape,
+    "DequantizeLinear": dequantize,
     "IsInf": is_inf,
     "LpNormalization": lp_normalization,
     "OneHot": one_hot,
     "Pad": pad,
     "Pow": power,
+    "QuantizeLinear": quantize,
     "Range": range_of_numbers,
     "Resize": resize,
 }
