@@ -65,9 +65,9 @@ QUANTISED: list[tuple[onnx.NodeProto, Arrays, Arrays, str]] = [
         "uint8",
     ),
     (
-        node("QLinearMul", "a as az b bs _ cs cz", "y", MS),
+        node("QLinearMul", "a as az b bs bz cs cz", "y", MS),
         {"a": quantised(2, 3, dtype="int8"), "b": quantised(2, 3, dtype="int8", seed=1)},
-        {"as": f32(0.1), "az": I8, "bs": f32(0.07), "cs": f32(0.43), "cz": I8},
+        {"as": f32(0.1), "az": I8, "bs": f32(0.07), "bz": I8, "cs": f32(0.43), "cz": I8},
         "int8",
     ),
     (
@@ -77,9 +77,9 @@ QUANTISED: list[tuple[onnx.NodeProto, Arrays, Arrays, str]] = [
         "uint8",
     ),
     (
-        node("QLinearSigmoid", "x xs xz ys", "y", MS),
+        node("QLinearSigmoid", "x xs xz ys yz", "y", MS),
         {"x": quantised(1, 77, dtype="int8")},
-        {"xs": f32(0.03), "xz": I8, "ys": f32(1 / 256)},
+        {"xs": f32(0.03), "xz": I8, "ys": f32(1 / 256), "yz": np.int8(-128)},
         "int8",
     ),
     (
@@ -109,25 +109,19 @@ QUANTISED: list[tuple[onnx.NodeProto, Arrays, Arrays, str]] = [
     (
         node("QLinearAveragePool", "x xs xz ys yz", "y", MS, kernel_shape=[3, 2], pads=[1, 0, 1, 1], strides=[2, 1]),
         {"x": quantised(1, 3, 7, 5)},
-        {"xs": f32(0.1), "xz": U8, "ys": f32(0.09), "yz": np.uint8(100)},
+        {"xs": f32(0.1), "xz": U8, "ys": f32(0.087), "yz": np.uint8(100)},
         "uint8",
     ),
     (
         node("QLinearAveragePool", "x xs xz ys yz", "y", MS, kernel_shape=[2, 2], channels_last=1),
         {"x": quantised(1, 7, 5, 3)},
-        {"xs": f32(0.1), "xz": U8, "ys": f32(0.09), "yz": np.uint8(100)},
+        {"xs": f32(0.1), "xz": U8, "ys": f32(0.087), "yz": np.uint8(100)},
         "uint8",
     ),
     (
         node("QLinearGlobalAveragePool", "x xs xz ys yz", "y", MS),
         {"x": quantised(2, 3, 7, 5)},
-        {"xs": f32(0.1), "xz": U8, "ys": f32(0.09), "yz": np.uint8(100)},
-        "uint8",
-    ),
-    (
-        node("QLinearReduceMean", "x xs xz ys yz", "y", MS, axes=[1], keepdims=0),
-        {"x": quantised(2, 3, 7)},
-        {"xs": f32(0.1), "xz": U8, "ys": f32(0.09), "yz": np.uint8(100)},
+        {"xs": f32(0.1), "xz": U8, "ys": f32(0.087), "yz": np.uint8(100)},
         "uint8",
     ),
     (
@@ -348,6 +342,17 @@ def test_bias_split_gelu() -> None:
     left, right = np.split(x + b, 2, axis=-1)
     want = left * right * 0.5 * (1 + erf(right / np.sqrt(2)))
     np.testing.assert_allclose(run_prepared(prepared(proto), {"x": x})["y"], want, rtol=1e-5, atol=1e-6)
+
+
+def test_quantised_mean() -> None:
+    """onnxruntime declares it without having it."""
+    x = quantised(2, 3, 7)
+    constants = {"xs": f32(0.1), "xz": U8, "ys": f32(0.087), "yz": np.uint8(100)}
+    for opset in (17, 18):
+        mean = node("QLinearReduceMean", "x xs xz ys yz", "y", MS, axes=[1], keepdims=0)
+        proto = build(mean, {"x": x}, constants, {"y": "uint8"}, opset)
+        want = np.clip(np.round((x.astype(float) - 121).mean(1) * 0.1 / 0.087) + 100, 0, 255)
+        np.testing.assert_array_equal(run_prepared(prepared(proto), {"x": x})["y"], want)
 
 
 def test_structure_stays_to_be_seen() -> None:

@@ -1,4 +1,8 @@
-"""Quantised operators: DequantizeLinear, the operator on floats, QuantizeLinear; sums of integers stay exact."""
+"""Quantised operators: DequantizeLinear, the operator on floats, QuantizeLinear; sums of integers stay exact.
+
+Sums of products are dequantised with the scale 1 and scaled afterwards: float32 adds integers without error up to
+2^24, so that the result is onnxruntime's to the last bit, and a pass for integer kernels finds the one multiplier.
+"""
 
 from __future__ import annotations
 
@@ -36,37 +40,47 @@ def _quantize(call: Call, y: str, scale: str, zero: str, like: str, result: str)
 def _convolution(call: Call) -> None:
     last = call.attribute("channels_last", 0)
     call.only(channels_last=0) if last and call.node.domain == "" else None
-    x = _floats(call, "x", "xs", "xz")
+    x, rank = _integers(call, "x", "xz"), len(call.shape("x"))
     if last:
-        rank = len(call.shape("x"))
         x = call.op(f"Transpose <perm = {[0, rank - 1, *range(1, rank - 1)]}>", x)
-    w = _floats(call, "w", "ws", "wz", axis=0)
-    bias = [call.op("Mul", call.cast("B", FLOAT), call.op("Mul", "xs", "ws"))] if call.has("B") else []
+    w = _integers(call, "w", "wz", axis=0)
+    bias = [call.cast("B", FLOAT)] if call.has("B") else []
     y = call.op(f"Conv {call.pass_on(*_WINDOW, 'group')}", x, w, *bias)
+    scale = _step(call, "xs", "ws", "ys")
+    if math.prod(call.shape("ws")) > 1:
+        scale = call.op("Reshape", scale, call.ints(-1, *[1] * (rank - 2)))
+    else:
+        scale = call.op("Squeeze", scale)
+    y = call.op("Mul", y, scale)
     if last:
         y = call.op(f"Transpose <perm = {[0, *range(2, rank), 1]}>", y)
-    _quantize(call, y, "ys", "yz", "x", "y")
+    call.let("y", "QuantizeLinear", y, call.number(1), "yz")
 
 
 _WINDOW = ("auto_pad", "dilations", "kernel_shape", "pads", "strides")
 
 
 def _matrices(call: Call) -> None:
-    a = _rows(call, "a", "as", "az")
-    b = _floats(call, "b", "bs", "bz", axis=-1) if len(call.shape("bs")) < 2 else _apart(call, "b", "bs", "bz")
-    _quantize(call, call.op("MatMul", a, b), "ys", "yz", "a", "y")
+    y = call.op("MatMul", *(_shifted(call, x, zero, FLOAT, x == "a") for x, zero in (("a", "az"), ("b", "bz"))))
+    rows = call.cast("as", FLOAT)
+    if len(call.shape("as")) == 1 and call.shape("as")[0] > 1:
+        rows = call.op("Unsqueeze", rows, call.ints(1))
+    step = _step(call, rows, call.cast("bs", FLOAT), call.cast("ys", FLOAT))
+    if math.prod((*call.shape("as"), *call.shape("bs"), *call.shape("ys"))) == 1:
+        step = call.op("Squeeze", step)
+    call.let("y", "QuantizeLinear", call.op("Mul", y, step), call.number(1), "yz")
 
 
-def _rows(call: Call, x: str, scale: str, zero: str) -> str:
-    if len(call.shape(scale)) > 1:
-        return _apart(call, x, scale, zero)
-    return _floats(call, x, scale, zero, axis=-2)
+def _integers(call: Call, x: str, zero: str, axis: int = 1) -> str:
+    """x minus its zero point, as floats."""
+    shape = call.shape(zero)
+    one = call.op("Expand", call.number(1), call.ints(*shape)) if shape else call.number(1)
+    return call.op(f"DequantizeLinear <axis = {axis}>", x, one, zero)
 
 
-def _apart(call: Call, x: str, scale: str, zero: str) -> str:
-    """Real values where the scales are of x's rank, with ones on all axes but some."""
-    difference = call.op("Sub", call.cast(x, FLOAT), call.cast(zero, FLOAT))
-    return call.op("Mul", difference, call.cast(scale, FLOAT))
+def _step(call: Call, x: str, w: str, y: str) -> str:
+    """What one step of the integer sums is in steps of the result, rounded as onnxruntime does."""
+    return call.op("Div", call.op("Mul", x, w), y)
 
 
 def _shifted(call: Call, x: str, zero: str, elem_type: int, column: bool = False) -> str:

@@ -19,7 +19,7 @@ def quantize(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any]) -> An
     work = _TYPES.get(attrs.get("precision", 0)) or str(scale.ty.dtype)
     work = "float32" if work in ("float16", "bfloat16") else work  # 16 bits do not hold the steps of all types
     x, scale = _cast(bb, x, work), _cast(bb, scale, work)
-    y = bb.normalize(relax.op.round(bb.normalize(relax.op.divide(x, scale))))
+    y = bb.normalize(relax.op.round(x if _is_one(scale) else bb.normalize(relax.op.divide(x, scale))))
     if zero is not None:
         y = bb.normalize(relax.op.add(y, _cast(bb, zero, work)))
     low, high = (int(limit(dtype).value) for limit in (tirx.min_value, tirx.max_value))
@@ -38,7 +38,15 @@ def dequantize(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any]) -> 
     y = _cast(bb, x, "float32")
     if zero is not None:
         y = bb.normalize(relax.op.subtract(y, _cast(bb, zero, "float32")))
-    return _cast(bb, bb.normalize(relax.op.multiply(y, _cast(bb, scale, "float32"))), dtype)
+    if not _is_one(scale):
+        y = bb.normalize(relax.op.multiply(y, _cast(bb, scale, "float32")))
+    return _cast(bb, y, dtype)
+
+
+def _is_one(scale: Any) -> bool:
+    from tvm import ir
+
+    return isinstance(scale, ir.GenericConst) and not scale.ty.shape and float(scale.value.numpy()) == 1.0
 
 
 def _output_type(attrs: dict[str, Any]) -> str | None:
@@ -56,14 +64,18 @@ def _cast(bb: Any, x: Any, dtype: str) -> Any:
 
 def _spread(bb: Any, value: Any, x: Any, attrs: dict[str, Any]) -> Any:
     """A scale or zero point in a shape that broadcasts with x: a scalar, [1, …, n, …, 1], or one for each element."""
-    from tvm import relax
+    from tvm import ir, relax
 
     if value is None:
         return None
     shape, whole = ([int(d) for d in v.ty.shape] for v in (value, x))
     axis, block = attrs.get("axis", 1), attrs.get("block_size", 0)
     if math.prod(shape) == 1:
-        return value if not shape else bb.normalize(relax.op.reshape(value, ()))
+        if not shape:
+            return value
+        if isinstance(value, ir.GenericConst):
+            return relax.const(value.value.numpy().reshape(()), str(value.ty.dtype))
+        return bb.normalize(relax.op.reshape(value, ()))
     axis += len(whole) if axis < 0 else 0
     if not block:
         return bb.normalize(relax.op.reshape(value, [-1 if i == axis else 1 for i in range(len(whole))]))
