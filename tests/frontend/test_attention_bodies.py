@@ -140,7 +140,10 @@ def test_sequences_of_different_lengths_share_a_cache() -> None:
         (node("Attention", "x x", "y", MS, num_heads=2, do_rotary=1), "do_rotary"),
         (node("RotaryEmbedding", "x x x x", "y", MS, scale=2.0), "scale"),
         (node("MultiHeadAttention", "x x x _ _ _ _ _ x", "y", MS, num_heads=2), "past_sequence_length"),
-        (node("GroupQueryAttention", "x x x x x x x", "y", MS, num_heads=2, kv_num_heads=1, smooth_softmax=1), "smooth"),
+        (
+            node("GroupQueryAttention", "x x x x x x x", "y", MS, num_heads=2, kv_num_heads=1, smooth_softmax=1),
+            "smooth",
+        ),
     ],
     ids=lambda v: v.op_type if isinstance(v, onnx.NodeProto) else None,
 )

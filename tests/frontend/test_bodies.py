@@ -40,7 +40,12 @@ def build(tested: onnx.NodeProto, inputs: Arrays, constants: Arrays, results: Ma
 
 
 def check(
-    tested: onnx.NodeProto, inputs: Arrays, constants: Arrays, results: Mapping[str, str], opset: int = 17, step: int = 0
+    tested: onnx.NodeProto,
+    inputs: Arrays,
+    constants: Arrays,
+    results: Mapping[str, str],
+    opset: int = 17,
+    step: int = 0,
 ) -> None:
     """Compares the prepared graph's results with onnxruntime's; integers may differ by `step` here and there."""
     proto = build(tested, inputs, constants, results, opset)
@@ -234,13 +239,21 @@ FLOATS: list[tuple[onnx.NodeProto, Arrays, Arrays]] = [
         {"a": floats(3, 2, 4, 5), "b": floats(3, 2, 4, 6)},
         {},
     ),
-    (node("FusedGemm", "a b c", "y", MS, activation="Relu", alpha=0.5), {"a": floats(3, 4), "b": floats(4, 5)}, {"c": floats(5)}),
+    (
+        node("FusedGemm", "a b c", "y", MS, activation="Relu", alpha=0.5),
+        {"a": floats(3, 4), "b": floats(4, 5)},
+        {"c": floats(5)},
+    ),
     (
         node("FusedGemm", "a b", "y", MS, activation="LeakyRelu", activation_alpha=0.3, transB=1),
         {"a": floats(3, 4), "b": floats(5, 4)},
         {},
     ),
-    (node("FusedConv", "x w", "y", MS, activation="Tanh", pads=[1, 1, 0, 0]), {"x": floats(1, 3, 5, 7)}, {"w": floats(4, 3, 3, 3)}),
+    (
+        node("FusedConv", "x w", "y", MS, activation="Tanh", pads=[1, 1, 0, 0]),
+        {"x": floats(1, 3, 5, 7)},
+        {"w": floats(4, 3, 3, 3)},
+    ),
     (
         node("FusedConv", "x w b z", "y", MS, activation="Relu"),
         {"x": floats(1, 3, 5, 7), "z": floats(1, 4, 3, 5)},
@@ -327,7 +340,9 @@ def test_channels_last() -> None:
     """onnxruntime has these on some devices only."""
     x, w = floats(1, 5, 7, 3), floats(4, 3, 3, 3)
     conv = build(node("NhwcConv", "x w", "y", MS, strides=[2, 1]), {"x": x}, {"w": w}, {"y": "float32"}, 17)
-    plain = build(node("Conv", "x w", "y", strides=[2, 1]), {"x": x.transpose(0, 3, 1, 2)}, {"w": w}, {"y": "float32"}, 17)
+    plain = build(
+        node("Conv", "x w", "y", strides=[2, 1]), {"x": x.transpose(0, 3, 1, 2)}, {"w": w}, {"y": "float32"}, 17
+    )
     want = run_reference(plain, {"x": x.transpose(0, 3, 1, 2)})[1]["y"].transpose(0, 2, 3, 1)
     np.testing.assert_allclose(run_prepared(prepared(conv), {"x": x})["y"], want, rtol=1e-5, atol=1e-5)
     pool = node("NhwcMaxPool", "x", "y", MS, kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1])
@@ -342,6 +357,17 @@ def test_bias_split_gelu() -> None:
     left, right = np.split(x + b, 2, axis=-1)
     want = left * right * 0.5 * (1 + erf(right / np.sqrt(2)))
     np.testing.assert_allclose(run_prepared(prepared(proto), {"x": x})["y"], want, rtol=1e-5, atol=1e-6)
+
+
+def test_integer_convolution_with_a_zero_point_for_each_channel() -> None:
+    """onnxruntime takes one for all."""
+    x, w, zeros = quantised(1, 2, 5, 4), quantised(3, 2, 2, 2, seed=1), quantised(3, seed=2)
+    proto = build(node("ConvInteger", "x w _ z", "y"), {"x": x}, {"w": w, "z": zeros}, {"y": "int32"}, 17)
+    for channel in range(3):
+        only = {"w": w[channel : channel + 1], "z": zeros[channel]}
+        alone = build(node("ConvInteger", "x w _ z", "y"), {"x": x}, only, {"y": "int32"}, 17)
+        want = run_reference(alone, {"x": x})[1]["y"][:, 0]
+        np.testing.assert_array_equal(run_prepared(prepared(proto), {"x": x})["y"][:, channel], want)
 
 
 def test_quantised_mean() -> None:

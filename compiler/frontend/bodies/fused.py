@@ -242,9 +242,7 @@ BODIES: dict[tuple[str, str], Body] = {
     (_MS, "NhwcMaxPool"): _last("MaxPool", "X", *_WINDOW, "ceil_mode"),
     (_MS, "QuickGelu"): Body("X", "Y", _quick_gelu),
     (_MS, "SimplifiedLayerNormalization"): _SIMPLIFIED,
-    (_MS, "SkipLayerNormalization"): Body(
-        "input skip gamma beta? bias?", "Y Mean? inverse? sum?", _skip_layer_norm
-    ),
+    (_MS, "SkipLayerNormalization"): Body("input skip gamma beta? bias?", "Y Mean? inverse? sum?", _skip_layer_norm),
     (_MS, "SkipSimplifiedLayerNormalization"): Body(
         "input skip gamma bias?", "Y Mean? inverse? sum?", _skip_layer_norm
     ),

@@ -98,10 +98,11 @@ def _shifted(call: Call, x: str, zero: str, elem_type: int, column: bool = False
 
 def _integer_convolution(call: Call) -> None:
     weights = call.shape("w")
-    if call.has("wz") and math.prod(call.shape("wz")) > 1:
-        raise Refused("it has a zero point for each channel")
     elem_type = FLOAT if math.prod(weights[1:]) <= _EXACT_TERMS else 11
-    x, w = _shifted(call, "x", "xz", elem_type), _shifted(call, "w", "wz", elem_type)
+    x, w = _shifted(call, "x", "xz", elem_type), call.cast("w", elem_type)
+    if call.has("wz"):  # one, or one for each result channel
+        zeros = call.op("Reshape", call.cast("wz", elem_type), call.ints(-1, *[1] * (len(weights) - 1)))
+        w = call.op("Sub", w, zeros)
     y = call.op(f"Conv {call.pass_on(*_WINDOW, 'group')}", x, w)
     call.let("y", f"Cast <to = {INT32}>", y)
 
@@ -205,7 +206,8 @@ def _softmax(call: Call) -> None:
 
 
 def _concat(call: Call) -> None:
-    parts = [_floats(call, *call.formals[i : i + 3]) for i in range(2, len(call.formals), 3)]
+    names = iter(call.formals[2:])
+    parts = [_floats(call, *triple) for triple in zip(names, names, names, strict=True)]
     y = call.op(f"Concat <axis = {call.attribute('axis', 0)}>", *parts)
     _quantize(call, y, "ys", "yz", "X", "Y")
 
