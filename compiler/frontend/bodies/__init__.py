@@ -40,6 +40,7 @@ def expand_bodies(model: onnx.ModelProto, reasons: dict[str, str], where: str) -
         try:
             function = body.function(node, opset, types, constants, f"{node.op_type}{index}")
         except NotYet:
+            reasons[node.output[0]] = "the types and shapes of its inputs cannot be inferred"
             continue
         except Refused as refusal:
             reasons[node.output[0]] = str(refusal)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from ..check import VALUE_TYPES
-from .body import BOOL, FLOAT, FLOAT16, INT32, Body, Call, NotYet, Refused
+from .body import BOOL, FLOAT, INT32, Body, Call, NotYet, Refused
 
 _UINT8, _INT8 = 2, 3
 _NARROW = {21: _UINT8, 22: _INT8, 25: _UINT8, 26: _INT8}  # UINT4, INT4, UINT2, INT2: the types that hold them
@@ -19,19 +19,13 @@ _EXACT_TERMS = 2**24 // 255**2
 
 def _floats(call: Call, x: str, scale: str, zero: str, axis: int | None = None) -> str:
     """The real values of quantised x; several scales of one axis are a 1-D tensor."""
-    if call.elem(scale) == FLOAT16:
-        scale_text = call.cast(scale, FLOAT)  # products of integers overflow 16 bits
-    else:
-        scale_text = scale
     text = f"<axis = {axis}>" if axis is not None and math.prod(call.shape(scale)) > 1 else ""
     zeros = [zero] if call.has(zero) else []
-    return call.op(f"DequantizeLinear {text}", x, scale_text, *zeros)
+    return call.op(f"DequantizeLinear {text}", x, scale, *zeros)
 
 
 def _quantize(call: Call, y: str, scale: str, zero: str, like: str, result: str) -> None:
     """Quantised y; without a zero point its type is that of the input `like`."""
-    if call.elem(scale) == FLOAT16:
-        scale = call.cast(scale, FLOAT)
     if not call.has(zero):
         zero = call.number(0, call.elem(like))
     call.let(result, "QuantizeLinear", y, scale, zero)
@@ -39,7 +33,6 @@ def _quantize(call: Call, y: str, scale: str, zero: str, like: str, result: str)
 
 def _convolution(call: Call) -> None:
     last = call.attribute("channels_last", 0)
-    call.only(channels_last=0) if last and call.node.domain == "" else None
     x, rank = _integers(call, "x", "xz"), len(call.shape("x"))
     if last:
         x = call.op(f"Transpose <perm = {[0, rank - 1, *range(1, rank - 1)]}>", x)
