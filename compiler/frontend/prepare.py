@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from ..errors import UserError
+from .bodies import expand_bodies
 from .check import VALUE_TYPES, check_model, opset_of
 from .compose import compose_operators
 from .convert import dtype_name, to_relax
@@ -186,14 +187,19 @@ def _canonical(
         upgrade_opset(proto, where)
         constants_to_initializers(proto.graph)
 
+    refusals: dict[str, str] = {}
+
+    def expand(proto: onnx.ModelProto) -> onnx.ModelProto:
+        return expand_operators(expand_bodies(proto, refusals, where), forced, where)
+
     def settle_all(proto: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, dict[str, str]]:
         reasons: dict[str, str] = {}
         while True:
-            proto = _settle(proto, where, expand=lambda p: expand_operators(p, forced, where))
+            proto = _settle(proto, where, expand=expand)
             changed, reasons = lower_control_flow(proto, settle_all, where)
             counted, others = lower_counted(proto)
             if not changed and not counted:
-                return proto, reasons | others
+                return proto, refusals | reasons | others
 
     return settle_all(proto, where)
 
@@ -202,7 +208,9 @@ def _settle(
     proto: onnx.ModelProto, where: str, expand: Callable[[onnx.ModelProto], onnx.ModelProto] | None = None
 ) -> onnx.ModelProto:
     """Infers, simplifies and expands until nothing changes."""
-    for _ in range(_ROUNDS):
+    rounds = _ROUNDS
+    while rounds:
+        rounds -= 1
         make_canonical(proto.graph, opset_of(proto))
         proto = infer_shapes(proto, where)
         changed = simplify(proto)
@@ -211,7 +219,8 @@ def _settle(
             changed = compose_operators(proto) or changed
             before = proto
             proto = expand(proto)
-            changed = changed or proto is not before
+            if proto is not before:  # one layer after another, as their shapes become known
+                changed, rounds = True, _ROUNDS
         changed = constants_to_initializers(proto.graph) > 0 or changed
         if not changed:
             break
@@ -266,7 +275,9 @@ def _unusable_values(graph: onnx.GraphProto) -> list[Obstacle]:
         for name in filter(None, node.output):
             elem_type, shape = types.get(name, (0, None))
             if elem_type not in VALUE_TYPES:
-                reason = f"its result {name!r} is no tensor of numbers"
+                held = elem_type and elem_type != onnx.TensorProto.STRING
+                kind = onnx.TensorProto.DataType.Name(elem_type).lower() if held else "no tensor of numbers"
+                reason = f"its result {name!r} is {kind}" + (", a type that kernels do not hold" if held else "")
             elif shape is None:
                 reason = f"the shape of {name!r} depends on the data"
             else:

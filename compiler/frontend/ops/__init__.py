@@ -35,6 +35,7 @@ from .modulo import modulo
 from .onehot import one_hot
 from .pad import pad
 from .power import power
+from .quantize import dequantize, quantize
 from .range import range_of_numbers
 from .reduce_log_sum_exp import reduce_log_sum_exp
 from .resize import resize
@@ -59,6 +60,7 @@ CONVERTERS: dict[str, Converter] = {
     "CumSum": cumulative,
     "DFT": dft,
     "DeformConv": deform_conv,
+    "DequantizeLinear": dequantize,
     "Det": determinant,
     "Dropout": dropout,
     "Equal": equal,
@@ -74,6 +76,7 @@ CONVERTERS: dict[str, Converter] = {
     "OneHot": one_hot,
     "Pad": pad,
     "Pow": power,
+    "QuantizeLinear": quantize,
     "Range": range_of_numbers,
     "ReduceLogSumExp": reduce_log_sum_exp,
     "ReduceMax": extremum,

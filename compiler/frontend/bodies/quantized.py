@@ -1,0 +1,275 @@
+"""Quantised operators: DequantizeLinear, the operator on floats, QuantizeLinear; sums of integers stay exact.
+
+Sums of products are dequantised with the scale 1 and scaled afterwards: float32 adds integers without error up to
+2^24, so that the result is onnxruntime's to the last bit, and a pass for integer kernels finds the one multiplier.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ..check import VALUE_TYPES
+from .body import BOOL, FLOAT, INT32, Body, Call, NotYet, Refused
+
+_UINT8, _INT8 = 2, 3
+_NARROW = {21: _UINT8, 22: _INT8, 25: _UINT8, 26: _INT8}  # UINT4, INT4, UINT2, INT2: the types that hold them
+# Up to 2^24 float32 holds every integer; |x - zero point| and |w - zero point| are at most 255.
+_EXACT_TERMS = 2**24 // 255**2
+
+
+def _floats(call: Call, x: str, scale: str, zero: str, axis: int | None = None) -> str:
+    """The real values of quantised x; several scales of one axis are a 1-D tensor."""
+    text = f"<axis = {axis}>" if axis is not None and math.prod(call.shape(scale)) > 1 else ""
+    zeros = [zero] if call.has(zero) else []
+    return call.op(f"DequantizeLinear {text}", x, scale, *zeros)
+
+
+def _quantize(call: Call, y: str, scale: str, zero: str, like: str, result: str) -> None:
+    """Quantised y; without a zero point its type is that of the input `like`."""
+    if not call.has(zero):
+        zero = call.number(0, call.elem(like))
+    call.let(result, "QuantizeLinear", y, scale, zero)
+
+
+def _convolution(call: Call) -> None:
+    last = call.attribute("channels_last", 0)
+    x, rank = _integers(call, "x", "xz"), len(call.shape("x"))
+    if last:
+        x = call.op(f"Transpose <perm = {[0, rank - 1, *range(1, rank - 1)]}>", x)
+    w = _integers(call, "w", "wz", axis=0)
+    bias = [call.cast("B", FLOAT)] if call.has("B") else []
+    y = call.op(f"Conv {call.pass_on(*_WINDOW, 'group')}", x, w, *bias)
+    scale = _step(call, "xs", "ws", "ys")
+    if math.prod(call.shape("ws")) > 1:
+        scale = call.op("Reshape", scale, call.ints(-1, *[1] * (rank - 2)))
+    else:
+        scale = call.op("Squeeze", scale)
+    y = call.op("Mul", y, scale)
+    if last:
+        y = call.op(f"Transpose <perm = {[0, *range(2, rank), 1]}>", y)
+    call.let("y", "QuantizeLinear", y, call.number(1), "yz")
+
+
+_WINDOW = ("auto_pad", "dilations", "kernel_shape", "pads", "strides")
+
+
+def _matrices(call: Call) -> None:
+    y = call.op("MatMul", *(_shifted(call, x, zero, FLOAT, x == "a") for x, zero in (("a", "az"), ("b", "bz"))))
+    rows = call.cast("as", FLOAT)
+    if len(call.shape("as")) == 1 and call.shape("as")[0] > 1:
+        rows = call.op("Unsqueeze", rows, call.ints(1))
+    step = _step(call, rows, call.cast("bs", FLOAT), call.cast("ys", FLOAT))
+    if math.prod((*call.shape("as"), *call.shape("bs"), *call.shape("ys"))) == 1:
+        step = call.op("Squeeze", step)
+    call.let("y", "QuantizeLinear", call.op("Mul", y, step), call.number(1), "yz")
+
+
+def _integers(call: Call, x: str, zero: str, axis: int = 1) -> str:
+    """x minus its zero point, as floats."""
+    shape = call.shape(zero)
+    one = call.op("Expand", call.number(1), call.ints(*shape)) if shape else call.number(1)
+    return call.op(f"DequantizeLinear <axis = {axis}>", x, one, zero)
+
+
+def _step(call: Call, x: str, w: str, y: str) -> str:
+    """What one step of the integer sums is in steps of the result, rounded as onnxruntime does."""
+    return call.op("Div", call.op("Mul", x, w), y)
+
+
+def _shifted(call: Call, x: str, zero: str, elem_type: int, column: bool = False) -> str:
+    """x minus its zero point, in a type that holds the difference; `column` for zero points of rows."""
+    value = call.cast(x, elem_type)
+    if not call.has(zero):
+        return value
+    shift = call.cast(zero, elem_type)
+    if column and len(call.shape(zero)) == 1 and call.shape(zero)[0] > 1:
+        shift = call.op("Unsqueeze", shift, call.ints(1))
+    elif not column and len(call.shape(zero)) == 1 and call.shape(zero)[0] == 1:
+        shift = call.op("Squeeze", shift)
+    return call.op("Sub", value, shift)
+
+
+def _integer_convolution(call: Call) -> None:
+    weights = call.shape("w")
+    elem_type = FLOAT if math.prod(weights[1:]) <= _EXACT_TERMS else 11
+    x, w = _shifted(call, "x", "xz", elem_type), call.cast("w", elem_type)
+    if call.has("wz"):  # one, or one for each result channel
+        zeros = call.op("Reshape", call.cast("wz", elem_type), call.ints(-1, *[1] * (len(weights) - 1)))
+        w = call.op("Sub", w, zeros)
+    y = call.op(f"Conv {call.pass_on(*_WINDOW, 'group')}", x, w)
+    call.let("y", f"Cast <to = {INT32}>", y)
+
+
+def _integer_matrices(call: Call) -> None:
+    a, b = _shifted(call, "a", "az", INT32, column=True), _shifted(call, "b", "bz", INT32)
+    call.let("y", "MatMul", a, b)
+
+
+def _dynamic(call: Call) -> None:
+    """As the standard has it, but all zeros get the scale 1 as in onnxruntime, not 0."""
+    zero, steps = call.number(0), call.number(255)
+    low = call.op("Min", zero, call.op("ReduceMin <keepdims = 0>", "x"))
+    high = call.op("Max", zero, call.op("ReduceMax <keepdims = 0>", "x"))
+    width = call.op("Div", call.op("Sub", high, low), steps)
+    call.let("ys", "Where", call.op("Equal", low, high), call.number(1), width)
+    lowest = call.op("Sub", zero, call.op("Div", low, "ys"))
+    call.let("yz", f"Cast <to = {_UINT8}>", call.op("Round", call.op("Clip", lowest, zero, steps)))
+    call.let("y", "QuantizeLinear", "x", "ys", "yz")
+
+
+def _dynamic_matrices(call: Call) -> None:
+    aq, scale, zero = call.ops(3, "DynamicQuantizeLinear", "A")
+    zeros = [zero, "bz"] if call.has("bz") else [zero]
+    _scaled(call, call.op("MatMulInteger", aq, "B", *zeros), call.op("Mul", scale, "bs"))
+
+
+def _matrices_to_floats(call: Call) -> None:
+    if math.prod(call.shape("as")) > 1:
+        raise Refused("it has several scales for its first input")
+    zeros = [name if call.has(name) else "" for name in ("az", "bz")]
+    if not zeros[0] and zeros[1]:
+        zeros[0] = call.number(0, call.elem("A"))
+    _scaled(call, call.op("MatMulInteger", "A", "B", *filter(None, zeros)), call.op("Mul", "as", "bs"))
+
+
+def _scaled(call: Call, product: str, scale: str) -> None:
+    y = call.op("Mul", call.cast(product, FLOAT), scale)
+    call.let("Y", "Add", y, "bias") if call.has("bias") else call.let("Y", "Identity", y)
+
+
+def _gemm(call: Call) -> None:
+    across = call.attribute("transB", 0)
+    alpha = call.number(call.attribute("alpha", 1.0))
+    a, b = _floats(call, "A", "as", "az"), _floats(call, "B", "bs", "bz", axis=0 if across else 1)
+    y = call.op(f"Gemm {call.pass_on('transA', 'transB', 'alpha')}", a, b)
+    if call.has("C"):
+        step = call.op("Mul", alpha, call.op("Mul", "as", "bs"))
+        y = call.op("Add", y, call.op("Mul", call.cast("C", FLOAT), step))
+    if call.has("ys"):
+        _quantize(call, y, "ys", "yz", "A", "Y")
+    else:
+        call.let("Y", "Identity", y)
+
+
+def _binary(operator: str) -> Body:
+    def write(call: Call) -> None:
+        a, b = _floats(call, "A", "as", "az"), _floats(call, "B", "bs", "bz")
+        _quantize(call, call.op(operator, a, b), "cs", "cz", "A", "C")
+
+    return Body("A as az? B bs bz? cs cz?", "C", write)
+
+
+def _unary(operator: str, *attributes: str) -> Body:
+    def write(call: Call) -> None:
+        y = call.op(f"{operator} {call.pass_on(*attributes)}", _floats(call, "X", "xs", "xz"))
+        _quantize(call, y, "ys", "yz", "X", "Y")
+
+    return Body("X xs xz? ys yz?", "Y", write)
+
+
+def _pool(operator: str, *attributes: str) -> Body:
+    def write(call: Call) -> None:
+        x, rank = _floats(call, "X", "xs", "xz"), len(call.shape("X"))
+        last = call.attribute("channels_last", 0)
+        if last:
+            x = call.op(f"Transpose <perm = {[0, rank - 1, *range(1, rank - 1)]}>", x)
+        y = call.op(f"{operator} {call.pass_on(*attributes)}", x)
+        if last:
+            y = call.op(f"Transpose <perm = {[0, *range(2, rank), 1]}>", y)
+        _quantize(call, y, "ys", "yz", "X", "Y")
+
+    return Body("X xs xz? ys yz?", "Y", write)
+
+
+def _mean(call: Call) -> None:
+    y = call.mean(_floats(call, "X", "xs", "xz"), list(call.attribute("axes", [])), call.attribute("keepdims", 1))
+    _quantize(call, y, "ys", "yz", "X", "Y")
+
+
+def _softmax(call: Call) -> None:
+    """Before operator set 13, which the attribute `opset` says, it worked on all axes from `axis` on."""
+    x, shape = _floats(call, "X", "xs", "xz"), call.shape("X")
+    axis = call.attribute("axis", -1) % len(shape)
+    if call.attribute("opset", 13) >= 13:
+        y = call.op(f"Softmax <axis = {axis}>", x)
+    else:
+        flat = call.op("Softmax <axis = 1>", call.op(f"Flatten <axis = {axis}>", x))
+        y = call.op("Reshape", flat, call.ints(*shape))
+    _quantize(call, y, "ys", "yz", "X", "Y")
+
+
+def _concat(call: Call) -> None:
+    names = iter(call.formals[2:])
+    parts = [_floats(call, *triple) for triple in zip(names, names, names, strict=True)]
+    y = call.op(f"Concat <axis = {call.attribute('axis', 0)}>", *parts)
+    _quantize(call, y, "ys", "yz", "X", "Y")
+
+
+def _where(call: Call) -> None:
+    x, y = _floats(call, "X", "xs", "xz"), _floats(call, "Y", "ys", "yz")
+    condition = "condition" if call.elem("condition") == BOOL else call.cast("condition", BOOL)
+    _quantize(call, call.op("Where", condition, x, y), "zs", "zz", "X", "Z")
+
+
+def _narrow(call: Call) -> None:
+    """Weights of fewer than 8 bits, or floats of 8 and 4: constants, so that the casts are done at compile time."""
+    kind = call.elem("x")
+    if kind in VALUE_TYPES:
+        raise NotYet  # our converter takes it
+    call.value("x")
+    x, zeros = call.cast("x", _NARROW.get(kind, FLOAT)), ["xz"] if call.has("xz") else []
+    if kind in _NARROW:
+        zeros = [call.cast(zero, _NARROW[kind]) for zero in zeros]
+        text = call.pass_on("axis", "block_size", "output_dtype")
+        call.let("y", f"DequantizeLinear {text}", x, "xs", *zeros)
+        return
+    call.attribute("axis", 1)
+    call.only(block_size=0)
+    if math.prod(call.shape("xs")) > 1:
+        raise Refused("floats of 8 or 4 bits with several scales are not supported")
+    for zero in zeros:
+        x = call.op("Sub", x, call.cast(zero, FLOAT))
+    y = call.op("Mul", x, call.cast("xs", FLOAT))
+    call.let("y", f"Cast <to = {call.attribute('output_dtype', 0) or call.elem('xs')}>", y)
+
+
+def _linear(operator: str, inputs: str) -> Body:
+    """The same as in the default domain, which knows 16 bits from operator set 21 on."""
+
+    def write(call: Call) -> None:
+        names = [name for name in call.formals if call.has(name)]
+        if call.opset < 21 and any(call.elem(n) in (4, 5) for n in (names[0], names[-1])):
+            raise Refused("16 bits need operator set 21 or newer")
+        call.let("y", f"{operator} {call.pass_on('axis')}", *names)
+
+    return Body(inputs, "y", write)
+
+
+_MS = "com.microsoft"
+_CONVOLUTION = Body("x xs xz w ws wz ys yz B?", "y", _convolution)
+BODIES: dict[tuple[str, str], Body] = {
+    ("", "ConvInteger"): Body("x w xz? wz?", "y", _integer_convolution),
+    ("", "DequantizeLinear"): Body("x xs xz?", "y", _narrow),
+    ("", "DynamicQuantizeLinear"): Body("x", "y ys yz", _dynamic),
+    ("", "MatMulInteger"): Body("a b az? bz?", "y", _integer_matrices),
+    ("", "QLinearConv"): _CONVOLUTION,
+    ("", "QLinearMatMul"): Body("a as az b bs bz ys yz", "y", _matrices),
+    (_MS, "DequantizeLinear"): _linear("DequantizeLinear", "x xs xz?"),
+    (_MS, "DynamicQuantizeMatMul"): Body("A B bs bz? bias?", "Y", _dynamic_matrices),
+    (_MS, "MatMulIntegerToFloat"): Body("A B as bs az? bz? bias?", "Y", _matrices_to_floats),
+    (_MS, "QGemm"): Body("A as az B bs bz C? ys? yz?", "Y", _gemm),
+    (_MS, "QLinearAdd"): _binary("Add"),
+    (_MS, "QLinearAveragePool"): _pool(
+        "AveragePool", "auto_pad", "ceil_mode", "count_include_pad", "kernel_shape", "pads", "strides"
+    ),
+    (_MS, "QLinearConcat"): Body("ys yz X xs xz ...", "Y", _concat),
+    (_MS, "QLinearConv"): _CONVOLUTION,
+    (_MS, "QLinearGlobalAveragePool"): _pool("GlobalAveragePool"),
+    (_MS, "QLinearLeakyRelu"): _unary("LeakyRelu", "alpha"),
+    (_MS, "QLinearMul"): _binary("Mul"),
+    (_MS, "QLinearReduceMean"): Body("X xs xz? ys yz?", "Y", _mean),
+    (_MS, "QLinearSigmoid"): _unary("Sigmoid"),
+    (_MS, "QLinearSoftmax"): Body("X xs xz? ys yz?", "Y", _softmax),
+    (_MS, "QLinearWhere"): Body("condition X xs xz Y ys yz zs zz", "Z", _where),
+    (_MS, "QuantizeLinear"): _linear("QuantizeLinear", "x ys yz?"),
+}
