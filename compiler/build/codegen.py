@@ -7,9 +7,7 @@ aliases, 0 for success.
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +21,8 @@ from ..kernels.peel import peel_last
 from ..kernels.vector_math import expand_math
 from ..kernels.vectors import substitute
 from ..target import Target
+from .llvm_options import LLVM, options_for
 from .memory import ALIGNMENT
-
-# TVM sets LLVM's options for the whole process while it generates code, and takes them back after.
-_OPTIONS_OF_LLVM = threading.Lock()
 
 
 def compile_kernel(func: Any, symbol: str, target: Target, aliases: bool = False) -> bytes:
@@ -46,8 +42,11 @@ def compile_kernel(func: Any, symbol: str, target: Target, aliases: bool = False
     with tvm.transform.PassContext(opt_level=3, config={"tirx.disable_assert": True}), tvm_target:
         module = tirx.transform.BindTarget(tvm_target)(module)
         module = tvm.transform.Sequential(_lowering())(module)
-        alone = _OPTIONS_OF_LLVM if "cl-opt" in target.tvm_target() else contextlib.nullcontext()
-        with alone, tempfile.TemporaryDirectory(prefix="edgec-kernel-") as folder:
+        options = [*target.tvm_target().get("cl-opt", []), *options_for(module)]
+        if options:
+            with_options = tvm.target.Target(target.tvm_target() | {"cl-opt": options})
+            tvm_target = with_options.with_host(with_options)
+        with LLVM.enter(alone=bool(options)), tempfile.TemporaryDirectory(prefix="edgec-kernel-") as folder:
             path = Path(folder, "kernel.o")
             tvm_ffi.get_global_func("target.build.llvm")(module, tvm_target).write_to_file(str(path), "o")
             return path.read_bytes()

@@ -40,7 +40,8 @@ _STACK_BYTES = 16 << 20
 def _sources() -> str:
     """A digest of our own code that makes kernels."""
     build = Path(__file__).resolve().parent
-    files = [*build.parent.glob("kernels/*.py"), *(build / name for name in ("codegen.py", "objects.py"))]
+    own = (build / name for name in ("codegen.py", "llvm_options.py", "objects.py"))
+    files = [*build.parent.glob("kernels/*.py"), *own]
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(f"{path.name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())

@@ -1,0 +1,59 @@
+"""Options of LLVM that some kernels need, against bugs of the LLVM 22 in TVM.
+
+LLVM's options are of the whole process: TVM sets a target's while it generates code and takes them back after. So
+kernels with other options than most get LLVM for themselves, one at a time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import tvm_ffi
+from tvm import tirx
+from tvm.ir.prim.expr import BitwiseAnd
+
+# LLVM's loop vectoriser drops the mask of an index such as (row & 3) * 5 + column where it makes vectors of a loop
+# over rows whose inner loop was unrolled (seen with AVX-512). The loops that matter are vectors before LLVM sees them.
+_NO_LOOP_VECTORS = "-vectorize-loops:bool=false"
+
+
+def options_for(module: Any) -> list[str]:
+    """For the code of lowered tensor programs, in TVM's spelling."""
+    masked = False
+
+    def on_and(both: Any) -> None:
+        nonlocal masked
+        masked = masked or isinstance(both.b, tirx.IntImm)
+
+    for func in module.functions.values():
+        tvm_ffi.structural_walk(func.body, [(BitwiseAnd, on_and)])
+    return [_NO_LOOP_VECTORS] if masked else []
+
+
+class _Gate:
+    """Lets many through at the same time, or one alone."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._inside = 0
+        self._alone = False
+
+    @contextmanager
+    def enter(self, alone: bool) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._alone and not (alone and self._inside))
+            self._inside += 1
+            self._alone = alone
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside -= 1
+                self._alone = False
+                self._changed.notify_all()
+
+
+LLVM = _Gate()
