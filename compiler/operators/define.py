@@ -16,17 +16,18 @@ from tvm.ir import _ffi_api
 def define(
     name: str,
     infer_type: Callable[[Any], Any],
-    legalize: Callable[[relax.BlockBuilder, Any], Any],
+    legalize: Callable[[relax.BlockBuilder, Any], Any] | None = None,
 ) -> Callable[..., Any]:
     """Registers an operator; returns the function that makes calls of it, from arguments and attributes.
 
     Args:
         infer_type: the type of a call's result.
-        legalize: the tensor programs that compute a call.
+        legalize: the tensor programs that compute a call; None if a pass makes them.
     """
     _ffi_api.RegisterOp(name, "see compiler/operators")
     ir.register_op_attr(name, "FInferType", lambda call, _builder: infer_type(call))
-    ir.register_op_attr(name, "FLegalize", legalize)
+    if legalize is not None:
+        ir.register_op_attr(name, "FLegalize", legalize)
     ir.register_op_attr(name, "FPurity", True)
 
     def call(*args: Any, **attributes: Any) -> Any:

@@ -17,6 +17,7 @@ from .onehot import one_hot
 from .pad import pad
 from .power import power
 from .range import range_of_numbers
+from .recurrent import recurrent
 from .resize import resize
 
 Converter = Callable[[Any, Any, list[Any], dict[str, Any]], Any]
@@ -25,10 +26,13 @@ CONVERTERS: dict[str, Converter] = {
     "Clip": clip,
     "ConstantOfShape": constant_of_shape,
     "IsInf": is_inf,
+    "GRU": recurrent,
+    "LSTM": recurrent,
     "LpNormalization": lp_normalization,
     "OneHot": one_hot,
     "Pad": pad,
     "Pow": power,
+    "RNN": recurrent,
     "Range": range_of_numbers,
     "Resize": resize,
 }
