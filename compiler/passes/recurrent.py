@@ -173,9 +173,7 @@ class _Writer:
                         cell = _Cell(self, number, task, first + row, row, step, old, new, begin + unit, sums, unit)
                         cell.write(group, tile.lanes)
 
-    def _sum(
-        self, group: int, number: int, task: Any, first: Any, step: Any, old: Any, place: Any, sums: Any
-    ) -> None:
+    def _sum(self, group: int, number: int, task: Any, first: Any, step: Any, old: Any, place: Any, sums: Any) -> None:
         """The products of this step, and the state by the weights."""
         tile, gates, weights = self.tiles[group], self.gates[group], self.weights[group]
         begin = tile.begin(place)
@@ -265,9 +263,7 @@ class _Cell:
             update = self.of.between
             self._finish(
                 lanes,
-                lambda lane: self._mixed(
-                    update[self.task, 0, self.row, self.begin + lane], self._sum(0, lane), lane
-                ),
+                lambda lane: self._mixed(update[self.task, 0, self.row, self.begin + lane], self._sum(0, lane), lane),
             )
 
     def _lstm(self, lanes: int) -> None:
@@ -297,9 +293,7 @@ class _Cell:
             store(self.sums, _apply(function, self._sum(3, lane)), *self._at(0, lane))
         self._finish(lanes, lambda lane: self._sum(1, lane) * self._sum(0, lane))
 
-    def _apply(
-        self, gate: int, which: int, lanes: int, before: Callable[[Any, Any], Any] = lambda x, _lane: x
-    ) -> None:
+    def _apply(self, gate: int, which: int, lanes: int, before: Callable[[Any, Any], Any] = lambda x, _lane: x) -> None:
         """Makes a gate of its sum: what `before` makes of it, clipped, through an activation."""
         with vector(lanes) as lane:
             store(self.sums, self._clipped(before(self._sum(gate, lane), lane)), *self._at(gate, lane))

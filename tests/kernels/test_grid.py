@@ -13,6 +13,7 @@ from tests.kernels import (
     cases_convolution,
     cases_elementwise,
     cases_matrix,
+    cases_recurrent,
     cases_reduction,
     cases_shape,
 )
@@ -25,6 +26,7 @@ FAMILIES = (
     | cases_elementwise.FAMILIES
     | cases_shape.FAMILIES
     | cases_attention.FAMILIES
+    | cases_recurrent.FAMILIES
 )
 
 # Every case runs on the host; the others get a share of each family, since compiling takes the time.

@@ -44,9 +44,11 @@ def recurrent(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any]) -> A
     given = {name: value for name, value in given.items() if value is not None}
     original = str(given["x"].ty.dtype)
     dtype = "float64" if original == "float64" else "float32"
-    given = {n: v if n == "lengths" else made(op.astype(v, dtype)) for n, v in given.items()} if (
-        original != dtype
-    ) else given
+    given = (
+        {n: v if n == "lengths" else made(op.astype(v, dtype)) for n, v in given.items()}
+        if (original != dtype)
+        else given
+    )
     if by_batch := bool(attrs.get("layout", 0)):
         given |= {n: swapped(given[n], 1, 0, 2) for n in ("x", "hidden", "cell") if n in given}
     x, w, r = given.pop("x"), given.pop("w"), given.pop("r")
@@ -55,8 +57,13 @@ def recurrent(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any]) -> A
     wanted = [bool(name) for name in node.output] + [False] * 3
     after = kind == "GRU" and bool(attrs.get("linear_before_reset", 0))
     layer = Layer(
-        kind, reverse, _activations(kind, len(reverse), attrs), float(attrs.get("clip", 0.0)),
-        bool(attrs.get("input_forget", 0)), after, wanted[0],
+        kind,
+        reverse,
+        _activations(kind, len(reverse), attrs),
+        float(attrs.get("clip", 0.0)),
+        bool(attrs.get("input_forget", 0)),
+        after,
+        wanted[0],
     )
     bias = given.pop("bias", None)
     if steps * batch == 0:
