@@ -6,11 +6,24 @@ from typing import Any
 
 import numpy as np
 from onnx import helper
+from onnx.backend.test.case.node import collect_testcases
 
 from tests.kernels.grid import Case, floats
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
-_STEEP = ["Elu", "LeakyRelu", "ThresholdedRelu", "Affine", "ScaledTanh", "HardSigmoid", "Softsign", "Softplus", "Relu"]
+_DIRECTIONS = ("forward", "reverse", "bidirectional")
+_SIZES = ((1, 1, 1, 1), (3, 1, 5, 3), (2, 3, 4, 17), (5, 2, 7, 33), (4, 9, 3, 20), (1, 8, 16, 64), (3, 1, 16, 130))
+_FUNCTIONS = [
+    "Elu",
+    "LeakyRelu",
+    "ThresholdedRelu",
+    "Affine",
+    "ScaledTanh",
+    "HardSigmoid",
+    "Softsign",
+    "Softplus",
+    "Relu",
+]
 
 
 def _layer(
@@ -59,14 +72,10 @@ def _layer(
 def layers() -> list[Case]:
     cases = []
     for kind in _GATES:
-        for steps, batch, inputs, hidden in [
-            (1, 1, 1, 1), (3, 1, 5, 3), (2, 3, 4, 17), (5, 2, 7, 33), (4, 9, 3, 20), (1, 8, 16, 64), (3, 1, 16, 130),
-        ]:  # fmt: skip
-            for direction in ("forward", "reverse", "bidirectional"):
-                if (steps + hidden) % 2 == 0 or direction != "reverse":
-                    cases.append(_layer(kind, (steps, batch, inputs, hidden), direction=direction))
+        for number, size in enumerate(_SIZES):
+            cases.append(_layer(kind, size, direction=_DIRECTIONS[number % 3]))
         every = "bias hidden cell peepholes" if kind == "LSTM" else "bias hidden"
-        for direction in ("forward", "reverse", "bidirectional"):
+        for direction in _DIRECTIONS:
             cases.append(_layer(kind, (4, 3, 2, 19), every, lengths=[4, 1, 2], direction=direction))
         cases.append(_layer(kind, (3, 2, 4, 9), every, direction="bidirectional", clip=0.3))
         cases.append(_layer(kind, (3, 5, 4, 9), every, fixed=False, direction="bidirectional"))
@@ -82,9 +91,9 @@ def _of_one_kind() -> list[Case]:
         cases.append(_layer("GRU", size, "bias hidden", linear_before_reset=1, direction="bidirectional"))
         cases.append(_layer("GRU", size, "", linear_before_reset=1))
     cases.append(_layer("GRU", (4, 3, 2, 19), "bias", lengths=[1, 4, 3], linear_before_reset=1, direction="reverse"))
-    for name in _STEEP:
-        numbers = {"activation_alpha": [0.7]} if name in _STEEP[:6] else {}
-        numbers |= {"activation_beta": [0.3]} if name in _STEEP[3:6] else {}
+    for name in _FUNCTIONS:
+        numbers = {"activation_alpha": [0.7]} if name in _FUNCTIONS[:6] else {}
+        numbers |= {"activation_beta": [0.3]} if name in _FUNCTIONS[3:6] else {}
         cases.append(_layer("RNN", (2, 2, 3, 7), activations=[name], **numbers))
     mixed = ["HardSigmoid", "Softsign", "Elu", "Sigmoid", "LeakyRelu", "Tanh"]
     numbers = {"activation_alpha": [0.3, 0.9, 0.05], "activation_beta": [0.4]}
@@ -101,4 +110,20 @@ def _of_one_kind() -> list[Case]:
     return cases
 
 
-FAMILIES = {"recurrent": layers}
+def standard() -> list[Case]:
+    """The standard's own cases, whose weights are inputs; and no steps at all."""
+    cases = []
+    for test in collect_testcases(None):
+        node, (inputs, results) = test.model.graph.node[0], test.data_sets[0]
+        if node.op_type in _GATES:
+            arrays = dict(zip([value.name for value in test.model.graph.input], inputs, strict=True))
+            outputs = tuple(value.name for value in test.model.graph.output)
+            cases.append(Case(test.name, [node], arrays, {}, outputs, tuple(results)))
+    state, weights = floats("state", 1, 2, 5), {"w": floats("w", 1, 20, 3), "r": floats("r", 1, 20, 5)}
+    node = helper.make_node("LSTM", ["x", "w", "r", "", "", "h"], ["y", "y_h", "y_c"], hidden_size=5)
+    nothing, zeros = np.zeros((0, 1, 2, 5), "float32"), np.zeros_like(state)
+    inputs = {"x": np.zeros((0, 2, 3), "float32"), "h": state}
+    return [*cases, Case("no steps", [node], inputs, weights, ("y", "y_h", "y_c"), (nothing, state, zeros))]
+
+
+FAMILIES = {"recurrent": layers, "recurrent_standard": standard}
