@@ -22,7 +22,7 @@ def define(
 
     Args:
         infer_type: the type of a call's result.
-        legalize: the tensor programs that compute a call; None if none does.
+        legalize: the tensor programs that compute a call; None if a pass makes them.
     """
     _ffi_api.RegisterOp(name, "see compiler/operators")
     ir.register_op_attr(name, "FInferType", lambda call, _builder: infer_type(call))

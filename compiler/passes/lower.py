@@ -24,6 +24,7 @@ from .patterns import annotate_patterns
 from .plain_axes import make_axes_plain
 from .plain_buffers import make_buffers_plain
 from .reciprocals import multiply_by_reciprocals
+from .recurrent import lower_recurrent
 from .sink_transposes import sink_transposes
 from .transposed_convolution import expand_transposed_convolutions
 from .views import choose_views
@@ -57,7 +58,8 @@ def phases(limits: Limits) -> tuple[Phase, ...]:
     """The passes for a target with these limits."""
 
     def pack(module: tvm.IRModule) -> tvm.IRModule:
-        return pack_weights(use_winograd(merge_parallel_products(module, limits), limits), limits)
+        module = merge_parallel_products(lower_recurrent(module, limits), limits)
+        return pack_weights(use_winograd(module, limits), limits)
 
     return (
         Phase("expand", _sequence(widen_floats, make_axes_plain, expand_transposed_convolutions, bound_indices)),

@@ -14,6 +14,7 @@ from tests.kernels import (
     cases_elementwise,
     cases_matrix,
     cases_rare,
+    cases_recurrent,
     cases_reduction,
     cases_shape,
 )
@@ -27,6 +28,7 @@ FAMILIES = (
     | cases_shape.FAMILIES
     | cases_attention.FAMILIES
     | cases_rare.FAMILIES
+    | cases_recurrent.FAMILIES
 )
 
 # Every case runs on the host; the others get a share of each family, since compiling takes the time.

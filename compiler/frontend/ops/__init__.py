@@ -37,6 +37,7 @@ from .pad import pad
 from .power import power
 from .quantize import dequantize, quantize
 from .range import range_of_numbers
+from .recurrent import recurrent
 from .reduce_log_sum_exp import reduce_log_sum_exp
 from .resize import resize
 from .reverse_sequence import reverse_sequence
@@ -65,8 +66,10 @@ CONVERTERS: dict[str, Converter] = {
     "Dropout": dropout,
     "Equal": equal,
     "EyeLike": eye_like,
+    "GRU": recurrent,
     "InstanceNormalization": instance_normalization,
     "IsInf": is_inf,
+    "LSTM": recurrent,
     "LpNormalization": lp_normalization,
     "MaxPool": max_pool,
     "MaxRoiPool": max_roi_pool,
@@ -77,6 +80,7 @@ CONVERTERS: dict[str, Converter] = {
     "Pad": pad,
     "Pow": power,
     "QuantizeLinear": quantize,
+    "RNN": recurrent,
     "Range": range_of_numbers,
     "ReduceLogSumExp": reduce_log_sum_exp,
     "ReduceMax": extremum,
