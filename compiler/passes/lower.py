@@ -25,6 +25,7 @@ from .plain_axes import make_axes_plain
 from .plain_buffers import make_buffers_plain
 from .reciprocals import multiply_by_reciprocals
 from .recurrent import lower_recurrent
+from .rows_as_images import take_rows_as_images
 from .sink_transposes import sink_transposes
 from .transposed_convolution import expand_transposed_convolutions
 from .views import choose_views
@@ -62,7 +63,16 @@ def phases(limits: Limits) -> tuple[Phase, ...]:
         return pack_weights(use_winograd(module, limits), limits)
 
     return (
-        Phase("expand", _sequence(widen_floats, make_axes_plain, expand_transposed_convolutions, bound_indices)),
+        Phase(
+            "expand",
+            _sequence(
+                widen_floats,
+                make_axes_plain,
+                take_rows_as_images,
+                expand_transposed_convolutions,
+                bound_indices,
+            ),
+        ),
         Phase(
             "fold",
             _sequence(

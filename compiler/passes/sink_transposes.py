@@ -26,12 +26,12 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_UNARY = _names(
+UNARY = _names(
     "abs acos acosh asin asinh atan atanh astype ceil clip cos cosh erf exp floor isfinite isinf isnan log logical_not "
     "negative bitwise_not round rsqrt sigmoid sign sin sinh sqrt square tan tanh trunc nn.relu nn.relu6 nn.leakyrelu "
     "nn.gelu nn.gelu_tanh nn.silu nn.selu nn.softplus nn.dropout"
 )
-_ELEMENTWISE = _names(
+ELEMENTWISE = _names(
     "add subtract multiply divide floor_divide mod floor_mod power maximum minimum equal not_equal less less_equal "
     "greater greater_equal logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor where"
 )
@@ -50,9 +50,9 @@ def _sink(builder: relax.BlockBuilder, call: Any) -> Any:
     if name == "reshape":
         return _reshaped(builder, call)
     rule = _RULES.get(name)
-    if name in _UNARY:
+    if name in UNARY:
         rule = _unary
-    elif name in _ELEMENTWISE:
+    elif name in ELEMENTWISE:
         rule = _elementwise
     elif name in _REDUCTIONS:
         rule = _reduction

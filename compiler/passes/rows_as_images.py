@@ -1,0 +1,80 @@
+"""Convolutions along one axis as convolutions of images of one row, for which there are kernels and a layout.
+
+What follows them element by element is done to the images too, or it would not join their kernels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tvm
+from tvm import ir, relax
+
+from .constants import constant
+from .rewrite import definitions_of, operator_of, rewrite_calls, shape_of
+from .sink_transposes import ELEMENTWISE, UNARY
+
+
+def take_rows_as_images(module: tvm.IRModule) -> tvm.IRModule:
+    """Rewrites conv1d (NCW) in `main` to conv2d (NCHW, H = 1)."""
+    if not any(operator_of(value) == "relax.nn.conv1d" for value in definitions_of(module).values()):
+        return module
+    return rewrite_calls(module, _visit)
+
+
+def _visit(builder: relax.BlockBuilder, call: Any) -> Any:
+    name = operator_of(call).removeprefix("relax.")
+    if name == "nn.conv1d":
+        return _conv1d(builder, call)
+    return _elementwise(builder, call) if name in UNARY or name in ELEMENTWISE else call
+
+
+def _conv1d(builder: relax.BlockBuilder, call: Any) -> Any:
+    attrs = call.attrs
+    if [str(attrs.data_layout), str(attrs.kernel_layout), str(attrs.out_layout)] != ["NCW", "OIW", "NCW"]:
+        return call
+    data, weight = call.args
+    (images, channels, width), (outputs, inputs, taps) = shape_of(data), shape_of(weight)
+    kernel = [outputs, inputs, 1, taps]
+    if isinstance(weight, ir.GenericConst):
+        weight = constant(weight.value.numpy().reshape(kernel))
+    else:
+        weight = builder.emit(relax.op.reshape(weight, kernel))
+    image = _image(builder, data)
+    if image is None:
+        image = builder.emit(relax.op.reshape(data, [images, channels, 1, width]))
+    before, after = (int(pad) for pad in attrs.padding)
+    made = relax.op.nn.conv2d(
+        image,
+        weight,
+        strides=[1, int(attrs.strides[0])],
+        padding=[0, before, 0, after],
+        dilation=[1, int(attrs.dilation[0])],
+        groups=int(attrs.groups),
+    )
+    return builder.normalize(relax.op.reshape(builder.emit(made), shape_of(call)))
+
+
+def _elementwise(builder: relax.BlockBuilder, call: Any) -> Any:
+    """With images in the place of rows, if one of the operands is one."""
+    images = [_image(builder, arg) for arg in call.args]
+    if all(image is None for image in images) or any(len(shape_of(arg)) not in (0, 3) for arg in call.args):
+        return call
+    operands = []
+    for arg, image in zip(call.args, images, strict=True):
+        if image is None and shape_of(arg):
+            outer, channels, width = shape_of(arg)
+            image = builder.emit(relax.op.reshape(arg, [outer, channels, 1, width]))
+        operands.append(arg if image is None else image)
+    made = builder.emit(ir.Call(call.op, operands, call.attrs, call.ty_args))
+    return builder.normalize(relax.op.reshape(made, shape_of(call)))
+
+
+def _image(builder: relax.BlockBuilder, expr: Any) -> Any:
+    """The image [n, c, 1, w] that an expression is the rows of; None if it is something else."""
+    bound: Any = builder.lookup_binding(expr) if isinstance(expr, relax.Var) else None
+    if operator_of(bound) != "relax.reshape" or len(shape_of(bound)) != 3:
+        return None
+    images, channels, width = shape_of(bound)
+    source = bound.args[0]
+    return source if list(shape_of(source)) == [images, channels, 1, width] else None
