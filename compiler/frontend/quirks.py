@@ -40,6 +40,13 @@ def _bit_shift(node: onnx.NodeProto, attributes: dict[str, Any], types: Types, c
     return "it shifts by less than nothing, or by the whole width"
 
 
+def _grid_sample(node: onnx.NodeProto, attributes: dict[str, Any], types: Types, *_: Any) -> str | None:
+    reflects = attributes.get("padding_mode") == b"reflection" and attributes.get("align_corners")
+    if reflects and 1 in (types.get(node.input[0], (0, None))[1] or ())[2:]:
+        return "it reflects at the ends of an axis of size 1"
+    return None
+
+
 def _roi_align(node: onnx.NodeProto, attributes: dict[str, Any], *_: Any) -> str | None:
     return "mode max is not supported" if attributes.get("mode", b"avg") == b"max" else None
 
@@ -66,6 +73,7 @@ _RULES: dict[str, Rule] = {
     "Attention": _attention,
     "BatchNormalization": _batch_normalization,
     "BitShift": _bit_shift,
+    "GridSample": _grid_sample,
     "RMSNormalization": _rms_normalization,
     "RoiAlign": _roi_align,
     "SpaceToDepth": _space_to_depth,
