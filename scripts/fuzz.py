@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Random models through the compiler: valid ones must compute what the reference does, damaged ones must be refused.
+"""Random models: valid ones must compute what the reference does, and of damaged ones only a UserError may come.
 
-    python scripts/fuzz.py --count 2000 --seed 7            graphs of random operators, compiled for this machine and run
+    python scripts/fuzz.py --count 2000 --seed 7            random graphs, compiled for this machine and run
     python scripts/fuzz.py --damaged 2000 --seed 7          files of such models with bytes and fields changed
     python scripts/fuzz.py --only 7-123                     one of them again, by the name that was printed
 

@@ -31,7 +31,7 @@ def expand_math() -> Any:
 
 
 def is_expanded(call: Any) -> bool:
-    """Whether a call is one of those that become polynomials; LLVM computes those of constants, which TVM stumbles at."""
+    """Whether a call becomes a polynomial; LLVM computes those of constants, at whose expansion TVM stumbles."""
     if getattr(call.op, "name", "") not in _FORMULAS or not str(call.ty.dtype).startswith("float32"):
         return False
     value = call.args[0]

@@ -14,7 +14,6 @@ from tvm import relax
 
 from .rewrite import operator_of, rewrite_calls
 
-
 _REDUCTIONS = frozenset(f"relax.{name}" for name in ("sum", "mean", "max", "min", "prod"))
 
 
