@@ -113,9 +113,9 @@ def _importer_class() -> Any:
             """Done before, with our own converters counted."""
 
         def _parse_attr(self, attributes: Any) -> dict[str, Any]:
-            """TVM's way refuses attributes that are empty lists."""
+            """TVM's way refuses attributes that are empty lists, and zeros that their writer left out."""
             parsed: dict[str, Any] = super()._parse_attr(
-                [a for a in attributes if not _is_empty_list(a) and a.type != a.GRAPH]
+                [_with_zero(a) for a in attributes if not _is_empty_list(a) and a.type != a.GRAPH]
             )
             return parsed | {a.name: () for a in attributes if _is_empty_list(a)}
 
@@ -160,10 +160,22 @@ _LISTS: dict[int, str] = {
     onnx.AttributeProto.INTS: "ints",
     onnx.AttributeProto.STRINGS: "strings",
 }
+_SCALARS = {onnx.AttributeProto.FLOAT: "f", onnx.AttributeProto.INT: "i", onnx.AttributeProto.STRING: "s"}
 
 
 def _is_empty_list(attribute: onnx.AttributeProto) -> bool:
     return attribute.type in _LISTS and not getattr(attribute, _LISTS[attribute.type])
+
+
+def _with_zero(attribute: onnx.AttributeProto) -> onnx.AttributeProto:
+    """The attribute with its number or text written out, which some writers leave out where it is zero or empty."""
+    field = _SCALARS.get(attribute.type)
+    if field is None or attribute.HasField(field):
+        return attribute
+    full = onnx.AttributeProto()
+    full.CopyFrom(attribute)
+    setattr(full, field, getattr(attribute, field))
+    return full
 
 
 def _refusal(error: Exception) -> str:

@@ -212,6 +212,7 @@ def _loop(lowering: _Lowering, node: onnx.NodeProto, where: str) -> list[onnx.No
     captured = _captured(node)
     carried = [lowering.type(name) for name in initial]
     graph = next(a.g for a in node.attribute if a.name == "body")
+    _check_counts(graph, 2 + len(initial), 1 + len(initial))
     formal = [(TensorProto.INT64, _formal_shape(graph, 0)), (TensorProto.BOOL, _formal_shape(graph, 1)), *carried]
     body = lowering.body(graph, formal, captured, where)
     (test, *results) = result_types(body)
@@ -261,6 +262,14 @@ def _stays_true(body: onnx.ModelProto, first: np.ndarray | None) -> bool:
     return name == body.graph.input[1].name and first is not None and bool(first[0])
 
 
+def _check_counts(graph: onnx.GraphProto, given: int, carried: int) -> None:
+    if len(graph.input) < given or len(graph.output) < carried:
+        raise FlowError(
+            f"its body has {len(graph.input)} inputs and {len(graph.output)} results, where it gets {given} and must "
+            f"return {carried}"
+        )
+
+
 def _check_carried(names: Sequence[str], before: Sequence[Type], after: Sequence[Type]) -> None:
     for name, old, new in zip(names, before, after, strict=False):
         if old != new:
@@ -287,6 +296,7 @@ def _scan(lowering: _Lowering, node: onnx.NodeProto, where: str) -> list[onnx.No
     carried = [lowering.type(name) for name in initial]
     elements = [(t, (*s[:axis], *s[axis + 1 :])) for axis, (t, s) in zip(axes, sources, strict=True)]
     captured = _captured(node)
+    _check_counts(graph, len(carried) + len(elements), len(carried))
     body = lowering.body(graph, [*carried, *elements], captured, where)
     results = result_types(body)
     _check_carried(initial, carried, results)

@@ -42,7 +42,7 @@ def _shape_of(types: Types, name: str) -> tuple[int, ...] | None:
 
 
 def _fold_shapes(graph: onnx.GraphProto, types: Types, lengths: Mapping[str, Lengths]) -> int:
-    """Shape and Size of values with known shapes; results without elements become empty constants."""
+    """Shape and Size of values with known shapes; results without elements, and sums of none, become constants."""
     kept = []
     for node in graph.node:
         shape = _shape_of(types, node.input[0]) if node.input else None
@@ -58,6 +58,10 @@ def _fold_shapes(graph: onnx.GraphProto, types: Types, lengths: Mapping[str, Len
             for name in filter(None, node.output):
                 elem_type, empty = types[name]
                 graph.initializer.append(onnx.helper.make_tensor(name, elem_type, empty or (0,), b"", raw=True))
+        elif _is_empty_sum(node, types):
+            elem_type, made = types[node.output[0]]
+            zeros = np.zeros(made or (), onnx.helper.tensor_dtype_to_np_dtype(elem_type))
+            graph.initializer.append(numpy_helper.from_array(zeros, node.output[0]))
         else:
             kept.append(node)
     return _keep(graph, kept)
@@ -68,11 +72,20 @@ def _is_empty(node: onnx.NodeProto, types: Types) -> bool:
     return bool(made) and all(t not in (0, TensorProto.STRING) and 0 in (shape or ()) for t, shape in made)
 
 
+def _is_empty_sum(node: onnx.NodeProto, types: Types) -> bool:
+    """TVM makes a program that leaves the result as it was."""
+    empty = any(0 in (_shape_of(types, name) or ()) for name in node.input)
+    return not node.domain and node.op_type == "Einsum" and empty and _shape_of(types, node.output[0]) is not None
+
+
 def _drop_empty(graph: onnx.GraphProto, types: Types) -> int:
-    """Inputs without elements, where they add nothing: parts of a Concat, updates of a Scatter."""
+    """Values without elements, where they add nothing: parts of a Concat or Split, updates of a Scatter."""
     changed = 0
     for node in graph.node:
         if node.domain:
+            continue
+        if node.op_type == "Split":
+            changed += _drop_empty_parts(graph, node, types)
             continue
         empty = [0 in (_shape_of(types, name) or ()) for name in node.input]
         if node.op_type == "Concat" and any(empty) and not all(empty):
@@ -86,6 +99,33 @@ def _drop_empty(graph: onnx.GraphProto, types: Types) -> int:
             del node.attribute[:]
         changed += 1
     return changed
+
+
+def _drop_empty_parts(graph: onnx.GraphProto, node: onnx.NodeProto, types: Types) -> bool:
+    """Lets a Split make only the parts that have elements; the others become constants."""
+    axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
+    shapes = [_shape_of(types, name) for name in node.output]
+    if any(shape is None for shape in shapes) or all(shape and shape[axis] for shape in shapes):
+        return False
+    kept, sizes = [], []
+    for name, shape in zip(node.output, shapes, strict=True):
+        assert shape is not None
+        if shape[axis]:
+            kept.append(name)
+            sizes.append(shape[axis])
+        else:
+            graph.initializer.append(onnx.helper.make_tensor(name, types[name][0], shape, b"", raw=True))
+    del node.attribute[:]
+    if len(kept) == 1:
+        node.op_type = "Identity"
+        del node.input[1:]
+    else:
+        split = f"{node.output[0]}/sizes"
+        graph.initializer.append(numpy_helper.from_array(np.array(sizes, np.int64), split))
+        node.input[:] = [node.input[0], split]
+        node.attribute.append(onnx.helper.make_attribute("axis", axis))
+    node.output[:] = kept
+    return True
 
 
 def _drop_identities(graph: onnx.GraphProto, types: Types) -> int:

@@ -1,7 +1,7 @@
 """Writes operators in the forms that TVM's layout conversion can follow.
 
-It stops the compiler at `stack` and at axes of `squeeze` that are counted from the end, and leaves the
-weights of a layer normalisation over several axes in the old order.
+It stops the compiler at `stack`, at reductions of scalars and at axes of `squeeze` that are counted from the end, and
+leaves the weights of a layer normalisation over several axes in the old order.
 """
 
 from __future__ import annotations
@@ -14,9 +14,14 @@ from tvm import relax
 
 from .rewrite import operator_of, rewrite_calls
 
+_REDUCTIONS = frozenset(f"relax.{name}" for name in ("sum", "mean", "max", "min", "prod"))
+
 
 def make_axes_plain(module: tvm.IRModule) -> tvm.IRModule:
-    """`stack` → `concat`, `squeeze` and `expand_dims` → `reshape`, layer norms over several axes → one."""
+    """`stack` → `concat`, `squeeze` and `expand_dims` → `reshape`, layer norms over several axes → one.
+
+    A reduction of a scalar → the scalar.
+    """
     return rewrite_calls(module, _plain)
 
 
@@ -28,6 +33,8 @@ def _plain(builder: relax.BlockBuilder, call: Any) -> Any:
         return _flat_layer_norm(builder, call)
     if name == "relax.stack":
         return _concat(builder, call)
+    if name in _REDUCTIONS and not len(call.args[0].ty.shape):
+        return call.args[0]
     return call
 
 

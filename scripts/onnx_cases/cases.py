@@ -71,6 +71,7 @@ class Case:
         operator: what the case is about: an operator with its domain, unless that is the default, or a folder.
         model: as onnx has it.
         inputs, outputs: values in the model's order.
+        atol: of all outputs, or of each.
         static: the same, with the inputs of CONSTANT_INPUTS as initializers.
         left: which inputs `static` still has.
     """
@@ -81,7 +82,7 @@ class Case:
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     rtol: float
-    atol: float
+    atol: float | tuple[float, ...]
     static: onnx.ModelProto
     left: tuple[int, ...]
 

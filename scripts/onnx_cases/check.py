@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 from compiler.build.cache import Cache
 from compiler.build.extract import Constants, ExtractError
@@ -20,6 +21,15 @@ Results = dict[str, str | None]  # by the case's name, why it does not pass; Non
 Progress = Callable[[int], None]
 
 _BATCH = 64  # cases that are linked as one
+
+
+class Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+Item = TypeVar("Item", bound=Named)
+
 _SECONDS = 120.0  # the most that a case may take
 
 
@@ -63,7 +73,7 @@ def check_artifacts(cases: Sequence[Case], progress: Progress = lambda count: No
         except Exception as error:
             send({"failed": f"{type(error).__name__}: {_line(error)}"})
 
-    return _check(cases, work, progress)
+    return check_each(cases, work, progress, _is_large)
 
 
 def check_onnxruntime(cases: Sequence[Case], progress: Progress = lambda count: None) -> Results:
@@ -79,23 +89,37 @@ def check_onnxruntime(cases: Sequence[Case], progress: Progress = lambda count: 
             send({"case": case.name, "reason": reason})
         send({"begin": ""})
 
-    return _check(cases, work, progress)
+    return check_each(cases, work, progress, _is_large)
 
 
-def _check(cases: Sequence[Case], work: Callable[[Sequence[Case], Send], None], progress: Progress) -> Results:
-    """Does `work` for batches of cases in processes of their own; those whose process died have crashed."""
+def _is_large(case: Case) -> bool:
+    return case.operator == LIGHT
+
+
+def check_each(
+    items: Sequence[Item],
+    work: Callable[[Sequence[Item], Send], None],
+    progress: Progress = lambda count: None,
+    alone: Callable[[Item], bool] = lambda item: False,
+    seconds: float = _SECONDS,
+) -> Results:
+    """Does `work` for batches of items in processes of their own; those whose process died have crashed.
+
+    Args:
+        work: sends `begin` with an item's name before it does anything for it, and then `case` with `reason`.
+        alone: an item that is a batch of its own.
+        seconds: the most from one message to the next.
+    """
     results: Results = {}
-    queue = list(cases)
+    queue = list(items)
     while queue:
-        # Networks are large: each is alone.
-        size = 1 if queue[0].operator == LIGHT else _BATCH
-        batch = queue[:size]
-        messages, death = in_child(functools.partial(work, batch), _SECONDS)
+        batch = queue[: 1 if alone(queue[0]) else _BATCH]
+        messages, death = in_child(functools.partial(work, batch), seconds)
         results |= {message["case"]: message["reason"] for message in messages if "case" in message}
         if death:
             culprit = _last_begun(messages) or batch[0].name
             results[culprit] = f"crash: {death}"
-        queue = [case for case in queue if case.name not in results]
+        queue = [item for item in queue if item.name not in results]
         progress(len(results))
     return results
 

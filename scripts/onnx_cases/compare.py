@@ -18,17 +18,18 @@ def difference(results: Sequence[Any], case: Case) -> str | None:
     if len(results) != len(case.outputs):
         return f"{len(results)} outputs, not {len(case.outputs)}"
     for number, (result, expected) in enumerate(zip(results, case.outputs, strict=True)):
-        wrong = _difference(result, expected, case)
+        atol = case.atol[number] if isinstance(case.atol, tuple) else case.atol
+        wrong = _difference(result, expected, case.rtol, atol)
         if wrong:
             return f"output {number}: {wrong}"
     return None
 
 
-def _difference(result: Any, expected: Any, case: Case) -> str | None:
+def _difference(result: Any, expected: Any, rtol: float, atol: float) -> str | None:
     if isinstance(expected, list):
         if not isinstance(result, list) or len(result) != len(expected):
             return "another sequence"
-        found = (_difference(*pair, case) for pair in zip(result, expected, strict=True))
+        found = (_difference(*pair, rtol, atol) for pair in zip(result, expected, strict=True))
         return next(filter(None, found), None)
     if expected is None or result is None:
         return None if result is expected else "one is an empty optional"
@@ -43,7 +44,7 @@ def _difference(result: Any, expected: Any, case: Case) -> str | None:
         wide = np.complex128 if expected.dtype.kind == "c" else np.float64
         a, b = result.astype(wide), expected.astype(wide)
         with np.errstate(all="ignore"):
-            wrong = ~np.isclose(a, b, case.rtol, case.atol, equal_nan=True)
+            wrong = ~np.isclose(a, b, rtol, atol, equal_nan=True)
     if not wrong.any():
         return None
     place = tuple(int(i[0]) for i in np.nonzero(wrong)) if wrong.ndim else ()

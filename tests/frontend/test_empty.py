@@ -26,6 +26,9 @@ EMPTY = {
     "gemm_in": node("Gemm", "thin flat x4", "gemm_in"),
     "conv": node("Conv", "images w", "conv"),
     "pad": node("Pad", "empty pads", "pad"),
+    "einsum": node("Einsum", "thin flat", "einsum", equation="ij,jk->ik"),
+    "part": node("Split", "x parts", "part part1 part2 part3", axis=1),
+    "whole": node("Split", "x all_parts", "whole whole1", axis=-1),
     "shape": node("Shape", "empty", "shape"),
     "pass": node("Identity", "empty", "pass"),
     "scatter": node("ScatterND", "x no_places no_rows", "scatter"),
@@ -42,6 +45,8 @@ def test_no_elements_end_to_end(tmp_path: Path) -> None:
         "row": np.arange(4, dtype=F),
         "w": np.ones((1, 1, 3, 3), F),
         "pads": np.array([2, 0, 0, 0]),
+        "parts": np.array([0, 1, 0, 2]),
+        "all_parts": np.array([3, 0]),
         "no_places": np.zeros((0, 1), np.int64),
         "no_rows": np.zeros((0, 3), F),
     }
@@ -54,7 +59,7 @@ def test_no_elements_end_to_end(tmp_path: Path) -> None:
         "images": [0, 1, 4, 4],
         "s": [],
     }
-    proto = model(list(EMPTY.values()), inputs, [*EMPTY, "x", "row"], constants)
+    proto = model(list(EMPTY.values()), inputs, [*EMPTY, "part1", "part3", "whole1", "x", "row"], constants)
     feeds = random_inputs(proto)
     _, expected = run_reference(proto, feeds)
     artifact = compile_model(proto, "host", tmp_path / "empty.so")

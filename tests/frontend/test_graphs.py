@@ -278,3 +278,11 @@ def test_the_model_given_is_not_changed() -> None:
     assert proto.SerializeToString() == before and loaded.proto.SerializeToString() == kept
     assert first.proto.SerializeToString() == second.proto.SerializeToString()
     np.testing.assert_array_equal(run_prepared(first, {"x": np.float32([1, -2])})["y"], np.float32([0, 2]))
+
+
+def test_zeros_that_the_writer_left_out() -> None:
+    proto = model([node("Concat", "x x", "y", axis=0)], {"x": [2, 3]}, ["y"])
+    (axis,) = proto.graph.node[0].attribute
+    axis.ClearField("i")
+    assert not axis.HasField("i")
+    same_results(proto)

@@ -93,3 +93,20 @@ def test_the_exponential_of_softmax(tmp_path: Path) -> None:
     argument = x[4:, 1].astype(np.float64)
     exact = np.exp(argument) / (1 + np.exp(argument))
     assert (np.abs(result[4:, 1] - exact) <= (3e-7 - 1e-7 * argument) * exact).all()
+
+
+def test_constants_inside_a_kernel(tmp_path: Path) -> None:
+    """Padding makes part of the arguments zeros that the compiler sees."""
+    value = helper.make_tensor_value_info
+    pads = helper.make_tensor("pads", TensorProto.INT64, [2], [3, 40])
+    nodes = [helper.make_node("Pad", ["x", "pads"], ["p"])]
+    nodes += [helper.make_node(op, ["p"], [op]) for op in REFERENCE]
+    outputs = [value(op, TensorProto.FLOAT, [63]) for op in REFERENCE]
+    net = model(nodes, [value("x", TensorProto.FLOAT, [20])], outputs, [pads])
+    artifact = compile_model(net, "host", tmp_path / "pad.so", verify=False)
+    x = np.linspace(0.5, 2, 20, dtype=np.float32)
+    with Model(artifact.path) as loaded:
+        results = loaded.run({"x": x})
+    for op, reference in REFERENCE.items():
+        with np.errstate(divide="ignore"):
+            np.testing.assert_allclose(results[op], reference(np.pad(x, (3, 40))), rtol=1e-6, atol=1e-6)

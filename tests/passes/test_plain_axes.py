@@ -37,3 +37,11 @@ def test_a_layer_normalisation_is_left_with_one_axis() -> None:
     after = make_axes_plain(module([((2, 3, 4), "float32")], lambda x: op.nn.layer_norm(x, WEIGHT, BIAS, [1, 2])))
     (call,) = calls(after, "nn.layer_norm")
     assert len(call.attrs.axes) == 1
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "prod"])
+def test_a_scalar_is_not_reduced(name: str) -> None:
+    before = module([((), "float32")], lambda x: op.negative(getattr(op, name)(op.abs(x), [])))
+    after = make_axes_plain(before)
+    assert operators(after)[name] == 0
+    check_equal(before, after, floats("x"))
