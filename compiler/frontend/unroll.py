@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx
 from onnx import numpy_helper
@@ -25,6 +27,11 @@ def unroll_loop(model: onnx.ModelProto, node: onnx.NodeProto) -> list[onnx.NodeP
     if limit is None or (node.input[1] and condition is None):
         return None
     body = next(a.g for a in node.attribute if a.name == "body")
+    carried, stacked = list(node.input[2:]), len(body.output) - 1 - len(node.input[2:])
+    if len(body.input) != 2 + len(carried) or stacked < 0 or stacked + len(carried) == 0:
+        return None
+    if any(math.prod(tensor.dims) != 1 for tensor in (limit, condition) if tensor is not None):
+        return None
     trips = max(int(numpy_helper.to_array(limit).reshape(())), 0)
     first = condition is None or bool(numpy_helper.to_array(condition).reshape(()))
     if not first:
@@ -32,11 +39,8 @@ def unroll_loop(model: onnx.ModelProto, node: onnx.NodeProto) -> list[onnx.NodeP
     if (trips and not _goes_on(body, constants)) or trips * len(list(all_nodes(body.node))) > _MAX_NODES:
         return None
     used = all_names(graph) | set(node.output)
-    carried, stacked = list(node.input[2:]), len(body.output) - 1 - len(node.input[2:])
     elements: list[list[str]] = [[] for _ in range(stacked)]
     if stacked and not trips:
-        return None
-    if stacked + len(carried) == 0 or len(body.input) != 2 + len(carried):
         return None
 
     def fresh(part: str) -> str:
