@@ -58,11 +58,12 @@ def _conv1d(builder: relax.BlockBuilder, call: Any) -> Any:
 def _elementwise(builder: relax.BlockBuilder, call: Any) -> Any:
     """With images in the place of rows, if one of the operands is one."""
     images = [_image(builder, arg) for arg in call.args]
-    if all(image is None for image in images) or any(len(shape_of(arg)) not in (0, 3) for arg in call.args):
+    tensors = [arg for arg in call.args if isinstance(arg.ty, relax.TensorType)]  # a clip's bounds are none
+    if all(image is None for image in images) or any(len(shape_of(tensor)) not in (0, 3) for tensor in tensors):
         return call
     operands = []
     for arg, image in zip(call.args, images, strict=True):
-        if image is None and shape_of(arg):
+        if image is None and arg in tensors and shape_of(arg):
             outer, channels, width = shape_of(arg)
             image = builder.emit(relax.op.reshape(arg, [outer, channels, 1, width]))
         operands.append(arg if image is None else image)

@@ -12,6 +12,7 @@ from typing import Any
 from .affine_grid import affine_grid
 from .bit_cast import bit_cast
 from .bit_shift import bit_shift
+from .celu import celu
 from .clip import clip
 from .col2im import col2im
 from .constant_of_shape import constant_of_shape
@@ -53,6 +54,7 @@ CONVERTERS: dict[str, Converter] = {
     "AffineGrid": affine_grid,
     "BitCast": bit_cast,
     "BitShift": bit_shift,
+    "Celu": celu,
     "Clip": clip,
     "Col2Im": col2im,
     "ConstantOfShape": constant_of_shape,
