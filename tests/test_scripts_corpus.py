@@ -19,15 +19,19 @@ def make_corpus(folder: Path, scale: float) -> Path:
     """A Relu whose golden output is `scale` times the right one, and an operator that nobody has."""
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 3]) for name in "xy")
     entries: list[dict[str, Any]] = []
-    for name, operator, domain in (("relu", "Relu", ""), ("strange", "Strange", "nobody")):
+    for name, operator, domain in (("relu", "Relu", ""), ("strange", "Strange", "ai.onnx.ml")):
         graph = helper.make_graph([helper.make_node(operator, ["x"], ["y"], domain=domain)], name, [x], [y])
-        opsets = [helper.make_opsetid("", 17), helper.make_opsetid("nobody", 1)]
+        opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
         onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), folder / f"{name}.onnx")
         given = np.array([[-1, 0, 1], [2, -3, 4]], np.float32)
         arrays = {"in_names": ["x"], "in_0": given, "out_names": ["y"], "out_0": np.maximum(given, 0) * scale}
         np.savez(folder / f"{name}.npz", **{k: np.asarray(v) for k, v in arrays.items()})
         tensor = {"name": "x", "golden_shape": [2, 3], "dynamic": []}
-        entry = {"file": f"{name}.onnx", "quantised": name == "strange", "op_histogram": {operator: 1}}
+        entry = {
+            "file": f"{name}.onnx",
+            "quantised": False,
+            "op_histogram": {".".join(filter(None, (domain, operator))): 1},
+        }
         entries.append(entry | {"inputs": [tensor], "golden": {"file": f"{name}.npz"}})
     (folder / "catalog.json").write_text(json.dumps({"models": entries}))
     return folder
