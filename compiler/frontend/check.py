@@ -16,9 +16,6 @@ from .graph import DEFAULT_DOMAINS, all_nodes, describe, sort_nodes, subgraphs
 from .messages import blame_model
 from .tensors import MAX_TENSOR_ELEMENTS
 
-# Older operator sets broadcast and pass axes by rules of their own; onnxruntime's promise starts here too.
-MIN_OPSET = 7
-
 _FLOATS = ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16")
 # Types of inputs and values that kernels handle.
 VALUE_TYPES = frozenset(
@@ -149,12 +146,6 @@ def _check_versions(model: onnx.ModelProto, where: str) -> None:
             f"operator set {opset} is newer than the installed onnx knows ({newest})",
             where,
             "upgrade the onnx package",
-        )
-    if opset < MIN_OPSET or not model.opset_import:
-        raise UserError(
-            f"operator set {opset if model.opset_import else 1} is too old (at least {MIN_OPSET})",
-            where,
-            "convert it first: onnx.version_converter.convert_version(model, 17)",
         )
 
 

@@ -33,6 +33,7 @@ from .simplify import simplify
 from .support import Obstacle, expand_operators, find_obstacles, has_body, operator_name, opsets_of, state_defaults
 from .tensors import iter_tensors, load_tensors
 from .upgrade import OPSET, upgrade_opset
+from .upgrade_old import upgrade_old_opset
 
 if TYPE_CHECKING:
     import tvm
@@ -183,9 +184,10 @@ def _canonical(
     fix_shapes(proto, shapes, where)
     state_defaults(proto)
     if opset_of(proto) < OPSET:
-        proto = _settle(proto, where)
-        upgrade_opset(proto, where)
-        constants_to_initializers(proto.graph)
+        for upgrade in (upgrade_old_opset, upgrade_opset):
+            proto = _settle(proto, where)
+            upgrade(proto, where)
+            constants_to_initializers(proto.graph)
 
     refusals: dict[str, str] = {}
 

@@ -30,28 +30,31 @@ def upgrade_opset(model: onnx.ModelProto, where: str) -> None:
     Raises:
         UserError: a node uses what 13 has no counterpart for.
     """
-    opset = opset_of(model)
-    if opset >= OPSET:
-        return
-    _upgrade_graph(model.graph, _Rewriter(opset, where))
+    if opset_of(model) < OPSET:
+        upgrade_with(model, OPSET, Rewriter.rewrite, where)
+
+
+def upgrade_with(model: onnx.ModelProto, opset: int, rewrite: Rule, where: str) -> None:
+    """Rewrites the nodes of a model, those of graphs inside too, and gives it an operator set."""
+    _upgrade_graph(model.graph, Rewriter(opset_of(model), where), rewrite)
     for entry in model.opset_import:
         if not entry.domain:
-            entry.version = OPSET
+            entry.version = opset
 
 
-def _upgrade_graph(graph: onnx.GraphProto, rewriter: _Rewriter) -> None:
+def _upgrade_graph(graph: onnx.GraphProto, rewriter: Rewriter, rewrite: Rule) -> None:
     rewriter.types |= value_table(graph)
     nodes = []
     for node in graph.node:
         for inner in subgraphs(node):
-            _upgrade_graph(inner, rewriter)
-        nodes += rewriter.rewrite(node)
+            _upgrade_graph(inner, rewriter, rewrite)
+        nodes += rewrite(rewriter, node)
     replace_nodes(graph, nodes)
 
 
 @dataclass
-class _Rewriter:
-    """Rewrites nodes one at a time.
+class Rewriter:
+    """Rewrites nodes one at a time, from operator set 7 or newer to 13.
 
     Attributes:
         opset: the version that the nodes are written for.
@@ -93,10 +96,10 @@ class _Rewriter:
         return self.types.get(name, (0, None))[1]
 
 
-Rule = Callable[[_Rewriter, onnx.NodeProto], list[onnx.NodeProto]]
+Rule = Callable[[Rewriter, onnx.NodeProto], list[onnx.NodeProto]]
 
 
-def _take(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
+def take(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
     """An attribute's value; the attribute goes."""
     for index, attribute in enumerate(node.attribute):
         if attribute.name == name:
@@ -107,7 +110,7 @@ def _take(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
 
 
 def _append_inputs(
-    rewriter: _Rewriter, node: onnx.NodeProto, inputs: Sequence[tuple[str, Any, Any]]
+    rewriter: Rewriter, node: onnx.NodeProto, inputs: Sequence[tuple[str, Any, Any]]
 ) -> list[onnx.NodeProto]:
     """Constants as further inputs, given as (name, value or None, dtype); None leaves an input out."""
     constants = []
@@ -123,32 +126,32 @@ def _append_inputs(
 
 
 def _attribute_to_input(attribute: str) -> Rule:
-    def rule(rewriter: _Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
-        return _append_inputs(rewriter, node, [(attribute, _take(node, attribute), np.int64)])
+    def rule(rewriter: Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+        return _append_inputs(rewriter, node, [(attribute, take(node, attribute), np.int64)])
 
     return rule
 
 
-def _clip(rewriter: _Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+def _clip(rewriter: Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
     dtype = rewriter.dtype(node.input[0])
-    return _append_inputs(rewriter, node, [(name, _take(node, name), dtype) for name in ("min", "max")])
+    return _append_inputs(rewriter, node, [(name, take(node, name), dtype) for name in ("min", "max")])
 
 
-def _pad(rewriter: _Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
-    pads, value = _take(node, "pads", []), _take(node, "value", 0.0)
+def _pad(rewriter: Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    pads, value = take(node, "pads", []), take(node, "value", 0.0)
     return _append_inputs(rewriter, node, [("pads", pads, np.int64), ("value", value, rewriter.dtype(node.input[0]))])
 
 
-def _slice(rewriter: _Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
-    return _append_inputs(rewriter, node, [(name, _take(node, name), np.int64) for name in ("starts", "ends", "axes")])
+def _slice(rewriter: Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    return _append_inputs(rewriter, node, [(name, take(node, name), np.int64) for name in ("starts", "ends", "axes")])
 
 
-def _top_k(rewriter: _Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
-    return _append_inputs(rewriter, node, [("k", [_take(node, "k", 1)], np.int64)])
+def _top_k(rewriter: Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    return _append_inputs(rewriter, node, [("k", [take(node, "k", 1)], np.int64)])
 
 
-def _dropout(rewriter: _Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
-    _take(node, "ratio")  # nothing is dropped outside training
+def _dropout(rewriter: Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    take(node, "ratio")  # nothing is dropped outside training
     if rewriter.opset >= 10 or not any(node.output[1:]):
         return [node]
     # The mask, all ones, was of the input's type.
@@ -162,24 +165,24 @@ def _dropout(rewriter: _Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
     ]
 
 
-def _batch_normalization(rewriter: _Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
-    if _take(node, "spatial", 1) != 1:
+def _batch_normalization(rewriter: Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    if take(node, "spatial", 1) != 1:
         raise rewriter.fail(node, "BatchNormalization over single pixels (spatial=0)")
     return [node]
 
 
-def _scatter(rewriter: _Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+def _scatter(rewriter: Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
     node.op_type = "ScatterElements"
     return [node]
 
 
-def _scan(rewriter: _Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+def _scan(rewriter: Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
     raise rewriter.fail(node, "Scan")
 
 
-def _softmax(rewriter: _Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+def _softmax(rewriter: Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
     """Before 13 it worked on the axes from `axis` on, taken for one."""
-    axis, shape = _take(node, "axis", 1), rewriter.shape(node.input[0])
+    axis, shape = take(node, "axis", 1), rewriter.shape(node.input[0])
     if shape is not None:
         first = axis + (len(shape) if axis < 0 else 0)
         # Equal to one axis where the others after it are of size 1.
@@ -200,14 +203,14 @@ def _softmax(rewriter: _Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
     ]
 
 
-def _upsample(rewriter: _Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+def _upsample(rewriter: Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
     """Upsample and the first Resize divide positions by the scale and round down, or up where they shrink."""
     constants = []
-    scales = _take(node, "scales")
+    scales = take(node, "scales")
     if scales is not None:
         constants = [rewriter.constant(node, "scales", scales, np.float32)]
         node.input.append(constants[0].output[0])
-    mode = _take(node, "mode", b"nearest")
+    mode = take(node, "mode", b"nearest")
     nearest = mode == b"nearest"
     shape, result = rewriter.shape(node.input[0]), rewriter.shape(node.output[0])
     shrinks = grows = False

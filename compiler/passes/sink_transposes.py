@@ -79,7 +79,9 @@ def _permuted(builder: relax.BlockBuilder, x: Any, axes: Axes) -> Any:
     if axes == sorted(axes):
         return x
     longer = [a for a in axes if shape[a] != 1]
-    if longer == sorted(longer) or 0 in shape:
+    if 0 in shape:  # to Relax's reshape a 0 is the size that was there before
+        return builder.normalize(relax.op.zeros([shape[a] for a in axes], str(x.ty.dtype)))
+    if longer == sorted(longer):
         return builder.normalize(relax.op.reshape(x, [shape[a] for a in axes]))
     return builder.normalize(relax.op.permute_dims(x, axes))
 

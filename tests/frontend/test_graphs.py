@@ -28,7 +28,7 @@ def with_opset(version: int, domain: str = "") -> onnx.ModelProto:
     return proto
 
 
-@pytest.mark.parametrize("version", [1, 6, 0, -1, 29, 1000, 1 << 40])
+@pytest.mark.parametrize("version", [0, -1, 29, 1000, 1 << 40])
 def test_operator_sets_out_of_range(version: int) -> None:
     assert "operator set" in refusal(with_opset(version))
 

@@ -91,8 +91,8 @@ def inception() -> Case:
     """GoogLeNet's: Szegedy et al., 2015 (arXiv:1409.4842); what it joins is padded for the next convolution."""
     net = Network("inception", 1, 8, 7, 7)
     x = net.conv("x", 16)
-    wide = net.conv(net.conv(x, 6), 24, 3)
-    wider = net.conv(net.conv(x, 5), 8, 5)
+    wide = net.conv(net.conv(x, 16), 24, 3)
+    wider = net.conv(net.conv(x, 16), 8, 5)
     joined = net.concat(net.conv(x, 16), wide, wider, net.conv(net.pool(x), 9))
     return net.case(net.conv(joined, 11, 3))
 
