@@ -22,7 +22,6 @@ from .versions import check_tvm
 if TYPE_CHECKING:
     import onnx
 
-    from .build.extract import Constants
     from .build.version import Version
 
 Progress = Callable[[str, float], None]
@@ -168,7 +167,9 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
     from .build.extract import Constants
     from .build.in_place import share_memory
     from .build.kernel_table import kernel_table
+    from .build.lower import lower
     from .build.objects import compile_kernels
+    from .frontend.prepare import prepare
     from .kernels.schedule import UNSCHEDULED
     from .verify.check import Verifier
 
@@ -179,7 +180,13 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
     constants = Constants()
     for number, shapes in enumerate(choices):
         prefix = f"v{number}_" if len(choices) > 1 else ""
-        version, found = _lower(model, options, shapes, prefix, constants, clock)
+
+        def ended(phase: str, modules: list[Any], one: bool = not prefix) -> None:
+            if one:
+                _dump(options, phase, *modules)
+                clock.lap(phase)
+
+        version, found = lower(prepare(model, shapes), options.target, model.name, prefix, constants, ended)
         versions.append(version)
         programs |= found
         if prefix:
@@ -219,58 +226,6 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
     return Artifact(
         options.out, linked.manifest, size, unscheduled, len(objects.distinct), objects.cached, clock.seconds
     )
-
-
-def _lower(
-    model: Model,
-    options: Options,
-    shapes: Mapping[str, tuple[int, ...]],
-    prefix: str,
-    constants: Constants,
-    clock: Clock,
-) -> tuple[Version, dict[str, Any]]:
-    """The program for one choice of shapes, and its kernels' tensor programs, whose names begin with `prefix`."""
-    import tvm
-
-    from .build.extract import extract_program
-    from .build.variants import variant_programs
-    from .build.version import Version
-    from .frontend.prepare import prepare, refuse
-    from .kernels.limits import limits_of
-    from .passes.lower import phases
-
-    def ended(phase: str, modules: list[Any]) -> None:
-        if not prefix:
-            _dump(options, phase, *modules)
-            clock.lap(phase)
-
-    prepared = prepare(model, shapes)
-    refuse(prepared.obstacles, model.name)
-    modules = [prepared.module, *prepared.bodies]
-    ended("import", modules)
-    with tvm.target.Target(options.target.tvm_target()):
-        for phase in phases(limits_of(options.target)):
-            modules = [phase.run(module) for module in modules]
-            ended(phase.name, modules)
-    program, functions = _extract(
-        model.name, lambda: extract_program(modules[0], modules[1:], prefix=prefix, constants=constants)
-    )
-    return Version(prepared.inputs, prepared.outputs, program), variant_programs(program, functions)
-
-
-def _extract(name: str, extract: Callable[[], Any]) -> Any:
-    from .build.extract import ExtractError
-    from .frontend.prepare import refuse
-    from .frontend.support import Obstacle
-
-    try:
-        return extract()
-    except ExtractError as error:
-        refuse(
-            [Obstacle(op, op, "it needs a runtime function of TVM, which devices lack") for op in error.operators],
-            name,
-        )
-        raise
 
 
 def _dump_schedules(options: Options, programs: Mapping[str, Any]) -> None:

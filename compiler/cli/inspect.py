@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def command(path: Path, target: str, shapes: tuple[str, ...], as_json: bool) -> 
     from ..target import load_target
 
     resolved = load_target(target)
-    summary = summarize_model(path, parse_shapes(shapes)) | {"target": resolved.name}
+    summary = summarize_model(path, parse_shapes(shapes), resolved) | {"target": resolved.name}
     click.echo(json.dumps(summary, indent=2) if as_json else "\n".join(_model_lines(summary)))
 
 
@@ -63,26 +64,51 @@ def _tensor_rows(manifest: dict[str, Any]) -> list[tuple[str, ...]]:
 def _model_lines(summary: dict[str, Any]) -> list[str]:
     lines = [
         f"{summary['name']}: {summary['nodes']} nodes, {summary['parameters']} parameters, "
-        f"operator set {summary['opset']}",
+        f"operator set {summary['opset']}, IR version {summary['ir_version']}",
+        *_traits(summary),
         "",
         table(_tensor_rows(summary)),
         "",
         table(
             [
-                ("OPERATOR", "COUNT", "CONVERTER"),
-                *((o["operator"], str(o["count"]), "yes" if o["converter"] else "no") for o in summary["operators"]),
+                ("OPERATOR", "COUNT", "SUPPORT"),
+                *((o["operator"], str(o["count"]), o["support"]) for o in summary["operators"]),
             ]
         ),
         "",
     ]
     if summary["dynamic"]:
-        lines += [summary["dynamic"]["what"], summary["dynamic"]["fix"], ""]
+        shapes = " ".join("--shape " + shlex.quote(shape) for shape in summary["dynamic"]["suggested"])
+        lines += [
+            summary["dynamic"]["what"],
+            f"fix them, for instance {shapes}; 1..8 in place of 1 keeps a size open",
+            "",
+        ]
     obstacles = summary["obstacles"]
     if not obstacles:
         lines.append(f"nothing found that stands in the way of compiling it for {summary['target']}")
     else:
         lines.append(f"{len(obstacles)} nodes cannot be compiled:")
         lines += describe_obstacles([Obstacle(o["node"], o["operator"], o["reason"]) for o in obstacles])
+        lines += ["", "ways out:", *(f"  {way}" for way in dict.fromkeys(o["way_out"] for o in obstacles))]
+    return lines
+
+
+def _traits(summary: dict[str, Any]) -> list[str]:
+    """Lines on what is special about a model, and what it costs on the target."""
+    lines = []
+    if quantised := summary["quantised"]:
+        lines.append(f"quantised    {', '.join(quantised['forms'])}; {kib(quantised['int8_weights'])} of 8-bit weights")
+    if summary["control_flow"]:
+        lines.append(f"control flow {summary['control_flow']} nodes")
+    if summary["data_sized"]:
+        lines.append(f"sizes        of {', '.join(summary['data_sized'])} depend on the data")
+    if cost := summary["estimate"]:
+        lines.append(
+            f"estimate     {cost['seconds_on_one_core'] * 1e3:.3g} ms on one core of {cost['target']}: "
+            f"{cost['flops'] / 1e6:.4g} MFLOP, {kib(cost['bytes'])} moved by {cost['kernels']} kernels; "
+            f"weights {kib(cost['weights_bytes'])}, arena {kib(cost['arena_bytes'])}"
+        )
     return lines
 
 

@@ -105,6 +105,40 @@ def range_text(size: int | range) -> str:
     return f"{size[0]}..{size[-1]}" + (f"/{size.step}" if size.step != 1 else "")
 
 
+def suggest_shapes(model: onnx.ModelProto, length: int = 128) -> list[str]:
+    """A `--shape` for each input with dynamic dimensions, guessed from their names and places.
+
+    Args:
+        length: of sequences.
+    """
+    initializers = {t.name for t in model.graph.initializer}
+    found = []
+    for value in model.graph.input:
+        tensor = value.type.tensor_type
+        if value.name in initializers or static_shape(value) is not None:
+            continue
+        if not tensor.HasField("shape"):
+            found.append(f"{value.name}=1x3x224x224")
+            continue
+        rank = len(tensor.shape.dim)
+        sizes = [
+            str(dim.dim_value) if dim.HasField("dim_value") else _guess(dim.dim_param.lower(), axis, rank, length)
+            for axis, dim in enumerate(tensor.shape.dim)
+        ]
+        found.append(f"{value.name}={'x'.join(sizes)}")
+    return found
+
+
+def _guess(name: str, axis: int, rank: int, length: int) -> str:
+    if any(part in name for part in ("seq", "len", "token", "time", "past")):
+        return str(length)
+    if axis == 0 or "batch" in name:
+        return "1"
+    if rank == 4:
+        return "3" if axis == 1 else "224"
+    return str(length)
+
+
 def fix_shapes(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]], where: str) -> None:
     """Writes `shapes` into the graph's inputs, spreads named dimensions, demands that none is left dynamic.
 

@@ -10,6 +10,7 @@ from typing import Any
 import onnx
 import onnx.inliner
 
+from .bodies import BODIES
 from .check import opset_of
 from .domains import COUNTED, EXPANDED, FLOW
 from .flow import body_graphs
@@ -54,6 +55,20 @@ def is_supported(node: onnx.NodeProto) -> bool:
     if node.domain == FLOW:
         return all(is_supported(inner) for body in body_graphs(node) for inner in body.node)
     return node.domain in DEFAULT_DOMAINS and (node.op_type in CONVERTERS or node.op_type in converters())
+
+
+def support_of(node: onnx.NodeProto, versions: Mapping[str, int]) -> str:
+    """By what an operator is supported: `ours`, `TVM`, `body` (simpler operators stand for it), `flow` or `no`."""
+    if node.op_type in ("If", "Loop", "Scan") and not node.domain:
+        return "flow"
+    if node.op_type == "Constant" and not node.domain:
+        return "ours"
+    if node.domain in DEFAULT_DOMAINS and node.op_type in CONVERTERS:
+        return "ours"
+    if is_supported(node):
+        return "TVM"
+    own = (node.domain, node.op_type) in BODIES
+    return "body" if own or has_body(node, versions) else "no"
 
 
 def expand_operators(model: onnx.ModelProto, forced: frozenset[str], where: str) -> onnx.ModelProto:

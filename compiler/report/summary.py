@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections import Counter
@@ -9,37 +10,58 @@ from collections.abc import Mapping
 from typing import Any
 
 import onnx
+from onnx import TensorProto
 
 from ..errors import UserError
 from ..frontend.check import opset_of
 from ..frontend.convert import dtype_name
+from ..frontend.graph import all_nodes
 from ..frontend.prepare import load_model, prepare
-from ..frontend.shapes import Sizes, each_shape
-from ..frontend.support import find_obstacles, is_supported, operator_name
+from ..frontend.shapes import Sizes, each_shape, parse_shapes, suggest_shapes
+from ..frontend.support import find_obstacles, operator_name, support_of
+from ..target import Target
+from .estimate import estimate
+from .ways_out import way_out
+
+_LENGTHS = (128, 512)  # of sequences, to try
 
 
 def summarize_model(
-    source: str | os.PathLike[str] | onnx.ModelProto, shapes: Mapping[str, Sizes] | None = None
+    source: str | os.PathLike[str] | onnx.ModelProto,
+    shapes: Mapping[str, Sizes] | None = None,
+    target: Target | None = None,
 ) -> dict[str, Any]:
     """A JSON-ready description of an ONNX model.
 
-    Keys: name, opset, ir_version, inputs, outputs, nodes, operators (counts and whether each is converted),
-    parameters, weights_bytes, dynamic (what `--shape` has to fix), obstacles (by node, each with its reason).
-    Without shapes for its dynamic dimensions a model's obstacles are those that its operators alone show.
+    Keys: name, opset, ir_version, inputs, outputs, nodes, operators (counts, and by what each is supported),
+    parameters, quantised (how), control_flow (nodes with bodies), data_sized (outputs whose size depends on the data),
+    dynamic (what `--shape` has to fix, and one that would), obstacles (by node, each with its reason and a way out),
+    estimate (of one inference on the target; None if there are obstacles). Dynamic dimensions that `shapes` leaves
+    open get the suggested sizes for the last two.
     """
     model = load_model(source)
     graph = model.proto.graph
     initializers = {t.name for t in graph.initializer}
-    dynamic, obstacles = None, []
+    dynamic, obstacles, prepared = None, [], None
     try:
-        obstacles = list(prepare(model, each_shape(model.proto, shapes or {}, model.name)[-1]).obstacles)
+        prepared = prepare(model, each_shape(model.proto, shapes or {}, model.name)[-1])
+        obstacles = list(prepared.obstacles)
     except UserError as error:
         if shapes or "dynamic dimensions" not in error.what:
             raise
-        dynamic = {"what": error.what, "fix": error.fix}
         obstacles = find_obstacles(graph)
-    counts = Counter(operator_name(node) for node in graph.node)
-    converted = {operator_name(node): is_supported(node) or node.op_type == "Constant" for node in graph.node}
+        for length in _LENGTHS:
+            suggested = suggest_shapes(model.proto, length)
+            dynamic = {"what": error.what, "fix": error.fix, "suggested": suggested}
+            with contextlib.suppress(UserError):  # the sizes are guesses
+                guessed = prepare(model, each_shape(model.proto, parse_shapes(suggested), model.name)[0])
+                if not guessed.obstacles:
+                    prepared, obstacles = guessed, []
+                    break
+    nodes = list(all_nodes(graph.node))
+    versions = {entry.domain: entry.version for entry in model.proto.opset_import}
+    counts = Counter(operator_name(node) for node in nodes)
+    support = {operator_name(node): support_of(node, versions) for node in nodes}
     return {
         "name": model.name,
         "sha256": model.sha256,
@@ -48,14 +70,37 @@ def summarize_model(
         "ir_version": model.proto.ir_version,
         "inputs": [_value(v) for v in graph.input if v.name not in initializers],
         "outputs": [_value(v) for v in graph.output],
-        "nodes": len(graph.node),
+        "nodes": len(nodes),
         "operators": [
-            {"operator": name, "count": count, "converter": converted[name]} for name, count in sorted(counts.items())
+            {"operator": name, "count": count, "support": support[name]} for name, count in sorted(counts.items())
         ],
         "parameters": sum(math.prod(t.dims) for t in graph.initializer),
+        "quantised": _quantised(counts, graph),
+        "control_flow": sum(counts[name] for name in ("If", "Loop", "Scan")),
+        "data_sized": [t.name for t in prepared.outputs if t.sizes] if prepared else [],
         "dynamic": dynamic,
-        "obstacles": [{"node": o.node, "operator": o.operator, "reason": o.reason} for o in obstacles],
+        "obstacles": [
+            {"node": o.node, "operator": o.operator, "reason": o.reason, "way_out": way_out(o)} for o in obstacles
+        ],
+        "estimate": estimate(prepared, target, model.name) if prepared and target and not obstacles else None,
     }
+
+
+def _quantised(counts: Mapping[str, int], graph: onnx.GraphProto) -> dict[str, Any] | None:
+    """In which form, and how many bytes of weights are 8-bit; None of a float model."""
+    forms = [form for form, names in _QUANTISED.items() if any(counts.get(name) for name in names)]
+    if not forms:
+        return None
+    small = (TensorProto.INT8, TensorProto.UINT8)
+    return {"forms": forms, "int8_weights": sum(math.prod(t.dims) for t in graph.initializer if t.data_type in small)}
+
+
+_QUANTISED = {
+    "QDQ": ("QuantizeLinear", "DequantizeLinear"),
+    "QLinear": ("QLinearConv", "QLinearMatMul", "com.microsoft.QLinearAdd"),
+    "dynamic": ("DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "com.microsoft.DynamicQuantizeMatMul"),
+    "weight-only": ("com.microsoft.MatMulNBits",),
+}
 
 
 def _value(value: onnx.ValueInfoProto) -> dict[str, Any]:
