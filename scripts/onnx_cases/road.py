@@ -28,7 +28,7 @@ from compiler.passes.lower import phases
 from compiler.runtime.loader import Model as Loaded
 from compiler.target import Target
 
-from .cases import Case
+from .cases import Case, inputs_of
 from .compare import difference
 from .isolated import Send
 
@@ -61,7 +61,8 @@ def lower(case: Case, target: Target, cache: Cache, constants: Constants) -> Low
     import tvm
 
     model = load_model(case.static)
-    prepared = prepare(model)
+    given = zip((value.name for value in inputs_of(case.static.graph)), case.left, strict=True)
+    prepared = prepare(model, {name: case.inputs[place].shape for name, place in given})
     refuse(prepared.obstacles, model.name)
     modules = [prepared.module, *prepared.bodies]
     with tvm.target.Target(target.tvm_target()):
