@@ -9,6 +9,7 @@ import numpy as np
 import tvm
 from tvm import ir, relax, tirx
 
+from ..frontend.flow import Facts
 from ..operators.flow import BRANCH, REPEAT
 from ..passes.regions import CUT, PASTE
 from .in_place import offer_arguments
@@ -161,7 +162,7 @@ class _Extractor:
             scanned, stacked = (tuple(bool(way) for way in attrs[name]) for name in ("scanned", "stacked"))
             asks, measures, counts = (bool(attrs[name]) for name in ("asks", "measures", "counts"))
             trips, carried = int(attrs["trips"]), int(attrs["carried"])
-            flow = Repeat(bodies[0], trips, asks, measures, counts, carried, scanned, stacked)
+            flow = Repeat(bodies[0], Facts(trips, asks, measures, counts, carried, scanned, stacked))
         made = [self._new("temporary", ty) for ty in _fields(expr.ty)]
         args = [self._atom(arg) for arg in expr.args]
         self.program.steps.append(Step(None, (*args, *made), len(made), flow=flow))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ..frontend.flow import Facts
 from .memory import FlowPlan, MemoryPlan
 from .program import Branch, Program, Repeat, Step, element_bytes, repeat_arguments
 from .variants import pointer_offset
@@ -49,7 +50,7 @@ class Functions:
             elif isinstance(step.flow, Branch):
                 lines += _branch(names[number], plan.flows[number], step, args)
             elif isinstance(step.flow, Repeat):
-                lines += _repeat(names[number][0], plan.flows[number], step, step.flow, program, args)
+                lines += _repeat(names[number][0], plan.flows[number], step, step.flow.facts, program, args)
             elif size := program.values[step.args[0]].nbytes:
                 lines.append(f"  memcpy({args[1]}, {args[0]}, {size});")
             lines.append(f"  ENDED({number});")
@@ -84,7 +85,7 @@ def _branch(bodies: Sequence[str], plan: FlowPlan, step: Step, args: Sequence[st
 
 
 def _repeat(
-    body: str, plan: FlowPlan, step: Step, flow: Repeat, program: Program, args: Sequence[str]
+    body: str, plan: FlowPlan, step: Step, flow: Facts, program: Program, args: Sequence[str]
 ) -> list[str]:
     """A loop. What it carries alternates between its result and a second buffer, and ends in the result."""
     pointers = dict(zip(step.args, args, strict=True))

@@ -102,7 +102,7 @@ def _plan_flow(program: Program, step: Step) -> FlowPlan:
     scanned: tuple[int | None, ...] = ()
     stacked: tuple[int | None, ...] = ()
     if isinstance(step.flow, Repeat):
-        roles = repeat_arguments(step.flow, step)
+        roles = repeat_arguments(step.flow.facts, step)
         carried = tuple(place(program.values[index].nbytes) for index in roles.carried)
         scanned, stacked = elements(roles.scanned), elements(roles.stacked)
     arena = place(max(body.arena_bytes for body in bodies))

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import tvm_ffi
 
+from ..frontend.flow import Facts
+
 
 @dataclass(frozen=True)
 class Value:
@@ -63,18 +65,10 @@ class Repeat:
     The step's arguments are ([trips], [condition], carried..., scanned..., others...); its results those carried, those
     stacked, and [how often it ran]. The body gets ([number, condition], carried..., elements of scanned..., others...),
     and makes ([condition], carried..., elements of stacked...).
-
-    Attributes: see `frontend.flow.Facts`.
     """
 
     body: Program
-    trips: int
-    asks: bool
-    measures: bool
-    counts: bool
-    carried: int
-    scanned: tuple[bool, ...]
-    stacked: tuple[bool, ...]
+    facts: Facts
 
     @property
     def bodies(self) -> tuple[Program, ...]:
@@ -160,20 +154,20 @@ class RepeatArguments:
     iterations: int | None
 
 
-def repeat_arguments(flow: Repeat, step: Step) -> RepeatArguments:
+def repeat_arguments(facts: Facts, step: Step) -> RepeatArguments:
     inputs, results = list(step.args[: len(step.args) - step.outputs]), step.args[len(step.args) - step.outputs :]
-    trips = inputs.pop(0) if flow.trips == -1 else None
-    condition = inputs.pop(0) if flow.asks else None
-    after = flow.carried + len(flow.scanned)
+    trips = inputs.pop(0) if facts.trips == -1 else None
+    condition = inputs.pop(0) if facts.asks else None
+    after = facts.carried + len(facts.scanned)
     return RepeatArguments(
         trips,
         condition,
-        tuple(inputs[: flow.carried]),
-        tuple(inputs[flow.carried : after]),
+        tuple(inputs[: facts.carried]),
+        tuple(inputs[facts.carried : after]),
         tuple(inputs[after:]),
-        results[: flow.carried],
-        results[flow.carried : flow.carried + len(flow.stacked)],
-        results[-1] if flow.measures else None,
+        results[: facts.carried],
+        results[facts.carried : facts.carried + len(facts.stacked)],
+        results[-1] if facts.measures else None,
     )
 
 

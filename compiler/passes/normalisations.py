@@ -16,7 +16,7 @@ import tvm
 from tvm import ir, relax
 
 from .constants import constant
-from .rewrite import count_uses, definitions_of, operator_of, replace_bindings, shape_of
+from .rewrite import count_uses, definitions_of, operator_of, readers_of, replace_bindings, shape_of
 from .windows import number_of
 
 
@@ -48,11 +48,7 @@ def _maker(
 class _Graph:
     def __init__(self, module: tvm.IRModule) -> None:
         self.definitions, self.uses = definitions_of(module), count_uses(module)
-        self.readers: dict[Any, list[Any]] = {}
-        for var, expr in self.definitions.items():
-            for arg in expr.args if isinstance(expr, ir.Call) else []:
-                if isinstance(arg, relax.Var):
-                    self.readers.setdefault(arg, []).append(var)
+        self.readers = readers_of(self.definitions)
 
     def call(self, expr: Any, *names: str) -> Any:
         """The call that an expression is, or is bound to, if it is of one of these operators; else None."""

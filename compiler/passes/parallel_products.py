@@ -17,7 +17,7 @@ from tvm import ir, relax
 
 from ..kernels.limits import Limits
 from .constants import constant
-from .rewrite import count_uses, definitions_of, operator_of, replace_bindings, shape_of
+from .rewrite import count_uses, definitions_of, operator_of, readers_of, replace_bindings, shape_of
 
 # How much of the vectors' work has to go. At 0.75 nothing was gained, at 0.67 a tenth, at 0.5 a third.
 _WORTH = 0.7
@@ -86,11 +86,7 @@ def _pays(channels: list[int], lanes: int) -> bool:
 class _Graph:
     def __init__(self, module: tvm.IRModule) -> None:
         self.definitions, self.uses = definitions_of(module), count_uses(module)
-        self.readers: dict[Any, list[Any]] = {}
-        for var, expr in self.definitions.items():
-            for arg in expr.args if isinstance(expr, ir.Call) else []:
-                if isinstance(arg, relax.Var):
-                    self.readers.setdefault(arg, []).append(var)
+        self.readers = readers_of(self.definitions)
 
     def member(self, var: Any, call: Any) -> _Member:
         last, bias, activation = var, None, None

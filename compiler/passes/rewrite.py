@@ -66,6 +66,16 @@ def definitions_of(module: tvm.IRModule) -> dict[Any, Any]:
     return {binding.var: binding.value for block in module["main"].body.blocks for binding in block.bindings}
 
 
+def readers_of(definitions: Mapping[Any, Any]) -> dict[Any, list[Any]]:
+    """By variable, those that are bound to calls that get it as an argument."""
+    readers: dict[Any, list[Any]] = {}
+    for var, expr in definitions.items():
+        for arg in expr.args if isinstance(expr, ir.Call) else []:
+            if isinstance(arg, relax.Var):
+                readers.setdefault(arg, []).append(var)
+    return readers
+
+
 def count_uses(module: tvm.IRModule) -> dict[Any, int]:
     """How often each variable of `main` is read; as a result counts too."""
     counts: dict[Any, int] = {}
