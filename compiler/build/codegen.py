@@ -18,7 +18,7 @@ from tvm import ir, s_tir, tirx
 from ..kernels.lowering import node_pass, program_pass
 from ..kernels.nested_math import separate_nested_math
 from ..kernels.peel import peel_last
-from ..kernels.vector_math import expand_math
+from ..kernels.vector_math import call_double_math, expand_math
 from ..kernels.vectors import substitute
 from ..target import Target
 from .llvm_options import LLVM, options_for
@@ -34,6 +34,18 @@ def compile_kernel(func: Any, symbol: str, target: Target, aliases: bool = False
     Raises:
         tvm.error.TVMError: TVM or LLVM cannot generate code for it.
     """
+    module = lower_kernel(func, symbol, target, aliases)
+    options = [*target.tvm_target().get("cl-opt", []), *options_for(module)]
+    tvm_target = tvm.target.Target(target.tvm_target() | ({"cl-opt": options} if options else {}))
+    with tvm_target, LLVM.enter(alone=bool(options)), tempfile.TemporaryDirectory(prefix="edgec-kernel-") as folder:
+        path = Path(folder, "kernel.o")
+        build = tvm_ffi.get_global_func("target.build.llvm")
+        build(module, tvm_target.with_host(tvm_target)).write_to_file(str(path), "o")
+        return path.read_bytes()
+
+
+def lower_kernel(func: Any, symbol: str, target: Target, aliases: bool = False) -> Any:
+    """The module whose only function is a scheduled PrimFunc in loops and vectors, as LLVM's code generation takes it."""
     tvm_target = tvm.target.Target(target.tvm_target())
     tvm_target = tvm_target.with_host(tvm_target)
     func = func.with_attr({"global_symbol": symbol, "tirx.noalias": not aliases})
@@ -41,15 +53,7 @@ def compile_kernel(func: Any, symbol: str, target: Target, aliases: bool = False
     # Asserts would call TVM's error functions; the loader checks shapes and types instead.
     with tvm.transform.PassContext(opt_level=3, config={"tirx.disable_assert": True}), tvm_target:
         module = tirx.transform.BindTarget(tvm_target)(module)
-        module = tvm.transform.Sequential(_lowering())(module)
-        options = [*target.tvm_target().get("cl-opt", []), *options_for(module)]
-        if options:
-            with_options = tvm.target.Target(target.tvm_target() | {"cl-opt": options})
-            tvm_target = with_options.with_host(with_options)
-        with LLVM.enter(alone=bool(options)), tempfile.TemporaryDirectory(prefix="edgec-kernel-") as folder:
-            path = Path(folder, "kernel.o")
-            tvm_ffi.get_global_func("target.build.llvm")(module, tvm_target).write_to_file(str(path), "o")
-            return path.read_bytes()
+        return tvm.transform.Sequential(_lowering())(module)
 
 
 def _lowering() -> list[Any]:
@@ -71,6 +75,7 @@ def _lowering() -> list[Any]:
         s.LoopPartition(),
         peel_last(),
         t.StmtSimplify(),
+        call_double_math(),
         t.VectorizeLoop(True),
         t.StorageRewrite(),
         s.HoistIfThenElse(),

@@ -16,7 +16,7 @@ from tvm import tirx
 from tvm.ir.prim.expr import BitwiseAnd
 
 # LLVM's loop vectoriser drops the mask of an index such as (row & 3) * 5 + column where it makes vectors of a loop
-# over rows whose inner loop was unrolled (seen with AVX-512). The loops that matter are vectors before LLVM sees them.
+# over rows whose inner loop was unrolled (seen with AVX-512).
 _NO_LOOP_VECTORS = "-vectorize-loops:bool=false"
 
 
@@ -24,13 +24,26 @@ def options_for(module: Any) -> list[str]:
     """For the code of lowered tensor programs, in TVM's spelling."""
     masked = False
 
-    def on_and(both: Any) -> None:
+    def on_loop(loop: Any) -> None:
         nonlocal masked
-        masked = masked or isinstance(both.b, tirx.IntImm)
+        # LLVM leaves loops alone that hold vectors already.
+        masked = masked or (_has_mask(loop.body) and not _has_vectors(loop.body))
 
     for func in module.functions.values():
-        tvm_ffi.structural_walk(func.body, [(BitwiseAnd, on_and)])
+        tvm_ffi.structural_walk(func.body, [(tirx.For, on_loop)])
     return [_NO_LOOP_VECTORS] if masked else []
+
+
+def _has_mask(body: Any) -> bool:
+    found: list[Any] = []
+    tvm_ffi.structural_walk(body, [(BitwiseAnd, lambda both: found.append(isinstance(both.b, tirx.IntImm)))])
+    return any(found)
+
+
+def _has_vectors(body: Any) -> bool:
+    found: list[Any] = []
+    tvm_ffi.structural_walk(body, [(tirx.Ramp, found.append)])
+    return bool(found)
 
 
 class _Gate:

@@ -22,12 +22,29 @@ from tvm import ir, tirx
 from .lowering import node_pass
 
 _Unary = Callable[[Any], Any]
+_ERF = ir.Op.get("tirx.erf")
 _LARGEST = 3.4028234663852886e38
 
 
 def expand_math() -> Any:
     """The pass that replaces the calls, in scalar and in vector code alike; before TVM lowers intrinsics."""
     return node_pass(ir.Call, _replace)
+
+
+# TVM would take loops over these apart, and leave them to LLVM's vectoriser.
+for _name in ("erf", "nearbyint"):
+    ir.register_op_attr(f"tirx.{_name}", "TVectorizable", True)
+
+
+def call_double_math() -> Any:
+    """The pass that makes calls of libm of what has no vector form in float64; before loops become vectors."""
+
+    def replace(call: Any) -> Any:
+        if call.op.same_as(_ERF) and str(call.ty.dtype) == "float64":
+            return tirx.call_pure_extern("float64", "erf", call.args[0])
+        return call
+
+    return node_pass(ir.Call, replace)
 
 
 def is_expanded(call: Any) -> bool:

@@ -137,7 +137,8 @@ def test_parameters_are_applied_and_kept(cache: Cache, target: Target) -> None:
 
 def test_the_digest_of_the_sources_covers_all_that_makes_a_kernel() -> None:
     """What schedules and code generation import of ours is in the digest, or in the key by itself."""
-    covered = {f"kernels.{path.stem}" for path in COMPILER.glob("kernels/*.py")} | {"build.codegen", "build.objects"}
+    built = {"build.codegen", "build.llvm_options", "build.objects"}
+    covered = built | {f"kernels.{path.stem}" for path in COMPILER.glob("kernels/*.py")}
     in_the_key = {"target", "versions", "build.memory"}  # as limits and LLVM's target; versions; ALIGNMENT
     stores_and_types = {"build.cache"}
     for module in covered:

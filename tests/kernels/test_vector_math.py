@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+import tvm_ffi
 from onnx import TensorProto, helper
+from tvm import s_tir, te, tirx
 
+from compiler.build.codegen import lower_kernel
 from compiler.pipeline import compile_model
 from compiler.runtime.loader import Model
 from compiler.target import load_target
@@ -110,3 +114,25 @@ def test_constants_inside_a_kernel(tmp_path: Path) -> None:
     for op, reference in REFERENCE.items():
         with np.errstate(divide="ignore"):
             np.testing.assert_allclose(results[op], reference(np.pad(x, (3, 40))), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("function", [tirx.exp, tirx.tanh, tirx.erf, tirx.log, tirx.sigmoid, tirx.nearbyint, tirx.sqrt])
+def test_loops_over_them_are_vectors(function: Any) -> None:
+    """Not left to LLVM's vectoriser, which some kernels must do without."""
+    x = te.placeholder((64,), "float32", name="x")
+    sch = s_tir.Schedule(te.create_prim_func([x, te.compute((64,), lambda i: function(x[i]), name="y")]))
+    _, lane = sch.split(sch.get_loops(sch.get_sblock("y"))[0], [None, 16])
+    sch.vectorize(lane)
+    stores: list[Any] = []
+    (lowered,) = lower_kernel(sch.mod["main"], "kernel", load_target("host")).functions.values()
+    tvm_ffi.structural_walk(lowered.body, [(tirx.BufferStore, stores.append)])
+    assert stores and all(isinstance(store.indices[0], tirx.Ramp) for store in stores)
+
+
+def test_the_error_function_of_doubles(tmp_path: Path) -> None:
+    value = helper.make_tensor_value_info
+    inputs, outputs = ([value(name, TensorProto.DOUBLE, [3, 37])] for name in "xy")
+    artifact = compile_model(model([helper.make_node("Erf", ["x"], ["y"])], inputs, outputs), "host", tmp_path / "e.so")
+    x = np.linspace(-3, 3, 111).reshape(3, 37)
+    with Model(artifact.path) as loaded:
+        np.testing.assert_allclose(loaded.run({"x": x})["y"], REFERENCE["Erf"](x), rtol=1e-14)
