@@ -76,6 +76,7 @@ def build_artifact(
     target: Target,
     folder: Path,
     cache: Cache | None = None,
+    rows: bool = False,
 ) -> Linked:
     """Links everything in `folder`, which ought to be empty and private.
 
@@ -84,6 +85,7 @@ def build_artifact(
         objects: the compiled kernels; linked in their order.
         kernel_table: what the manifest says about each kernel.
         cache: holds the runtime's objects.
+        rows: whether the versions are blocks of rows, of which the loader may take any number.
     """
     with _weights_file(folder, target) as file:
         weights = write_weights(versions[0].program.constants, file)
@@ -97,7 +99,7 @@ def build_artifact(
     symbols = {name: kernel.symbol for name, kernel in objects.kernels.items()}
     source = generate(versions, weights, symbols, target.fast_cores)
     (folder / "program.c").write_text(source, encoding="utf-8")
-    manifest = _manifest(model, versions, objects, kernel_table, target, weights)
+    manifest = _manifest(model, versions, objects, kernel_table, target, weights) | ({"rows": True} if rows else {})
     section = section_bytes(manifest)
     (folder / "manifest.bin").write_bytes(section)
     (folder / "manifest.S").write_text(_MANIFEST_ASSEMBLY)
@@ -133,6 +135,7 @@ def _manifest(
         return [
             {"name": t.name, "dtype": t.dtype, "shape": list(t.shape)}
             | ({"sizes": [list(size) for size in t.sizes]} if t.sizes else {})
+            | ({"strings": True} if t.strings else {})
             for t in tensors
         ]
 
@@ -149,6 +152,7 @@ def _manifest(
         ]
 
     largest = versions[-1]
+    strings = any(tensor.strings for tensor in (*largest.inputs, *largest.outputs))
     several = [
         {
             "inputs": [list(t.shape) for t in version.inputs],
@@ -170,6 +174,7 @@ def _manifest(
         "model": {"name": model.name, "sha256": model.sha256},
         "inputs": table(largest.inputs),
         "outputs": table(largest.outputs),
+        **({"strings": list(largest.vocabulary)} if strings else {}),
         **({"shapes": several} if len(several) > 1 else {}),
         "target": {
             "name": target.name,

@@ -44,13 +44,15 @@ class LoadError(Exception):
 
 
 class Tensor(NamedTuple):
-    """An input or output. `dtype` and `numpy_dtype` differ for bfloat16 alone: its bits travel as uint16."""
+    """An input or output. `dtype` and `numpy_dtype` differ for bfloat16 alone: its bits travel as uint16.
+    `strings`: its arrays hold str; the kernels get int64 codes of them."""
 
     name: str
     dtype: str
     shape: Tuple[int, ...]
     numpy_dtype: np.dtype[Any]
     nbytes: int
+    strings: bool = False
 
 
 def read_manifest(path: Path) -> Dict[str, Any]:
@@ -149,18 +151,25 @@ def _parse(text: bytes, path: Path) -> Dict[str, Any]:
         tables = [(_tensors(manifest["inputs"]), _tensors(manifest["outputs"]))]
         for version in _versions(manifest):
             tables += [(_shaped(tables[0][0], version["inputs"]), _shaped(tables[0][1], version["outputs"]))]
+        if manifest.get("rows") and not (
+            all(t.shape for tensors in tables[1:] for side in tensors for t in side)
+            and len(tables) > 1
+            and all(len({t.shape[0] for side in tensors for t in side}) == 1 for tensors in tables[1:])
+            and tables[1][0][0].shape[0] > 0
+        ):
+            raise ValueError("rows")
         ranks = {tensor.name: len(tensor.shape) for tensor in tables[0][1]}
         for entry in manifest["outputs"]:
             for axis, count in entry.get("sizes", ()):
                 if not (_is_size(axis) and axis < ranks[entry["name"]] and ranks[count] == 0):
                     raise ValueError("sizes")
-        needs = manifest["requires"]
-        texts, numbers = [needs["os"], needs["machine"]], [len(v["steps"]) for v in _versions(manifest)]
+        needs, strings = manifest["requires"], manifest.get("strings", [])
+        texts, numbers = [needs["os"], needs["machine"], *strings], [len(v["steps"]) for v in _versions(manifest)]
         for feature in needs.get("cpu_features", []):
             kind, bit = feature.get("auxv", (0, 0))
             numbers += [kind << 32, bit << 57]  # so that both are in their ranges
             texts += [feature["name"], feature.get("cpuinfo", "")]
-        if not (all(map(_is_size, numbers)) and all(isinstance(text, str) for text in texts)):
+        if not (type(strings) is list and all(map(_is_size, numbers)) and all(isinstance(text, str) for text in texts)):
             raise ValueError("requires")
         _version(needs.get("glibc") or "0")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -184,7 +193,8 @@ def _tensors(entries: List[Dict[str, Any]]) -> Tuple[Tensor, ...]:
         nbytes = int(np.prod([numpy_dtype.itemsize, *shape], dtype=object)) if usable else -1
         if type(name) is not str or name in tensors or not _is_size(nbytes):
             raise ValueError(f"tensor {name!r}")
-        tensors[name] = Tensor(name, dtype, shape, numpy_dtype, nbytes)
+        strings = entry.get("strings", False) is True and dtype == "int64"
+        tensors[name] = Tensor(name, dtype, shape, numpy_dtype, nbytes, strings)
     return tuple(tensors.values())
 
 
@@ -268,7 +278,7 @@ class _Slot:
     """A tensor's place in the call, and memory of our own for arrays that kernels cannot use."""
 
     def __init__(self, tensor: Tensor, pointers: Any, index: int) -> None:
-        self.name, _, self.shape, self.dtype, nbytes = self.tensor = tensor
+        self.name, _, self.shape, self.dtype, nbytes, _ = self.tensor = tensor
         self.pointers, self.index = pointers, index
         self.memory: Optional[Tuple[Array, int]] = None  # with its address
         self.small = self.stage() if nbytes <= SMALL else None
@@ -367,24 +377,33 @@ class Model:
         self._names = [{tensor.name for tensor in tensors} for tensors in (self.inputs, self.outputs)]
         self._sizes = {entry["name"]: entry["sizes"] for entry in self.manifest["outputs"] if "sizes" in entry}
         self._counts = [count for sizes in self._sizes.values() for _, count in sizes]
+        self._words = np.array([*self.manifest.get("strings", []), None], object)[:-1]
+        self._codes = {word: code for code, word in enumerate(self._words)}
+        strings = [[t.name for t in tensors if t.strings] for tensors in (self.inputs, self.outputs)]
+        self._strings = strings if any(strings) else []
         self._versions = {tuple(map(tuple, v["inputs"] or ())): v for v in _versions(self.manifest)}
+        self._rows = sorted(v["inputs"][0][0] for v in _versions(self.manifest)) if self.manifest.get("rows") else []
+        self._places: Dict[Any, List[List[_Slot]]] = {}  # by shapes of the inputs
         self._arguments, self._run, self._library = (context, *pointers), library.edgec_profile, library
         self._take(list(self._versions)[-1])
 
     def _take(self, shapes: Tuple[Tuple[int, ...], ...]) -> None:
         """Makes the places for tensors of the version with these input shapes."""
         version = self._versions[shapes]
-        _, sources, targets = self._arguments
         self._shapes, self._steps = shapes, len(version["steps"])
-        inputs, outputs = _shaped(self.inputs, version["inputs"]), _shaped(self.outputs, version["outputs"])
-        self._sources = [_Slot(tensor, sources, i) for i, tensor in enumerate(inputs)]
-        self._targets = [_Slot(tensor, targets, i) for i, tensor in enumerate(outputs)]
+        if shapes not in self._places:
+            tables = _shaped(self.inputs, version["inputs"]), _shaped(self.outputs, version["outputs"])
+            self._places[shapes] = [
+                [_Slot(tensor, pointers, i) for i, tensor in enumerate(tensors)]
+                for tensors, pointers in zip(tables, self._arguments[1:])
+            ]
+        self._sources, self._targets = self._places[shapes]
+        for slot in self._sources + self._targets:
+            if slot.small is not None:
+                slot.stage()
 
-    def _choose(self, library: ctypes.CDLL, inputs: Arrays) -> None:
+    def _choose(self, library: ctypes.CDLL, shapes: Tuple[Tuple[int, ...], ...]) -> None:
         """Turns to the version for these inputs' shapes."""
-        shapes = tuple(np.shape(inputs[tensor.name]) for tensor in self.inputs)
-        if shapes == self._shapes:
-            return
         if shapes not in self._versions:
             known = ", ".join(map(str, list(self._versions)[:3]))
             raise ValueError(f"the model was compiled for inputs of other shapes than {shapes}: {known}, ...")
@@ -398,24 +417,33 @@ class Model:
         """Runs the model once.
 
         Args:
-            inputs: an array for each, of its exact dtype and shape. Those above 4 KiB that are 64-byte aligned,
-                contiguous and of the machine's byte order are used without a copy.
+            inputs: an array for each, of its exact dtype and shape, with any number of rows if the manifest says
+                `rows`; of str for strings. Those above 4 KiB that are
+                64-byte aligned, contiguous and of the machine's byte order are used without a copy.
             outputs: arrays to write results into, for any of the outputs; the others are allocated.
             nanoseconds: gets how long each of the manifest's `steps` (of this shape's version) took; as many uint64.
 
         Returns all outputs by name. Raises TypeError or ValueError for arrays that do not fit, RuntimeError if a
         kernel fails or the model is closed.
         """
+        given: Arrays = outputs or {}
+        if inputs.keys() != self._names[0] or not given.keys() <= self._names[1]:
+            wrong, known = inputs.keys() ^ self._names[0] or given.keys() - self._names[1], self._names
+            has = f"the model has inputs {sorted(known[0])} and outputs {sorted(known[1])}"
+            raise ValueError(f"missing or unknown: {sorted(wrong)}; {has}")
+        shapes = self._shapes
+        if len(self._versions) > 1:
+            shapes = tuple(np.shape(inputs[tensor.name]) for tensor in self.inputs)
+            if self._rows and shapes not in self._versions:
+                return self._run_blocks(inputs, given, shapes)
         with self._locks[os.getpid()]:
             if self._library is None:
                 raise RuntimeError("the model is closed")
-            given: Arrays = outputs or {}
-            if inputs.keys() != self._names[0] or not given.keys() <= self._names[1]:
-                wrong, known = inputs.keys() ^ self._names[0] or given.keys() - self._names[1], self._names
-                has = f"the model has inputs {sorted(known[0])} and outputs {sorted(known[1])}"
-                raise ValueError(f"missing or unknown: {sorted(wrong)}; {has}")
-            if len(self._versions) > 1:
-                self._choose(self._library, inputs)
+            fresh: Dict[str, int] = {}
+            if self._strings:
+                inputs, given = self._encode(inputs, given, fresh)
+            if shapes != self._shapes:
+                self._choose(self._library, shapes)
             sources = [slot.read(inputs[slot.name]) for slot in self._sources]
             results = [slot.place(given, sources) for slot in self._targets]
             if self._run(*self._arguments, nanoseconds if nanoseconds is None else self._times(nanoseconds)):
@@ -423,7 +451,62 @@ class Model:
             for array, staged in results:
                 if staged is not None:
                     array[...] = staged
-            return self._cut({slot.name: array for slot, (array, _) in zip(self._targets, results)})
+            made = {slot.name: array for slot, (array, _) in zip(self._targets, results)}
+            if self._strings:
+                self._decode(made, outputs or {}, fresh)
+            return self._cut(made)
+
+    def _run_blocks(self, inputs: Arrays, outputs: Arrays, shapes: Tuple[Tuple[int, ...], ...]) -> Dict[str, Any]:
+        """Any number of rows, in blocks of the sizes that the model was compiled for; the last may be filled up."""
+        counts = {shape[:1] for shape in shapes}
+        if counts == {()} or len(counts) != 1 or [s[1:] for s in shapes] != [t.shape[1:] for t in self.inputs]:
+            wanted = ", ".join(f"{t.name!r} of {('rows', *t.shape[1:])}" for t in self.inputs).replace("'rows'", "rows")
+            raise ValueError(f"the inputs must be {wanted}; arrays of {shapes} were given")
+        count = shapes[0][0]
+        kinds = {t.name: np.dtype(object) if t.strings else t.numpy_dtype for t in self.outputs}
+        results = {t.name: np.empty((count, *t.shape[1:]), kinds[t.name]) for t in self.outputs}
+        for name, array in outputs.items():
+            if name not in results or array.shape != results[name].shape or array.dtype != kinds[name]:
+                raise ValueError(f"output {name!r} does not fit: the model has {results.get(name, 'no such output')}")
+            results[name] = array
+        begin = 0
+        while begin < count:
+            left = count - begin
+            block = min((rows for rows in self._rows if rows >= left), default=self._rows[-1])
+            if block > max(left * 2, 8):
+                block = max(rows for rows in self._rows if rows <= left)
+            part = {name: np.asarray(array)[begin : begin + block] for name, array in inputs.items()}
+            if block > left:  # the last row again and again
+                part = {name: np.concatenate([a, np.repeat(a[-1:], block - left, 0)]) for name, a in part.items()}
+            for name, made in self.run(part).items():
+                results[name][begin : begin + block] = made[:left]
+            begin += block
+        return results
+
+    def _encode(self, inputs: Arrays, outputs: Arrays, fresh: Dict[str, int]) -> Tuple[Arrays, Arrays]:
+        """The inputs with codes of strings, the outputs without strings; `fresh` gets codes of unknown ones."""
+        codes, coded = self._codes, {**inputs}
+        for name in self._strings[0]:
+            array = np.asarray(inputs[name])
+            words = array.ravel().tolist()
+            if array.dtype.kind not in "UO" or not all(isinstance(word, str) for word in words):
+                raise TypeError(f"{name!r} must hold strings, but {array.dtype} was given: hand over an array of str")
+            for word in words:
+                if word not in codes:
+                    fresh.setdefault(word, len(codes) + len(fresh))
+            numbers = [codes[word] if word in codes else fresh[word] for word in words]
+            coded[name] = np.array(numbers, np.int64).reshape(array.shape)
+        return coded, {name: array for name, array in outputs.items() if name not in self._strings[1]}
+
+    def _decode(self, results: Dict[str, Any], outputs: Arrays, fresh: Dict[str, int]) -> None:
+        words = np.concatenate([self._words, np.array([*fresh, None], object)])
+        for name in self._strings[1]:
+            result, array = np.asarray(words[results[name]], object), outputs.get(name)
+            if array is not None:
+                if array.shape != result.shape or array.dtype != object:
+                    raise ValueError(f"output {name!r} must be an array of object of the shape {result.shape}")
+                array[...] = result
+            results[name] = result if array is None else array
 
     def _cut(self, results: Dict[str, Any]) -> Dict[str, Any]:
         """The results without entries that are not meant, and without the counts of those that are."""
