@@ -17,8 +17,9 @@ from .body import Body, NotYet, Refused
 from .fused import BODIES as FUSED
 from .linear import BODIES as LINEAR
 from .quantized import BODIES as QUANTIZED
+from .support_vectors import BODIES as SUPPORT_VECTORS
 
-BODIES: dict[tuple[str, str], Body] = QUANTIZED | FUSED | ATTENTION | LINEAR
+BODIES: dict[tuple[str, str], Body] = QUANTIZED | FUSED | ATTENTION | LINEAR | SUPPORT_VECTORS
 
 _EXPANDED = "edgec.bodies"  # the functions' domain until they are inlined
 
