@@ -14,12 +14,13 @@ from ..messages import blame_model
 from ..shapes import value_table
 from .attention import BODIES as ATTENTION
 from .body import Body, NotYet, Refused
+from .distances import BODIES as DISTANCES
 from .fused import BODIES as FUSED
 from .linear import BODIES as LINEAR
 from .quantized import BODIES as QUANTIZED
 from .support_vectors import BODIES as SUPPORT_VECTORS
 
-BODIES: dict[tuple[str, str], Body] = QUANTIZED | FUSED | ATTENTION | LINEAR | SUPPORT_VECTORS
+BODIES: dict[tuple[str, str], Body] = QUANTIZED | FUSED | DISTANCES | ATTENTION | LINEAR | SUPPORT_VECTORS
 
 _EXPANDED = "edgec.bodies"  # the functions' domain until they are inlined
 

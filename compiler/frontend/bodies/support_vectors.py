@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
 from ..domains import PROGRAMS
 from ..programs import type_attributes
 from .body import FLOAT, Body, Call, Refused
+from .distances import squared_distances
 from .post_transform import post_transform
+
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+Integers = np.ndarray[Any, np.dtype[np.int64]]
 
 _LEAST = 1e-7  # of a pair's probability
 
 
-def _floats(call: Call, name: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _floats(call: Call, name: str) -> Floats:
     return np.asarray(call.attribute(name, ()), np.float32)
 
 
@@ -27,29 +32,48 @@ def _rows(call: Call, features: int) -> str:
     return x if len(shape) == 2 else call.op("Unsqueeze", x, call.ints(0))
 
 
-def _kernel(call: Call, vectors: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> str:
-    """float32 [N, vectors]: the kernel function of each row and each of `vectors` [vectors, features]."""
+def _sums(call: Call, vectors: Floats, coefficients: Floats) -> str:
+    """float32 [N, targets]: the kernel function of each row and each of `vectors` [V, features], times coefficients.
+
+    Args:
+        coefficients: [V, targets].
+    """
     kind, params = call.attribute("kernel_type", "LINEAR"), _floats(call, "kernel_params")
     gamma, shift, degree = params.tolist() if params.size else (0.0, 0.0, 0.0)
     x = _rows(call, vectors.shape[1])
-    columns = call.tensor(np.ascontiguousarray(vectors.T))
+    if kind == "LINEAR":  # the vectors of a target are one
+        merged = vectors.T.astype(np.float64) @ coefficients.astype(np.float64)
+        return call.op("MatMul", x, call.tensor(merged.astype(np.float32)))
+    order = _interleaved(coefficients)
+    columns = call.tensor(np.ascontiguousarray(vectors[order].T))
     if kind == "RBF":
-        rows = (call.shape("X") if len(call.shape("X")) == 2 else (1,))[0]
-        types = type_attributes((FLOAT, (rows, len(vectors))))
-        attributes = ", ".join(f"{name} = {value}" for name, value in {"power": 2, **types}.items())
-        squares = call.op(f"{PROGRAMS}.Distances <{attributes}>", x, columns)
-        return call.op("Exp", call.op("Mul", squares, call.number(-gamma)))
-    y = call.op("MatMul", x, columns)
-    if kind == "LINEAR":
-        return y
-    if kind not in ("POLY", "SIGMOID"):
+        squares = squared_distances(call, x, columns, (_count(call), len(vectors)), FLOAT)
+        y = call.op("Exp", call.op("Mul", squares, call.number(-gamma)))
+    elif kind in ("POLY", "SIGMOID"):
+        y = call.op("Mul", call.op("MatMul", x, columns), call.number(gamma))
+        y = call.op("Add", y, call.number(shift)) if shift else y
+        if kind == "SIGMOID":
+            y = call.op("Tanh", y)
+        else:
+            y = _power(call, y, int(degree)) if degree in range(1, 9) else call.op("Pow", y, call.number(degree))
+    else:
         raise Refused(f"its kernel_type {kind!r} is none of the standard's")
-    y = call.op("Mul", y, call.number(gamma))
-    if shift:
-        y = call.op("Add", y, call.number(shift))
-    if kind == "SIGMOID":
-        return call.op("Tanh", y)
-    return _power(call, y, int(degree)) if degree in range(1, 9) else call.op("Pow", y, call.number(degree))
+    return call.op("MatMul", y, call.tensor(coefficients[order]))
+
+
+def _interleaved(coefficients: Floats) -> Integers:
+    """An order in which vectors whose coefficients have other signs alternate, so that sums stay small on the way."""
+    _, groups, sizes = np.unique(np.sign(coefficients), axis=0, return_inverse=True, return_counts=True)
+    groups = groups.reshape(-1)
+    place = np.zeros(len(groups))
+    for group, size in enumerate(sizes):
+        place[groups == group] = (np.arange(size) + 0.5) / size
+    return np.argsort(place, kind="stable")
+
+
+def _count(call: Call) -> int:
+    """The number of rows."""
+    return call.shape("X")[0] if len(call.shape("X")) == 2 else 1
 
 
 def _power(call: Call, y: str, degree: int) -> str:
@@ -73,7 +97,7 @@ def _linear(call: Call, targets: int, rho: float) -> str:
     return call.op("Add", y, call.number(rho)) if rho else y
 
 
-def _vectors(call: Call, count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _vectors(call: Call, count: int) -> Floats:
     vectors = _floats(call, "support_vectors")
     if vectors.size == 0 or vectors.size % count:
         raise Refused(f"its support_vectors are {vectors.size} numbers, which do not make {count} vectors")
@@ -89,7 +113,7 @@ def _regressor(call: Call) -> None:
         coefficients = _floats(call, "coefficients")
         if coefficients.size != count:
             raise Refused(f"it has {coefficients.size} coefficients for {count} support vectors")
-        y = call.op("MatMul", _kernel(call, _vectors(call, count)), call.tensor(coefficients.reshape(-1, 1)))
+        y = _sums(call, _vectors(call, count), coefficients.reshape(-1, 1))
         y = call.op("Add", y, call.number(float(rho[0])))
     else:
         call.attribute("support_vectors", None)
@@ -116,7 +140,7 @@ def _classifier(call: Call) -> None:
         raise Refused(f"it has support vectors of {len(supports)} classes and {classes} labels")
     if rho.size < len(pairs) or slopes.size != shifts.size or 0 < slopes.size < len(pairs):
         raise Refused(f"its rho, prob_a or prob_b is too short for {len(pairs)} pairs of classes")
-    scores = call.op("MatMul", _kernel(call, _vectors(call, int(supports.sum()))), call.tensor(_pairwise(call, supports)))
+    scores = _sums(call, _vectors(call, int(supports.sum())), _pairwise(call, supports))
     scores = call.op("Add", scores, call.tensor(rho[: len(pairs)]))
     _vote(call, scores, labels, pairs)
     if slopes.size:
@@ -134,14 +158,7 @@ def _classifier(call: Call) -> None:
     call.let("Z", "Identity", post_transform(call, scores, kind, len(pairs), 2 if kind == "NONE" else 0))
 
 
-def _count(call: Call) -> int:
-    """The number of rows."""
-    return call.shape("X")[0] if len(call.shape("X")) == 2 else 1
-
-
-def _pairwise(
-    call: Call, supports: np.ndarray[tuple[int, ...], np.dtype[np.int64]]
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _pairwise(call: Call, supports: Integers) -> Floats:
     """[vectors, pairs]: what each support vector adds to the score of each pair of classes.
 
     A vector has a coefficient against each other class; row r of the attribute has those against class r, or r + 1
@@ -162,9 +179,7 @@ def _pairwise(
     return made
 
 
-def _vote(
-    call: Call, scores: str, labels: np.ndarray[tuple[int, ...], np.dtype[np.int64]], pairs: list[tuple[int, int]]
-) -> None:
+def _vote(call: Call, scores: str, labels: Integers, pairs: list[tuple[int, int]]) -> None:
     """The label of the class that wins most pairs; of several, the first."""
     wins = call.op("Greater", scores, call.number(0))
     if len(pairs) == 1:
@@ -180,9 +195,7 @@ def _vote(
     call.let("Y", "Gather", call.tensor(labels), call.op("ArgMax <axis = 1, keepdims = 0>", votes))
 
 
-def _linear_classifier(
-    call: Call, labels: np.ndarray[tuple[int, ...], np.dtype[np.int64]], kind: str, rho: float, chances: bool
-) -> None:
+def _linear_classifier(call: Call, labels: Integers, kind: str, rho: float, chances: bool) -> None:
     """The label of the highest score; of two classes without probabilities, the second one's from a bound on."""
     call.attribute("prob_b", None)
     scores = _linear(call, len(labels), rho)
