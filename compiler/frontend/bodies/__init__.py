@@ -15,12 +15,16 @@ from ..shapes import value_table
 from .attention import BODIES as ATTENTION
 from .body import Body, NotYet, Refused
 from .distances import BODIES as DISTANCES
+from .encoders import BODIES as ENCODERS
+from .features import BODIES as FEATURES
 from .fused import BODIES as FUSED
 from .linear import BODIES as LINEAR
 from .quantized import BODIES as QUANTIZED
 from .support_vectors import BODIES as SUPPORT_VECTORS
 
-BODIES: dict[tuple[str, str], Body] = QUANTIZED | FUSED | DISTANCES | ATTENTION | LINEAR | SUPPORT_VECTORS
+BODIES: dict[tuple[str, str], Body] = (
+    QUANTIZED | FUSED | ATTENTION | LINEAR | FEATURES | ENCODERS | DISTANCES | SUPPORT_VECTORS
+)
 
 _EXPANDED = "edgec.bodies"  # the functions' domain until they are inlined
 
@@ -35,13 +39,15 @@ def expand_bodies(model: onnx.ModelProto, reasons: dict[str, str], where: str) -
         The model itself if nothing was replaced.
     """
     opset, types = opset_of(model), value_table(model.graph)
+    versions = {entry.domain: entry.version for entry in model.opset_import}
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     for index, node in enumerate(model.graph.node):
         body = BODIES.get((node.domain, node.op_type))
         if body is None or not body.covers(opset):
             continue
         try:
-            function = body.function(node, opset, types, constants, f"{node.op_type}{index}")
+            version = versions.get(node.domain, 1)
+            function = body.function(node, opset, version, types, constants, f"{node.op_type}{index}")
         except NotYet:
             reasons[node.output[0]] = "the types and shapes of its inputs cannot be inferred"
             continue
