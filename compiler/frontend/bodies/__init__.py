@@ -14,14 +14,26 @@ from ..messages import blame_model
 from ..shapes import value_table
 from .attention import BODIES as ATTENTION
 from .body import Body, NotYet, Refused
+from .distances import BODIES as DISTANCES
 from .encoders import BODIES as ENCODERS
 from .features import BODIES as FEATURES
 from .fused import BODIES as FUSED
 from .linear import BODIES as LINEAR
 from .quantized import BODIES as QUANTIZED
+from .support_vectors import BODIES as SUPPORT_VECTORS
 from .trees import BODIES as TREES
 
-BODIES: dict[tuple[str, str], Body] = QUANTIZED | FUSED | ATTENTION | LINEAR | FEATURES | ENCODERS | TREES
+BODIES: dict[tuple[str, str], Body] = {
+    **ATTENTION,
+    **DISTANCES,
+    **ENCODERS,
+    **FEATURES,
+    **FUSED,
+    **LINEAR,
+    **QUANTIZED,
+    **SUPPORT_VECTORS,
+    **TREES,
+}
 
 _EXPANDED = "edgec.bodies"  # the functions' domain until they are inlined
 
