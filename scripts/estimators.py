@@ -15,11 +15,8 @@ Exit status: 1 if something does not pass.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -31,8 +28,8 @@ from compiler.versions import check_tvm
 from scripts.classical.case import FULL, SMALL
 from scripts.classical.catalogue import collect
 from scripts.classical.check import Result, check
-from scripts.classical.table import by_reason, table
 from scripts.classical.reference import TOLERANCE
+from scripts.classical.table import by_reason, table
 
 _DOCUMENT = """\
 # Estimators

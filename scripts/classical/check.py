@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from compiler.target import Target
 from compiler.verify.execute import Executor, execute
 from scripts.onnx_cases.isolated import Send, in_child
 
-from .case import Array, Case, Sample, Scale
+from .case import Case, Sample, Scale
 from .reference import Arrays, difference, run_onnxruntime
 
 _SECONDS = 300.0  # the most that a case may take

@@ -54,9 +54,9 @@ def two_numbers() -> Data:
 
 
 def two_classes_at_once() -> Data:
-    """Wine with a second question to answer, [N, 2] of integers."""
+    """Wine with a second question of three answers, [N, 2] of integers."""
     data = load("wine")
-    return replace(data, y=np.stack([data.y, (data.x[:, 0] > 13).astype(np.int64)], 1))
+    return replace(data, y=np.stack([data.y, np.digitize(data.x[:, 0], (12.7, 13.4))], 1))
 
 
 def binary() -> Data:

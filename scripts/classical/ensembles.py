@@ -27,14 +27,17 @@ def cases() -> list[Case]:
     def two() -> list[tuple[str, object]]:
         return [("tree", number()), ("line", ridge())]
 
+    def voting(kind: str) -> ensemble.VotingClassifier:
+        return ensemble.VotingClassifier(three(), voting=kind, flatten_transform=False)
+
     return [
         sklearn_case("CalibratedClassifierCV", lambda _: calibration.CalibratedClassifierCV(svm.LinearSVC()), binary),
         sklearn_case(
             "CalibratedClassifierCV, isotonic",
             lambda _: calibration.CalibratedClassifierCV(small(), method="isotonic"), wine,
         ),
-        sklearn_case("VotingClassifier, soft", lambda _: ensemble.VotingClassifier(three(), voting="soft"), wine),
-        sklearn_case("VotingClassifier, hard", lambda _: ensemble.VotingClassifier(three()), wine),
+        sklearn_case("VotingClassifier, soft", lambda _: voting("soft"), wine),
+        sklearn_case("VotingClassifier, hard", lambda _: voting("hard"), wine),
         sklearn_case("VotingRegressor", lambda _: ensemble.VotingRegressor(two()), diabetes),
         sklearn_case("StackingClassifier", lambda _: ensemble.StackingClassifier(three(), logistic(), cv=3), wine),
         sklearn_case("StackingRegressor", lambda _: ensemble.StackingRegressor(two(), ridge(), cv=3), diabetes),

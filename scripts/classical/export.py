@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import onnx
@@ -51,14 +53,40 @@ def convert(estimator: Any, x: Any, options: dict[str, Any] | None = None) -> on
     from skl2onnx import to_onnx
     from sklearn.base import is_classifier
 
-    if options is None and is_classifier(estimator):
-        options = {"zipmap": False}
-    with quiet():
-        return to_onnx(
-            estimator, x[:1], options={id(estimator): options} if options else None, target_opset=_OPSETS
-        )
+    def export(options: dict[str, Any]) -> onnx.ModelProto:
+        with quiet(), _plain_attributes():
+            return to_onnx(estimator, x[:1], options={id(estimator): options}, target_opset=_OPSETS)
+
+    if options is not None or not is_classifier(estimator):
+        return export(options or {})
+    try:
+        return export({"zipmap": False})
+    except NameError:  # it has labels alone
+        return export({})
 
 
 def quiet() -> Any:
     """Estimators that stop early say so; it does not matter here."""
     return warnings.catch_warnings(action="ignore")
+
+
+@contextlib.contextmanager
+def _plain_attributes() -> Iterator[None]:
+    """Lets skl2onnx write attributes that NumPy holds: it fails on those of histogram boosting."""
+    from skl2onnx.common._container import ModelComponentContainer
+
+    original = ModelComponentContainer.add_node
+
+    def add_node(self: Any, *args: Any, **attributes: Any) -> None:
+        original(self, *args, **{name: _plain(value) for name, value in attributes.items()})
+
+    with mock.patch.object(ModelComponentContainer, "add_node", add_node):
+        yield
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, bool | np.bool_):
+        return int(value)
+    return value.item() if isinstance(value, np.generic) else value

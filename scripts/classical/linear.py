@@ -55,7 +55,9 @@ def _classifiers() -> list[Case]:
         sklearn_case("LogisticRegression, names", lambda _: logistic(), lambda: texts(iris(), _FLOWERS)),
         sklearn_case("LogisticRegression, ZipMap", lambda _: logistic(), iris, {}),
         sklearn_case("LogisticRegression, names, ZipMap", lambda _: logistic(), lambda: texts(iris(), _FLOWERS), {}),
-        sklearn_case("LogisticRegression, raw scores", lambda _: logistic(), iris, {"zipmap": False, "raw_scores": True}),
+        sklearn_case(
+            "LogisticRegression, raw scores", lambda _: logistic(), iris, {"zipmap": False, "raw_scores": True}
+        ),
         sklearn_case("LogisticRegression, float64", lambda _: logistic(), iris, dtype=np.float64),
         sklearn_case("LogisticRegression, one against all", lambda _: multiclass.OneVsRestClassifier(logistic()), iris),
         sklearn_case("RidgeClassifier", lambda _: linear_model.RidgeClassifier(), iris),
@@ -90,7 +92,7 @@ def _networks() -> list[Case]:
         return neural_network.MLPClassifier((24, 12), activation=activation, max_iter=steps, random_state=SEED)
 
     def regressor(steps: int = 60) -> neural_network.MLPRegressor:
-        return neural_network.MLPRegressor((16,), max_iter=steps, random_state=SEED)
+        return neural_network.MLPRegressor(hidden_layer_sizes=(16,), max_iter=steps, random_state=SEED)
 
     digits = partial(load, "digits", scaled=True)
     return [

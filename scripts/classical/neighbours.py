@@ -12,9 +12,7 @@ from .export import sklearn_case
 
 
 def cases() -> list[Case]:
-    digits, wine, diabetes = (
-        partial(load, name, scaled=name != "digits") for name in ("digits", "wine", "diabetes")
-    )
+    digits, wine, diabetes = (partial(load, name, scaled=name != "digits") for name in ("digits", "wine", "diabetes"))
     classifier, regressor = neighbors.KNeighborsClassifier, neighbors.KNeighborsRegressor
     return [
         sklearn_case("KNeighborsClassifier", lambda _: classifier(), wine),
@@ -26,8 +24,9 @@ def cases() -> list[Case]:
         sklearn_case("KNeighborsRegressor, by distance", lambda _: regressor(weights="distance"), diabetes),
         sklearn_case("KNeighborsRegressor, two numbers", lambda _: regressor(), two_numbers),
         sklearn_case("KNeighborsRegressor, cdist", lambda _: regressor(), diabetes, {"optim": "cdist"}),
-        sklearn_case("RadiusNeighborsClassifier", lambda _: neighbors.RadiusNeighborsClassifier(4.0), wine),
-        sklearn_case("RadiusNeighborsRegressor", lambda _: neighbors.RadiusNeighborsRegressor(4.0), diabetes),
+        # Points outside of the radius would have the index -1, which onnxruntime refuses.
+        sklearn_case("RadiusNeighborsClassifier", lambda _: neighbors.RadiusNeighborsClassifier(50.0), wine),
+        sklearn_case("RadiusNeighborsRegressor", lambda _: neighbors.RadiusNeighborsRegressor(50.0), diabetes),
         sklearn_case("LocalOutlierFactor", lambda _: neighbors.LocalOutlierFactor(novelty=True), wine),
         sklearn_case("KMeans", lambda _: cluster.KMeans(10, n_init=1, random_state=SEED), digits),
         sklearn_case("MiniBatchKMeans", lambda _: cluster.MiniBatchKMeans(3, n_init=1, random_state=SEED), wine),

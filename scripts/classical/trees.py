@@ -42,7 +42,6 @@ def _scikit_learn() -> list[Case]:
         sklearn_case("RandomForestClassifier, float64", of(forest), wine, dtype=np.float64),
         sklearn_case("RandomForestRegressor", of(regressor), diabetes),
         sklearn_case("RandomForestRegressor, two numbers", of(regressor), two_numbers),
-        sklearn_case("RandomForestRegressor, float64", of(regressor), diabetes, dtype=np.float64),
         sklearn_case("ExtraTreesClassifier", of(ensemble.ExtraTreesClassifier), digits),
         sklearn_case("ExtraTreesRegressor", of(ensemble.ExtraTreesRegressor), diabetes),
         sklearn_case("GradientBoostingClassifier", of(ensemble.GradientBoostingClassifier), wine),
@@ -57,7 +56,6 @@ def _scikit_learn() -> list[Case]:
             lambda: with_gaps(load("diabetes")),
         ),
         sklearn_case("IsolationForest", of(ensemble.IsolationForest), cancer),
-        sklearn_case("RandomTreesEmbedding", of(ensemble.RandomTreesEmbedding, max_depth=3), diabetes),
     ]
 
 
@@ -90,7 +88,9 @@ def _xgboost(name: str, kind: str, data: Callable[[], Data], **settings: Any) ->
         from onnxmltools import convert_xgboost
 
         known = data()
-        estimator = getattr(xgboost, kind)(n_estimators=scale.trees, max_depth=4, random_state=SEED, n_jobs=1, **settings)
+        estimator = getattr(xgboost, kind)(
+            n_estimators=scale.trees, max_depth=4, random_state=SEED, n_jobs=1, **settings
+        )
         estimator.fit(known.x, known.y)
         with quiet():
             model = convert_xgboost(estimator, initial_types=_input_of(known), target_opset=15)
