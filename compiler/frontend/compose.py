@@ -33,10 +33,10 @@ class Composer:
             a.name: onnx.helper.get_attribute_value(a) for a in (*stated, *node.attribute)
         }
 
-    def __call__(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """A node of the default domain with one result; returns its name."""
+    def __call__(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        """A node with one result; returns its name."""
         name = self._name(operator)
-        self.nodes.append(onnx.helper.make_node(operator, inputs, [name], name=name, **attributes))
+        self.nodes.append(onnx.helper.make_node(operator, inputs, [name], name=name, domain=domain, **attributes))
         return name
 
     def constant(self, value: Any, elem_type: int) -> str:
@@ -58,12 +58,14 @@ Rule = Callable[[Composer], Sequence[str] | None]
 
 def compose_operators(model: onnx.ModelProto) -> bool:
     """Replaces the nodes that a rule covers, in a model of operator set 13 or newer; returns whether there are any."""
+    from .distances import scanned_distances
     from .tf_idf import tf_idf
     from .training import adagrad, adam, batch_normalization, momentum
 
     preview = "ai.onnx.preview.training"
     rules: dict[tuple[str, str], Rule] = {
         ("", "BatchNormalization"): batch_normalization,
+        ("", "Scan"): scanned_distances,
         ("", "TfIdfVectorizer"): tf_idf,
         (preview, "Adagrad"): adagrad,
         (preview, "Adam"): adam,

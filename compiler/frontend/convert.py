@@ -16,11 +16,11 @@ import numpy as np
 import onnx
 
 from .check import opset_of
-from .domains import COUNTED, FLOW
+from .domains import FLOW
 from .flow import body_graphs, output_types
 from .graph import describe
 from .messages import blame_model, clean
-from .ops import CONVERTERS, COUNTED_CONVERTERS
+from .ops import CONVERTERS, OWN_CONVERTERS
 from .quirks import find_quirk
 from .rename import rename_for_tvm
 from .shapes import static_shape, value_table
@@ -77,7 +77,7 @@ def _importer_class() -> Any:
             node = self.by_name[attrs["tvm_custom"]["name"]]
             if node.domain == FLOW:
                 return self._convert_flow(node, list(inputs))
-            converters = COUNTED_CONVERTERS if node.domain == COUNTED else CONVERTERS
+            converters = OWN_CONVERTERS.get(node.domain, CONVERTERS)
             reason = None if op_name in converters else find_quirk(node, self.types, self.constants)
             if reason is not None:
                 self.obstacles.append(Obstacle(describe(node), operator_name(node), reason))

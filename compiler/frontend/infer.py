@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 import onnx
 
 from ..errors import UserError
-from . import counted, flow
-from .domains import COUNTED, FLOW
+from . import counted, flow, programs
+from .domains import COUNTED, FLOW, PROGRAMS
 from .graph import all_nodes, describe, node_inputs, replace_nodes
 from .messages import blame_model
 from .shapes import value_table
@@ -32,7 +32,7 @@ _SIZED = ("CenterCropPad", "Expand", "MaxUnpool", "Pad", "Resize", "RoiAlign", "
 _SHRINKING = frozenset((*_WINDOWS, "QLinearConv", *_SIZED))
 _MAX_STEPS = 64
 # By domain, the types of what nodes of our own make.
-_OWN = {COUNTED: counted.output_types, FLOW: flow.output_types}
+_OWN = {COUNTED: counted.output_types, FLOW: flow.output_types, PROGRAMS: programs.output_types}
 
 _CONTRADICTION = "the shapes or types of the graph contradict each other"
 

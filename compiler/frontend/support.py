@@ -12,7 +12,7 @@ import onnx.inliner
 
 from .bodies import BODIES
 from .check import opset_of
-from .domains import COUNTED, EXPANDED, FLOW
+from .domains import COUNTED, EXPANDED, FLOW, PROGRAMS
 from .flow import body_graphs
 from .graph import DEFAULT_DOMAINS, all_nodes, describe
 from .messages import blame_model
@@ -50,7 +50,7 @@ def operator_name(node: onnx.NodeProto) -> str:
 
 
 def is_supported(node: onnx.NodeProto) -> bool:
-    if node.domain == COUNTED:
+    if node.domain in (COUNTED, PROGRAMS):
         return True
     if node.domain == FLOW:
         return all(is_supported(inner) for body in body_graphs(node) for inner in body.node)

@@ -17,6 +17,7 @@ from tvm import ir, relax, te
 
 from ..kernels.limits import Limits
 from ..kernels.packed import ACCUMULATOR, block_width
+from ..operators.distances import DISTANCES, distance_term
 from .constants import constant
 from .rewrite import operator_of, rewrite_calls
 
@@ -24,17 +25,19 @@ FUSES_ELEMENTWISE = 4  # TVM's kOutEWiseFusable: what follows element by element
 
 
 def pack_weights(module: tvm.IRModule, limits: Limits) -> tvm.IRModule:
-    """Rewrites float32 conv2d (NHWC, one group, no padding) and matmul by a constant matrix, in `main`."""
+    """Rewrites float32 conv2d (NHWC, one group, no padding), and matmul by and distances to a constant, in `main`."""
 
     def visit(builder: relax.BlockBuilder, call: Any) -> Any:
         name = operator_of(call)
-        if name not in ("relax.nn.conv2d", "relax.matmul") or str(call.ty.dtype) != "float32":
+        if name not in ("relax.nn.conv2d", "relax.matmul", DISTANCES) or str(call.ty.dtype) != "float32":
             return call
         weight = call.args[1]
         if not isinstance(weight, ir.GenericConst) or 0 in [int(d) for d in call.ty.shape]:
             return call
         if name == "relax.matmul":
             return _matmul(builder, call, weight.value.numpy(), limits)
+        if name == DISTANCES:
+            return _distances(builder, call, weight.value.numpy(), limits)
         return _conv2d(builder, call, weight.value.numpy(), limits)
 
     module = rewrite_calls(module, visit)
@@ -58,6 +61,18 @@ def _matmul(builder: relax.BlockBuilder, call: Any, weight: np.ndarray[Any, Any]
     if weight.ndim != 2 or len(data.ty.shape) < 2 or 0 in weight.shape:
         return call
     return _product(builder, data, weight, limits, "packed_matmul")
+
+
+def _distances(builder: relax.BlockBuilder, call: Any, points: np.ndarray[Any, Any], limits: Limits) -> Any:
+    """The points are laid out as the weights of a product; another term is summed."""
+    power, width = int(call.attrs["power"]), block_width(points.shape[1], limits)
+
+    def term(x: Any, w: Any, i: Any, r: Any) -> Any:
+        row, block, lane = i
+        return distance_term(x(row, *r), w(block, *r, lane), power)
+
+    shape = [int(d) for d in call.ty.shape]
+    return packed_call(builder, call.args[0], pack(points, width), shape, [points.shape[0]], term, "packed_distances")
 
 
 def _conv2d(builder: relax.BlockBuilder, call: Any, weight: np.ndarray[Any, Any], limits: Limits) -> Any:

@@ -15,9 +15,10 @@ from ..shapes import value_table
 from .attention import BODIES as ATTENTION
 from .body import Body, NotYet, Refused
 from .fused import BODIES as FUSED
+from .linear import BODIES as LINEAR
 from .quantized import BODIES as QUANTIZED
 
-BODIES: dict[tuple[str, str], Body] = QUANTIZED | FUSED | ATTENTION
+BODIES: dict[tuple[str, str], Body] = QUANTIZED | FUSED | ATTENTION | LINEAR
 
 _EXPANDED = "edgec.bodies"  # the functions' domain until they are inlined
 

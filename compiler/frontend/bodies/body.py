@@ -31,6 +31,8 @@ class Call:
         opset: version of the default domain, in which the body is written.
         types: of the graph's values.
         constants: the graph's initializers by name.
+        lines, tensors: the body so far: its nodes as text, and the constants that are no text.
+        read: names of the attributes that were asked for.
     """
 
     node: onnx.NodeProto
@@ -39,6 +41,7 @@ class Call:
     types: Types
     constants: Mapping[str, onnx.TensorProto]
     lines: list[str] = field(default_factory=list)
+    tensors: list[onnx.TensorProto] = field(default_factory=list)
     read: set[str] = field(default_factory=set)
 
     def has(self, formal: str) -> bool:
@@ -102,6 +105,17 @@ class Call:
         name = self._line("c", f"Constant <value_float = {_literal(float(np.float32(value)))}> ()")
         return name if elem_type == FLOAT else self.cast(name, elem_type)
 
+    def tensor(self, array: np.ndarray[Any, Any]) -> str:
+        """A constant of the array's type and shape; tables of any size."""
+        name = f"k{len(self.tensors)}_"
+        self.tensors.append(onnx.numpy_helper.from_array(array, name))
+        return name
+
+    def labels(self) -> np.ndarray[Any, Any]:
+        """The class labels of a classifier, int64 [classes]; those that are strings are codes by now."""
+        names = ("classlabels_ints", "classlabels_int64s")
+        return np.asarray(next(filter(None, (self.attribute(name, None) for name in names)), ()), np.int64)
+
     def cast(self, name: str, elem_type: int) -> str:
         return self._line("c", f"Cast <to = {elem_type}> ({name})")
 
@@ -124,6 +138,12 @@ class Call:
         if self.opset >= 18:
             return self.op(f"ReduceMean <keepdims = {keep}>", x, self.ints(*axes))
         return self.op(f"ReduceMean <keepdims = {keep}, axes = {_literal(axes)}>", x)
+
+    def most(self, x: str, axis: int) -> str:
+        """The maximum over an axis, which stays with the size 1."""
+        if self.opset >= 18:
+            return self.op("ReduceMax <keepdims = 1>", x, self.ints(axis))
+        return self.op(f"ReduceMax <keepdims = 1, axes = [{axis}]>", x)
 
     def _line(self, kind: str, text: str) -> str:
         name = f"{kind}{len(self.lines)}_"
@@ -190,7 +210,12 @@ class Body:
         head = f'<opset_import: ["" : {opset}], domain: "unnamed">'
         lines = "\n".join(call.lines)
         text = f"{head} {name} ({', '.join(formals[: len(node.input)])}) => ({', '.join(outputs)}) {{\n{lines}\n}}"
-        return onnx.parser.parse_function(text)
+        function = onnx.parser.parse_function(text)
+        nodes = [onnx.helper.make_node("Constant", [], [tensor.name], value=tensor) for tensor in call.tensors]
+        nodes += function.node
+        del function.node[:]
+        function.node.extend(nodes)
+        return function
 
 
 def _literal(value: Any) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..domains import COUNTED, PROGRAMS
 from .affine_grid import affine_grid
 from .bit_cast import bit_cast
 from .bit_shift import bit_shift
@@ -21,6 +22,7 @@ from .counted import positions, suppress, whole
 from .cumulative import cumulative
 from .deform_conv import deform_conv
 from .determinant import determinant
+from .distances import distances
 from .dropout import dropout
 from .equal import equal
 from .extremum import extremum
@@ -97,5 +99,8 @@ CONVERTERS: dict[str, Converter] = {
     "Tile": tile,
 }
 
-# For what counted.py makes.
-COUNTED_CONVERTERS: dict[str, Converter] = {"Positions": positions, "Suppress": suppress, "Whole": whole}
+# By domain, those for nodes that the frontend makes.
+OWN_CONVERTERS: dict[str, dict[str, Converter]] = {
+    COUNTED: {"Positions": positions, "Suppress": suppress, "Whole": whole},
+    PROGRAMS: {"Distances": distances},
+}

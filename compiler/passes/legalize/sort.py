@@ -36,11 +36,17 @@ def _sorted(builder: relax.BlockBuilder, data: Any, axis: int, count: int, desce
 def _by_digits(builder: relax.BlockBuilder, data: Any, axis: int, count: int, descending: bool, dtype: str) -> Any:
     shape = [int(size) for size in data.ty.shape]
     outer, size, inner = around(shape, axis)
-    order = Order(outer, size, inner, count, descending, str(data.ty.dtype))
     flat = reshaped(builder, data, [outer, size, inner])
     if count <= LARGEST:
-        made = builder.emit(builder.call_te(lambda x: selected_positions(x, order), flat, primfunc_name_hint="select"))
+        rows = Order(outer * inner, size, 1, count, descending, str(data.ty.dtype))
+        if inner > 1:
+            flat = builder.emit(relax.op.permute_dims(flat, [0, 2, 1]))
+        flat = reshaped(builder, flat, [rows.outer, size, 1])
+        made = builder.emit(builder.call_te(lambda x: selected_positions(x, rows), flat, primfunc_name_hint="select"))
+        if inner > 1:
+            made = builder.emit(relax.op.permute_dims(reshaped(builder, made, [outer, inner, count]), [0, 2, 1]))
     else:
+        order = Order(outer, size, inner, count, descending, str(data.ty.dtype))
         made = builder.emit(builder.call_te(lambda x: sorted_positions(x, order), flat, primfunc_name_hint="sort"))
         made = builder.emit(relax.TupleGetItem(made, 0))
     shape[axis] = count
