@@ -34,9 +34,10 @@ from scripts.classical.table import by_reason, table
 _DOCUMENT = """\
 # Estimators
 
-Classical models, trained by {libraries}, exported to ONNX, compiled and run: for `host` on {host}, for
-others under qemu. A case passes if its labels are those of onnxruntime {onnxruntime} in every row, and its scores within
-{tolerance:.0e} (relative to the larger of 1 and the score). `scripts/estimators.py` makes this page.
+Classical models, trained by {libraries}, exported to ONNX, compiled and run:
+`host` is {host}, others are run by qemu. A case passes if its labels are those of onnxruntime
+{onnxruntime} in every row and its scores within {tolerance:.0e} (relative to the larger of 1 and the score).
+`scripts/estimators.py` makes this page.
 
 {table}
 """
