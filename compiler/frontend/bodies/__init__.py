@@ -14,11 +14,13 @@ from ..messages import blame_model
 from ..shapes import value_table
 from .attention import BODIES as ATTENTION
 from .body import Body, NotYet, Refused
+from .encoders import BODIES as ENCODERS
+from .features import BODIES as FEATURES
 from .fused import BODIES as FUSED
 from .linear import BODIES as LINEAR
 from .quantized import BODIES as QUANTIZED
 
-BODIES: dict[tuple[str, str], Body] = QUANTIZED | FUSED | ATTENTION | LINEAR
+BODIES: dict[tuple[str, str], Body] = QUANTIZED | FUSED | ATTENTION | LINEAR | FEATURES | ENCODERS
 
 _EXPANDED = "edgec.bodies"  # the functions' domain until they are inlined
 
@@ -33,13 +35,15 @@ def expand_bodies(model: onnx.ModelProto, reasons: dict[str, str], where: str) -
         The model itself if nothing was replaced.
     """
     opset, types = opset_of(model), value_table(model.graph)
+    versions = {entry.domain: entry.version for entry in model.opset_import}
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     for index, node in enumerate(model.graph.node):
         body = BODIES.get((node.domain, node.op_type))
         if body is None or not body.covers(opset):
             continue
         try:
-            function = body.function(node, opset, types, constants, f"{node.op_type}{index}")
+            version = versions.get(node.domain, 1)
+            function = body.function(node, opset, version, types, constants, f"{node.op_type}{index}")
         except NotYet:
             reasons[node.output[0]] = "the types and shapes of its inputs cannot be inferred"
             continue

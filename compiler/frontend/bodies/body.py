@@ -29,6 +29,7 @@ class Call:
     Attributes:
         formals: names of its inputs in the body, in order.
         opset: version of the default domain, in which the body is written.
+        version: of the node's own domain.
         types: of the graph's values.
         constants: the graph's initializers by name.
         lines, tensors: the body so far: its nodes as text, and the constants that are no text.
@@ -38,6 +39,7 @@ class Call:
     node: onnx.NodeProto
     formals: list[str]
     opset: int
+    version: int
     types: Types
     constants: Mapping[str, onnx.TensorProto]
     lines: list[str] = field(default_factory=list)
@@ -134,16 +136,13 @@ class Call:
         self.lines.append(f"{name} = {operator} ({', '.join(inputs)})")
 
     def mean(self, x: str, axes: list[int], keep: int = 1) -> str:
-        """The mean over axes, which were an attribute up to operator set 17."""
-        if self.opset >= 18:
-            return self.op(f"ReduceMean <keepdims = {keep}>", x, self.ints(*axes))
-        return self.op(f"ReduceMean <keepdims = {keep}, axes = {_literal(axes)}>", x)
+        return self.reduce("ReduceMean", x, axes, keep)
 
-    def most(self, x: str, axis: int) -> str:
-        """The maximum over an axis, which stays with the size 1."""
+    def reduce(self, operator: str, x: str, axes: list[int], keep: int = 1) -> str:
+        """ReduceMean, ReduceMax or another over axes, which were an attribute up to operator set 17."""
         if self.opset >= 18:
-            return self.op("ReduceMax <keepdims = 1>", x, self.ints(axis))
-        return self.op(f"ReduceMax <keepdims = 1, axes = [{axis}]>", x)
+            return self.op(f"{operator} <keepdims = {keep}>", x, self.ints(*axes))
+        return self.op(f"{operator} <keepdims = {keep}, axes = {_literal(axes)}>", x)
 
     def _line(self, kind: str, text: str) -> str:
         name = f"{kind}{len(self.lines)}_"
@@ -160,7 +159,8 @@ class Body:
     """How the body of an operator is written.
 
     Attributes:
-        inputs: names in the body, by place; `?` marks one that may be left out, `...` that the last three repeat.
+        inputs: names in the body, by place; `?` marks one that may be left out, `...` that the last three, or all
+            if they are fewer, repeat.
         outputs: names of results that `write` gives a value to, those that it may leave out with `?`.
         write: adds the lines to the call.
         covers: whether this body shall be used at an operator set.
@@ -175,20 +175,27 @@ class Body:
         names = [name.rstrip("?") for name in self.inputs.split()]
         if names[-1] == "...":
             names.pop()
-            names += [f"{name}{i}" for i in range(1, len(node.input)) for name in names[-3:]][: len(node.input) - 5]
+            more = [f"{name}{i}" for i in range(1, len(node.input)) for name in names[-3:]]
+            names += more[: len(node.input) - len(names)]
         return names
 
     def function(
-        self, node: onnx.NodeProto, opset: int, types: Types, constants: Mapping[str, onnx.TensorProto], name: str
+        self,
+        node: onnx.NodeProto,
+        opset: int,
+        version: int,
+        types: Types,
+        constants: Mapping[str, onnx.TensorProto],
+        name: str,
     ) -> onnx.FunctionProto:
-        """The body for one node, as a function called `name`.
+        """The body for one node, as a function called `name`; see Call.
 
         Raises:
             Refused: the node has what this body does not cover.
             NotYet: it needs types that are not known yet.
         """
         formals = self.formals(node)
-        call = Call(node, formals, opset, types, constants)
+        call = Call(node, formals, opset, version, types, constants)
         needed = [f.rstrip("?") for f in self.inputs.split() if not f.endswith(("?", "..."))]
         if any(node.input[len(formals) :]):
             raise Refused(f"it has more than {len(formals)} inputs")

@@ -44,7 +44,7 @@ def _second_class(call: Call, scores: str, kind: str, second: int) -> str:
 
 def _softmax_zero(call: Call, scores: str) -> str:
     """Softmax in which scores of zero stay (nearly) zero and do not count."""
-    most = call.most(scores, 1)
+    most = call.reduce("ReduceMax", scores, [1])
     counts = call.op("Greater", call.op("Abs", scores), call.number(1e-7))
     weights = call.op("Where", counts, call.op("Exp", call.op("Sub", scores, most)), call.number(0))
     rest = call.op("Mul", scores, call.op("Exp", call.op("Neg", most)))
