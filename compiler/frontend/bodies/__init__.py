@@ -14,13 +14,17 @@ from ..messages import blame_model
 from ..shapes import value_table
 from .attention import BODIES as ATTENTION
 from .body import Body, NotYet, Refused
+from .distances import BODIES as DISTANCES
 from .encoders import BODIES as ENCODERS
 from .features import BODIES as FEATURES
 from .fused import BODIES as FUSED
 from .linear import BODIES as LINEAR
 from .quantized import BODIES as QUANTIZED
+from .support_vectors import BODIES as SUPPORT_VECTORS
 
-BODIES: dict[tuple[str, str], Body] = QUANTIZED | FUSED | ATTENTION | LINEAR | FEATURES | ENCODERS
+BODIES: dict[tuple[str, str], Body] = (
+    QUANTIZED | FUSED | ATTENTION | LINEAR | FEATURES | ENCODERS | DISTANCES | SUPPORT_VECTORS
+)
 
 _EXPANDED = "edgec.bodies"  # the functions' domain until they are inlined
 

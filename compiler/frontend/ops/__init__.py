@@ -19,6 +19,7 @@ from .col2im import col2im
 from .constant_of_shape import constant_of_shape
 from .conv_transpose import conv_transpose
 from .counted import positions, suppress, whole
+from .coupling import coupling
 from .cumulative import cumulative
 from .deform_conv import deform_conv
 from .determinant import determinant
@@ -102,5 +103,5 @@ CONVERTERS: dict[str, Converter] = {
 # By domain, those for nodes that the frontend makes.
 OWN_CONVERTERS: dict[str, dict[str, Converter]] = {
     COUNTED: {"Positions": positions, "Suppress": suppress, "Whole": whole},
-    PROGRAMS: {"Distances": distances},
+    PROGRAMS: {"Coupling": coupling, "Distances": distances},
 }
