@@ -15,6 +15,7 @@ Exit status: 1 if something does not pass.
 from __future__ import annotations
 
 import argparse
+import functools
 import re
 import sys
 from importlib import metadata
@@ -23,7 +24,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from compiler.target import load_target
-from compiler.verify.execute import find_executor
 from compiler.versions import check_tvm
 from scripts.classical.case import FULL, SMALL
 from scripts.classical.catalogue import collect
@@ -52,12 +52,8 @@ def main() -> int:
         sys.exit(f"no estimator's name has {options.only!r}")
     columns: dict[str, list[Result]] = {}
     for name in options.target:
-        target = load_target(name)
-        executor = find_executor(target.os, target.machine, target)
-        for case in cases:
-            result = check(case, target, executor, SMALL if options.small else FULL)
-            columns.setdefault(name, []).append(result)
-            print(f"{name}: {case.name}: {result.reason or 'passes'}", file=sys.stderr, flush=True)
+        scale = SMALL if options.small else FULL
+        columns[name] = check(cases, load_target(name), scale, functools.partial(_progress, name))
     text = table(columns)
     print(text)
     for name, results in columns.items():
@@ -65,6 +61,10 @@ def main() -> int:
     if options.table:
         options.table.write_text(_DOCUMENT.format(table=text, **_facts()), encoding="utf-8")
     return int(any(result.reason for results in columns.values() for result in results))
+
+
+def _progress(target: str, result: Result) -> None:
+    print(f"{target}: {result.case.name}: {result.reason or 'passes'}", file=sys.stderr, flush=True)
 
 
 def _arguments() -> argparse.Namespace:

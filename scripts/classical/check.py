@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from compiler.errors import UserError
 from compiler.pipeline import compile_model
 from compiler.runtime.loader import Model
 from compiler.target import Target
-from compiler.verify.execute import Executor, execute
-from scripts.onnx_cases.isolated import Send, in_child
+from compiler.verify.execute import execute, find_executor
+from scripts.onnx_cases.isolated import Message, Send, in_child
 
 from .case import Case, Sample, Scale
 from .reference import Arrays, difference, run_onnxruntime
 
-_SECONDS = 300.0  # the most that a case may take
+_SECONDS = 300.0  # the most that a step of a case may take
+_BATCH = 64  # cases of one process: its first one takes a second more than the others
 _THREADS = 2
-HERE = "host"  # an executor's name
+_HERE = "host"  # an executor's name
 
 
 @dataclass(frozen=True)
@@ -36,44 +38,81 @@ class Result:
     reason: str | None
 
 
-def check(case: Case, target: Target, executor: Executor, scale: Scale) -> Result:
-    """Trains, exports, compiles, runs and compares, in a process of its own, which may die."""
-    messages, death = in_child(lambda send: _check(case, target, executor, scale, send), _SECONDS)
-    known: dict[str, Any] = {"operators": []}
+def check(
+    cases: Sequence[Case], target: Target, scale: Scale, progress: Callable[[Result], None] = lambda result: None
+) -> list[Result]:
+    """Trains, exports, compiles, runs and compares, in other processes, which may die.
+
+    Args:
+        progress: called with each result.
+
+    Raises:
+        NoExecutor: artifacts of the target do not run here.
+    """
+    executor = find_executor(target.os, target.machine, target)
+
+    def run(path: Path, inputs: Arrays) -> Arrays:
+        if executor.name != _HERE:
+            return execute(executor, path, inputs, _THREADS)
+        with Model(path, _THREADS) as model:
+            return model.run(inputs)
+
+    def work(batch: Sequence[Case], send: Send) -> None:
+        for case in batch:
+            send({"begin": case.name})
+            send(_check(case, target, scale, run, send))
+
+    results: list[Result] = []
+    while len(results) < len(cases):
+        batch = cases[len(results) :][:_BATCH]
+        found = _read(batch, *in_child(functools.partial(work, batch), _SECONDS))
+        for result in found:
+            progress(result)
+        results += found
+    return results
+
+
+def _read(batch: Sequence[Case], messages: Sequence[Message], death: str | None) -> list[Result]:
+    """The results of a batch up to the case that killed its process."""
+    found: list[Result] = []
+    operators: tuple[str, ...] = ()
     for message in messages:
-        known |= message
-    reason = f"crash: {death}" if death else known["reason"]
-    return Result(case, tuple(known["operators"]), reason)
+        if "begin" in message:
+            operators = ()
+        elif "operators" in message:
+            operators = tuple(message["operators"])
+        else:
+            found.append(Result(batch[len(found)], operators, message["reason"]))
+    if death:
+        found.append(Result(batch[len(found)], operators, f"crash: {death}"))
+    return found
 
 
-def _check(case: Case, target: Target, executor: Executor, scale: Scale, send: Send) -> None:
+def _check(
+    case: Case, target: Target, scale: Scale, run: Callable[[Path, Arrays], Arrays], send: Send
+) -> dict[str, str | None]:
     try:
         sample = case.make(scale)
     except Exception as error:  # exporters raise what they like
-        send({"reason": f"not exported: {_line(error)}"})
-        return
+        return {"reason": f"not exported: {_line(error)}"}
     send({"operators": sample.operators})
     try:
         expected = run_onnxruntime(sample.model, sample.inputs)
     except Exception as error:
-        send({"reason": f"onnxruntime: {_line(error)}"})
-        return
+        return {"reason": f"onnxruntime: {_line(error)}"}
     with tempfile.TemporaryDirectory(prefix="edgec-estimators-") as folder:
         try:
-            send({"reason": difference(_compile_and_run(sample, target, executor, Path(folder)), expected)})
+            path = _compile(sample, target, Path(folder))
+            return {"reason": difference(run(path, dict(sample.inputs)), expected)}
         except UserError as error:
-            send({"reason": f"refused: {_refusal(error)}"})
+            return {"reason": f"refused: {_refusal(error)}"}
         except Exception as error:  # TVM raises what it likes
-            send({"reason": f"error: {_line(error)}"})
+            return {"reason": f"error: {_line(error)}"}
 
 
-def _compile_and_run(sample: Sample, target: Target, executor: Executor, folder: Path) -> Arrays:
+def _compile(sample: Sample, target: Target, folder: Path) -> Path:
     shapes = {name: array.shape for name, array in sample.inputs.items()}
-    artifact = compile_model(sample.model, target, folder / "model.so", shapes, verify=False)
-    if executor.name != HERE:
-        return execute(executor, artifact.path, sample.inputs, _THREADS)
-    with Model(artifact.path, _THREADS) as model:
-        return model.run(sample.inputs)
+    return compile_model(sample.model, target, folder / "model.so", shapes, verify=False).path
 
 
 def _refusal(error: UserError) -> str:
