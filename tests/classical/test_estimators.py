@@ -9,9 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-for package in ("onnxruntime", "sklearn", "skl2onnx", "onnxmltools", "xgboost", "lightgbm"):
-    pytest.importorskip(package, reason="the `test` extra of pyproject.toml has it")
-
 from compiler.target import load_target
 from compiler.verify.execute import NoExecutor
 from scripts.classical.case import SMALL, Case, Sample, Scale
@@ -49,48 +46,52 @@ def unexpected(cases: list[Case], target: str = "host") -> list[str]:
     return lines
 
 
-def named(*names: str) -> list[Case]:
-    return [case for case in collect() if case.name in names]
+@pytest.fixture(scope="module")
+def catalogue() -> dict[str, Case]:
+    for package in ("onnxruntime", "sklearn", "skl2onnx", "onnxmltools", "xgboost", "lightgbm"):
+        pytest.importorskip(package, reason=f"no {package}; the `test` extra of pyproject.toml has it")
+    cases = collect()
+    by_name = {case.name: case for case in cases}
+    assert len(by_name) == len(cases)
+    return by_name
 
 
 @pytest.mark.parametrize("shard", range(SHARDS))
-def test_estimators_compute_what_onnxruntime_does(shard: int) -> None:
-    assert unexpected(collect()[shard::SHARDS]) == []
+def test_estimators_compute_what_onnxruntime_does(catalogue: dict[str, Case], shard: int) -> None:
+    assert unexpected(list(catalogue.values())[shard::SHARDS]) == []
 
 
 @pytest.mark.arm
 @pytest.mark.parametrize("target", ["raspberry-pi-4", "generic-armv7"])
-def test_estimators_on_boards(target: str) -> None:
+def test_estimators_on_boards(catalogue: dict[str, Case], target: str) -> None:
     try:
-        assert unexpected(named(*EMULATED), target) == []
+        assert unexpected([catalogue[name] for name in EMULATED], target) == []
     except NoExecutor as reason:
         pytest.skip(str(reason))
 
 
-def test_names_are_unique() -> None:
-    names = [case.name for case in collect()]
-    assert len(names) == len(set(names)) and set(names) >= {*KNOWN, *EMULATED}
+def test_known_failures_are_in_the_catalogue(catalogue: dict[str, Case]) -> None:
+    assert catalogue.keys() >= KNOWN.keys()
 
 
-def test_scales_make_the_same_sample_again() -> None:
-    for case in named("RandomForestClassifier", "LogisticRegression", "TreeEnsemble by hand: all modes"):
-        first, second = case.make(SMALL), case.make(SMALL)
+def test_the_same_sample_again(catalogue: dict[str, Case]) -> None:
+    for name in ("RandomForestClassifier", "LogisticRegression", "TreeEnsemble by hand: all modes"):
+        first, second = (catalogue[name].make(SMALL) for _ in range(2))
         assert first.model == second.model
         for name, array in first.inputs.items():
             np.testing.assert_array_equal(array, second.inputs[name])
 
 
-def test_inputs_of_forests_by_hand_meet_thresholds_and_gaps() -> None:
-    [case] = named("TreeEnsembleRegressor by hand: all modes")
-    x = case.make(SMALL).inputs["X"]
+def test_inputs_of_forests_by_hand_meet_thresholds_and_gaps(catalogue: dict[str, Case]) -> None:
+    x = catalogue["TreeEnsembleRegressor by hand: all modes"].make(SMALL).inputs["X"]
     threshold = np.float32(0.1)
     for value in (threshold, np.nextafter(threshold, np.float32(1)), np.nextafter(threshold, np.float32(-1))):
         assert (x == value).any()
     assert np.isnan(x).any() and np.isinf(x).any() and np.isfinite(x).any()
 
 
-def test_a_wrong_case_is_noticed_and_the_others_go_on() -> None:
-    good, other, last = named("LinearRegression", "Ridge", "Lasso")
+def test_a_wrong_case_is_noticed_and_the_others_go_on(catalogue: dict[str, Case]) -> None:
+    good, other, last = (catalogue[name] for name in ("LinearRegression", "Ridge", "Lasso"))
 
     def make_wrong(scale: Scale) -> Sample:
         sample = other.make(scale)
@@ -142,9 +143,7 @@ def test_differences() -> None:
     assert "differ" in str(difference({"label": words[::-1]}, {"label": words}))
 
 
-def test_a_zip_map_is_compared_as_the_array_below_it() -> None:
-    plain, zipped = (run_onnxruntime(sample.model, sample.inputs) for sample in (
-        case.make(SMALL) for case in named("LogisticRegression", "LogisticRegression, ZipMap")
-    ))  # fmt: skip
-    assert list(zipped.values())[1].shape == list(plain.values())[1].shape
-    np.testing.assert_array_equal(list(zipped.values())[1], list(plain.values())[1])
+def test_a_zip_map_is_compared_as_the_array_below_it(catalogue: dict[str, Case]) -> None:
+    samples = [catalogue[name].make(SMALL) for name in ("LogisticRegression", "LogisticRegression, ZipMap")]
+    plain, zipped = (list(run_onnxruntime(sample.model, sample.inputs).values()) for sample in samples)
+    np.testing.assert_array_equal(zipped[1], plain[1], strict=True)
