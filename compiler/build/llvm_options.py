@@ -15,9 +15,13 @@ import tvm_ffi
 from tvm import tirx
 from tvm.ir.prim.expr import BitwiseAnd
 
+from ..kernels.written import SCALAR
+
 # LLVM's loop vectoriser drops the mask of an index such as (row & 3) * 5 + column where it makes vectors of a loop
 # over rows whose inner loop was unrolled (seen with AVX-512).
 _NO_LOOP_VECTORS = "-vectorize-loops:bool=false"
+# Its other vectoriser gathers independent scalars, which makes chains of loads wait for each other.
+_NO_SCALARS_IN_VECTORS = "-vectorize-slp:bool=false"
 
 
 def options_for(module: Any) -> list[str]:
@@ -31,7 +35,8 @@ def options_for(module: Any) -> list[str]:
 
     for func in module.functions.values():
         tvm_ffi.structural_walk(func.body, [(tirx.For, on_loop)])
-    return [_NO_LOOP_VECTORS] if masked else []
+    scalar = any(SCALAR in (func.attrs or {}) for func in module.functions.values())
+    return [_NO_LOOP_VECTORS] * masked + [_NO_SCALARS_IN_VECTORS] * scalar
 
 
 def _has_mask(body: Any) -> bool:

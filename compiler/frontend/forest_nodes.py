@@ -31,7 +31,7 @@ class Ensemble:
             training, or 0.
         members: of nodes that ask for membership, the set.
         roots: of each tree, a node or ~leaf.
-        leaves: how many.
+        leaves: how many; `tree_of_leaf` is a number for each, where it is known.
         entries: numbers of leaf and column, and the value there; the same place twice means both in turn.
         columns: of the result.
         aggregate: AVERAGE, SUM, MIN or MAX.
@@ -47,6 +47,7 @@ class Ensemble:
     members: Mapping[int, Array]
     roots: Array
     leaves: int
+    tree_of_leaf: Array
     entries: tuple[Array, Array, Array]
     columns: int
     aggregate: str
@@ -98,7 +99,7 @@ def read_ensemble(attribute: Attribute, kind: str, columns: int, dtype: Any) -> 
         raise InvalidForest(f"its attribute {kind}_ids goes beyond the {columns} columns of its result")
     return Ensemble(
         feature[inner], modes[inner], value[inner], tracks[inner], followers[0], followers[1], hits[inner], {},
-        place[starts], int(leaf.sum()), (~targets[kept], columns_[kept], weights[kept]), columns,
+        place[starts], int(leaf.sum()), np.unique(tree[leaf], return_inverse=True)[1], (~targets[kept], columns_[kept], weights[kept]), columns,
         _text(attribute("aggregate_function", "SUM")),
     )  # fmt: skip
 
@@ -144,7 +145,7 @@ def read_ensemble_of_5(attribute: Attribute) -> tuple[Ensemble, str]:
         raise InvalidForest("its attribute aggregate_function or post_transform is unknown")
     ensemble = Ensemble(
         feature, modes, value, tracks == 1 if len(tracks) == count else np.zeros(count, bool), sides[0], sides[1],
-        hits if len(hits) == count else np.zeros(count), _members(attribute, modes, dtype), roots, len(targets),
+        hits if len(hits) == count else np.zeros(count), _members(attribute, modes, dtype), roots, len(targets), np.zeros(0, np.int64),
         (np.arange(len(targets)), targets, weights), columns, _AGGREGATES[aggregate],
     )  # fmt: skip
     return ensemble, TRANSFORMS[transform]

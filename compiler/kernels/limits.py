@@ -23,6 +23,7 @@ class Limits:
     Attributes:
         lanes: float32 elements of one vector register.
         registers: vector registers.
+        l1: bytes of the first-level data cache.
         l2: bytes of second-level cache that one core can count on.
         by_element: whether a multiply-add can take one factor from any element of a vector register, as NEON's of
             64 bits can, so that four factors come with one load.
@@ -31,6 +32,7 @@ class Limits:
 
     lanes: int
     registers: int
+    l1: int = 1 << 15
     l2: int = 1 << 19
     by_element: bool = False
     parallel_work: int = 1 << 15
@@ -43,7 +45,7 @@ def limits_of(target: Target, cost: Cost | None = None, rule: str | None = None)
         rule: the name of the rule that will schedule the program, if that is known.
     """
     by_element = target.machine == "aarch64"
-    limits = (max(1, target.simd_bits // 32), target.simd_registers, target.l2_bytes, by_element)
+    limits = (max(1, target.simd_bits // 32), target.simd_registers, 1024 * target.caches.l1d_kib, target.l2_bytes, by_element)
     return Limits(*limits) if cost is None else Limits(*limits, parallel_work(cost, target, rule))
 
 

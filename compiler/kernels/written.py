@@ -13,6 +13,8 @@ from .vectors import install
 
 # The annotation of a loop whose iterations are independent; its value is how many steps all of them take.
 INDEPENDENT = "edgec.independent"
+# That of one whose scalars LLVM shall not gather in vectors, and then the attribute of the program.
+SCALAR = "edgec.scalar"
 
 
 def written_rule(sch: Any, limits: Limits) -> Offer | None:
@@ -31,6 +33,7 @@ def written_rule(sch: Any, limits: Limits) -> Offer | None:
         return tirx.For(one.loop_var, one.min, one.extent, kind, one.body, None, {})
 
     def apply(_chosen: Parameters) -> None:
-        install(sch, func.with_body(tvm_ffi.structural_map(func.body, [(tirx.For, decide)])))
+        made = func.with_body(tvm_ffi.structural_map(func.body, [(tirx.For, decide)]))
+        install(sch, made.with_attr(SCALAR, True) if any(SCALAR in annotations for annotations in found) else made)
 
     return Offer(apply)

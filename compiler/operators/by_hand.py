@@ -10,7 +10,7 @@ from tvm import relax, te, tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from ..kernels.written import INDEPENDENT
+from ..kernels.written import INDEPENDENT, SCALAR
 
 
 def around(shape: Sequence[Any], axis: int) -> list[int]:
@@ -42,9 +42,13 @@ def program(
     return te.extern(sizes, list(inputs), build, dtype=list(dtypes), name=name)
 
 
-def independent(extent: int, work: int) -> Any:
-    """A loop that threads may share; `work` steps in all."""
-    return T.serial(whole(0), whole(extent), annotations={INDEPENDENT: work})
+def independent(extent: int, work: int, scalar: bool = False) -> Any:
+    """A loop that threads may share; `work` steps in all.
+
+    Args:
+        scalar: what is written as scalars shall not become vectors, as steps of chains of loads do at a loss.
+    """
+    return T.serial(whole(0), whole(extent), annotations={INDEPENDENT: work} | ({SCALAR: 1} if scalar else {}))
 
 
 def serial(extent: Any) -> Any:

@@ -69,8 +69,8 @@ class Writer:
         shape = self.shape
         groups, each = -(-shape.rows // shape.walks), shape.block // shape.walks
         tasks = -(-groups // each)
-        with independent(tasks, self.work) as task:
-            sums = T.alloc_buffer((shape.block, shape.columns), self.dtype, scope=_scope(shape))
+        with independent(tasks, self.work, scalar=True) as task:
+            sums = T.alloc_buffer((shape.block, shape.columns), self.dtype, scope="local")
             self._clear(sums, shape.block)
             mine = tirx.min(index(each), index(groups) - task * each) if groups % each else index(each)
 
@@ -88,8 +88,8 @@ class Writer:
     def _few_rows(self) -> None:
         shape, trees = self.shape, self.shape.trees
         walks = min(shape.walks, trees)
-        with independent(shape.rows, self.work) as row:
-            sums = T.alloc_buffer((1, shape.columns), self.dtype, scope=_scope(shape))
+        with independent(shape.rows, self.work, scalar=True) as row:
+            sums = T.alloc_buffer((1, shape.columns), self.dtype, scope="local")
             self._clear(sums, 1)
             whole = trees // walks
             with serial(whole) as group:
@@ -188,7 +188,3 @@ class Writer:
                     with vector(lanes) as lane:
                         body(lane + (done + number * lanes))
             done += count * lanes
-
-
-def _scope(shape: Shape) -> str:
-    return "local"

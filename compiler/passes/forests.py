@@ -13,7 +13,8 @@ from ..operators.forest import FOREST
 from .forest_program import Shape, Writer
 from .rewrite import rewrite_calls
 
-_WALKS = 8  # as many as hide the latency of a step, and as general registers hold
+_WALKS = 16  # as many as hide the latency of a step; a few on the stack cost less than waiting
+_SHARES = 4  # of the rows, for threads
 _SUMS = 16 << 10  # bytes of the sums of a block, on the stack
 
 
@@ -48,6 +49,6 @@ def _lower(builder: relax.BlockBuilder, call: Any, limits: Limits) -> Any:
 
 
 def _block(rows: int, row: int, sums: int, limits: Limits) -> int:
-    """Rows of a task: what leaves half of the first-level cache to a tree, but a share for every core."""
-    most = min(limits.l1 // 2 // row, _SUMS // sums, -(-rows // limits.cores))
+    """Rows of a task: what leaves half of the first-level cache to a tree, but not all rows."""
+    most = min(limits.l1 // 2 // row, _SUMS // sums, -(-rows // _SHARES))
     return max(1, -(-min(most, 256) // _WALKS)) * _WALKS

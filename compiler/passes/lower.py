@@ -14,6 +14,7 @@ from .bounded_indices import bound_indices
 from .copies import lower_copies
 from .explicit_padding import make_padding_explicit
 from .fold_constants import fold_constants
+from .forests import lower_forests
 from .group_norms import fuse_group_norms
 from .layout import convert_layout
 from .legalize import legalize
@@ -59,7 +60,7 @@ def phases(limits: Limits) -> tuple[Phase, ...]:
     """The passes for a target with these limits."""
 
     def pack(module: tvm.IRModule) -> tvm.IRModule:
-        module = merge_parallel_products(lower_recurrent(module, limits), limits)
+        module = merge_parallel_products(lower_forests(lower_recurrent(module, limits), limits), limits)
         return pack_weights(use_winograd(module, limits), limits)
 
     return (

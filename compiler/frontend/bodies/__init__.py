@@ -21,9 +21,10 @@ from .fused import BODIES as FUSED
 from .linear import BODIES as LINEAR
 from .quantized import BODIES as QUANTIZED
 from .support_vectors import BODIES as SUPPORT_VECTORS
+from .trees import BODIES as TREES
 
 BODIES: dict[tuple[str, str], Body] = (
-    QUANTIZED | FUSED | ATTENTION | LINEAR | FEATURES | ENCODERS | DISTANCES | SUPPORT_VECTORS
+    QUANTIZED | FUSED | ATTENTION | LINEAR | FEATURES | ENCODERS | DISTANCES | SUPPORT_VECTORS | TREES
 )
 
 _EXPANDED = "edgec.bodies"  # the functions' domain until they are inlined

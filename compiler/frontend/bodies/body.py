@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import onnx
 
+from ..domains import PROGRAMS
 from ..shapes import Types
 
 FLOAT, FLOAT16, INT32, INT64, BOOL = 1, 10, 6, 7, 9  # onnx.TensorProto's numbers
@@ -131,6 +132,11 @@ class Call:
         self.lines.append(f"{', '.join(names)} = {operator} ({', '.join(inputs)})")
         return names
 
+    def own(self, domain: str, operator: str, inputs: Sequence[str], attributes: Mapping[str, Any]) -> str:
+        """A node with one result of a domain of ours."""
+        text = ", ".join(f"{name} = {_literal(value)}" for name, value in attributes.items())
+        return self.op(f"{domain}.{operator} <{text}>", *inputs)
+
     def let(self, name: str, operator: str, *inputs: str) -> None:
         """A node whose result has the given name, one of the body's results."""
         self.lines.append(f"{name} = {operator} ({', '.join(inputs)})")
@@ -214,7 +220,7 @@ class Body:
         for output in outputs:
             if output not in made:  # nobody reads it
                 call.let(output, "Identity", outputs[0])
-        head = f'<opset_import: ["" : {opset}], domain: "unnamed">'
+        head = f'<opset_import: ["" : {opset}, "{PROGRAMS}" : 1], domain: "unnamed">'
         lines = "\n".join(call.lines)
         text = f"{head} {name} ({', '.join(formals[: len(node.input)])}) => ({', '.join(outputs)}) {{\n{lines}\n}}"
         function = onnx.parser.parse_function(text)
