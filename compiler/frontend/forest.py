@@ -116,8 +116,7 @@ def _tests(e: Ensemble) -> Tests:
     parts = (tests.feature, tests.flip, tests.threshold, tests.high, tests.low, tests.weight)
     added = list(zip(*further, strict=True)) or [()] * len(parts)
     joined = [np.concatenate([part, np.asarray(new, part.dtype)]) for part, new in zip(parts, added, strict=True)]
-    feature, flip, threshold, high, low, weight = joined
-    return Tests(feature, flip, threshold, high, low, weight, tests.roots)
+    return Tests(joined[0], joined[1], joined[2], joined[3], joined[4], joined[5], tests.roots)
 
 
 def _search(put: Any, node: int, feature: int, members: Array, yes: int, no: int, missing: int) -> None:
