@@ -14,8 +14,8 @@ from .shapes import value_table
 
 NARROW = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 _OF_THE_STANDARD = frozenset((
-    "Celu", "Elu", "Gelu", "GridSample", "HardSigmoid", "HardSwish", "LinearAttention", "MeanVarianceNormalization", "Mish",
-    "NegativeLogLikelihoodLoss", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare",
+    "Celu", "Elu", "Gelu", "GridSample", "HardSigmoid", "HardSwish", "LinearAttention", "MeanVarianceNormalization",
+    "Mish", "NegativeLogLikelihoodLoss", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare",
     "RotaryEmbedding", "Selu", "Shrink", "SoftmaxCrossEntropyLoss", "Softplus", "Softsign", "SwiGLU", "Swish",
 ))  # fmt: skip
 _OF_MICROSOFT = frozenset(("BiasGelu", "BiasSplitGelu", "FastGelu", "Gelu", "QuickGelu"))
