@@ -70,7 +70,7 @@ def tables_of(ensemble: Ensemble, leaves: Array, features: int) -> Tables:
     names = names.reshape(-1)
 
     def named(refs: Array) -> Array:
-        return np.where(refs < 0, ~names[np.where(refs < 0, ~refs, 0)], refs)
+        return np.where(refs < 0, ~_at(names, ~refs), refs)
 
     tests = _tests(ensemble)
     tests = replace(tests, high=named(tests.high), low=named(tests.low), roots=named(tests.roots))
@@ -144,7 +144,7 @@ def _heights(tests: Tests) -> Array:
     """The longest path from each node to a leaf, at least 1."""
     height = np.ones(len(tests.feature), np.int64)
     for _ in range(len(height) + 1):
-        below = [np.where(refs < 0, 0, height[np.maximum(refs, 0)]) for refs in (tests.high, tests.low)]
+        below = [np.where(refs < 0, 0, _at(height, refs)) for refs in (tests.high, tests.low)]
         now = 1 + np.maximum(*below) if len(height) else height
         if np.array_equal(now, height):
             return height
@@ -161,18 +161,23 @@ def _shared(tests: Tests) -> Tests:
     same = tests.threshold.view(f"u{tests.threshold.itemsize}")
     for level in range(1, int(height.max(initial=0)) + 1):
         nodes = np.flatnonzero(height == level)
-        high, low = (np.where(r < 0, r, name[np.maximum(r, 0)]) for r in (tests.high[nodes], tests.low[nodes]))
+        high, low = (np.where(r < 0, r, _at(name, r)) for r in (tests.high[nodes], tests.low[nodes]))
         key = [tests.feature[nodes], tests.flip[nodes], same[nodes].astype(np.uint64).view(np.int64), high, low]
         _, first, inverse = np.unique(np.stack(key, 1).astype(np.int64), axis=0, return_index=True, return_inverse=True)
         name[nodes] = nodes[first[inverse.reshape(-1)]]
 
     def moved(refs: Array) -> Array:
-        return np.where(refs < 0, refs, name[np.maximum(refs, 0)])
+        return np.where(refs < 0, refs, _at(name, refs))
 
     weight = np.bincount(name, tests.weight, len(name)) if len(name) else tests.weight
     return Tests(
         tests.feature, tests.flip, tests.threshold, moved(tests.high), moved(tests.low), weight, moved(tests.roots)
     )
+
+
+def _at(values: Array, places: Array) -> Array:
+    """The values there; something where a place is below zero."""
+    return values[np.maximum(places, 0)] if len(values) else np.zeros_like(places)
 
 
 def _packed(tests: Tests, leaves: Array, features: int) -> Tables:
@@ -200,15 +205,13 @@ def _packed(tests: Tests, leaves: Array, features: int) -> Tables:
     mixed = bool(np.any(tests.flip[np.concatenate(order)])) if used > trees else False
     feature_bits = max(features - 1, 1).bit_length()
     bits = feature_bits + mixed
-    leaf, node = content < 0, np.maximum(content, 0)
+    leaf = content < 0
     dtype = tests.threshold.dtype
     integer, quiet = _QUIET[dtype.name]
-    words = np.where(leaf, np.arange(used) << bits, 0)
-    thresholds = (quiet | np.where(leaf, ~content, 0).astype(integer)).astype(integer)
-    if len(tests.feature):
-        inner = slots[node] << bits | tests.flip[node].astype(np.int64) << feature_bits | tests.feature[node]
-        words = np.where(leaf, words, inner)
-        thresholds = np.where(leaf, thresholds, tests.threshold[node].view(integer))
+    inner = _at(slots << bits | tests.flip.astype(np.int64) << feature_bits | tests.feature, content)
+    words = np.where(leaf, np.arange(used) << bits, inner)
+    numbers = quiet | np.where(leaf, ~content, 0).astype(integer)
+    thresholds = np.where(leaf, numbers, _at(tests.threshold.view(integer), content)).astype(integer)
     if used << bits >= 1 << 32:
         words_type: type[Any] = np.uint64
     else:

@@ -187,11 +187,23 @@ def leaf_tables(ensemble: Ensemble) -> tuple[Array, Array]:
     table = np.zeros(said.shape, value.dtype)
     if ensemble.aggregate in ("MIN", "MAX"):
         extreme = np.minimum if ensemble.aggregate == "MIN" else np.maximum
-        table[...] = np.inf if ensemble.aggregate == "MIN" else -np.inf
+        largest = np.finfo(value.dtype).max
+        table[...] = largest if ensemble.aggregate == "MIN" else -largest
         extreme.at(table, (leaf, column), value)
     else:
         np.add.at(table, (leaf, column), value)
     return table, said
+
+
+def speaks_of_all(ensemble: Ensemble, said: Array) -> bool:
+    """Whether every row meets a leaf with each column, because all leaves of some tree have it."""
+    if said.all():
+        return True
+    if not len(ensemble.tree_of_leaf):
+        return False
+    silent = np.zeros((int(ensemble.tree_of_leaf.max()) + 1, said.shape[1]), bool)
+    np.logical_or.at(silent, ensemble.tree_of_leaf, ~said)
+    return bool((~silent).any(0).all())
 
 
 def _members(attribute: Attribute, modes: Array, dtype: Any) -> dict[int, Array]:

@@ -6,13 +6,14 @@ A node has the attributes `elem_types`, ONNX's numbers, and `shape0`, `shape1`, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from onnx import NodeProto, helper
 
 Type = tuple[int, Sequence[int]]
 
 
-def type_attributes(*types: Type) -> dict[str, list[int]]:
+def type_attributes(*types: Type) -> dict[str, Any]:
     """The attributes that say them: of each result, ONNX's number of the element type and the shape."""
     shapes = {f"shape{i}": list(shape) for i, (_, shape) in enumerate(types)}
     return {"elem_types": [elem_type for elem_type, _ in types], **shapes}

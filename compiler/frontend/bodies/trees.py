@@ -6,6 +6,7 @@ score alone, and where leaves say nothing of a class.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import onnx
 
 from ..domains import PROGRAMS
 from ..forest import tables_of
-from ..forest_nodes import Ensemble, InvalidForest, leaf_tables, read_ensemble, read_ensemble_of_5
+from ..forest_nodes import Array, Ensemble, InvalidForest, leaf_tables, read_ensemble, read_ensemble_of_5, speaks_of_all
 from ..programs import type_attributes
 from .body import FLOAT, Body, Call, Refused
 from .post_transform import post_transform
@@ -34,7 +35,7 @@ def _data(call: Call) -> tuple[str, int]:
     return x, kind
 
 
-def _walk(call: Call, ensemble: Ensemble, leaves: np.ndarray[Any, Any], x: str, elem_type: int) -> str:
+def _walk(call: Call, ensemble: Ensemble, leaves: Array, x: str, elem_type: int) -> str:
     """[N, F] → [N, columns of `leaves`]: of the leaves that each row reaches."""
     shape = call.shape("X")
     features = shape[-1]
@@ -56,11 +57,11 @@ def _walk(call: Call, ensemble: Ensemble, leaves: np.ndarray[Any, Any], x: str, 
     return call.own(PROGRAMS, "Forest", [x, *constants], attributes)
 
 
-def _added(call: Call, scores: str, base: np.ndarray[Any, Any]) -> str:
+def _added(call: Call, scores: str, base: Array) -> str:
     return call.op("Add", scores, call.tensor(base)) if base.any() else scores
 
 
-def _base(call: Call, columns: int, dtype: Any) -> np.ndarray[Any, Any]:
+def _base(call: Call, columns: int, dtype: Any) -> Array:
     tensor = call.attribute("base_values_as_tensor", None)
     values = call.attribute("base_values", ()) if tensor is None else onnx.numpy_helper.to_array(tensor)
     base = np.asarray(values, np.float32 if tensor is None else None).astype(dtype).reshape(-1)
@@ -82,9 +83,8 @@ def _regressor_body(call: Call) -> None:
     dtype, targets = _dtype(elem_type), call.attribute("n_targets", 1)
     ensemble = read_ensemble(call.attribute, "target", targets, dtype)
     base = _base(call, targets, dtype)
-    base = base if len(base) == targets else base[:0]
-    scores = _aggregated(call, ensemble, x, elem_type)
-    scores = _float(call, _added(call, scores, base), elem_type)
+    scores = _aggregated(call, ensemble, x, elem_type, base if len(base) == targets else base[:0])
+    scores = _float(call, scores, elem_type)
     call.let("Y", "Identity", post_transform(call, scores, call.attribute("post_transform", "NONE"), targets))
 
 
@@ -97,19 +97,28 @@ def _ensemble_of_5_body(call: Call) -> None:
     ensemble, transform = read_ensemble_of_5(call.attribute)
     if ensemble.value.dtype != _dtype(elem_type):
         x, elem_type = call.cast(x, _DOUBLE), _DOUBLE  # halves and floats are doubles too
-    scores = _aggregated(call, ensemble, x, elem_type)
+    scores = _aggregated(call, ensemble, x, elem_type, np.zeros(0))
     scores = post_transform(call, scores, transform, ensemble.columns)
     call.let("Y", f"Cast <to = {call.elem('X')}>", scores)
 
 
-def _aggregated(call: Call, ensemble: Ensemble, x: str, elem_type: int) -> str:
+def _aggregated(call: Call, ensemble: Ensemble, x: str, elem_type: int, base: Array) -> str:
+    """[N, F] → [N, targets]: 0, without a base value, where no leaf said anything of a target."""
     leaves, said = leaf_tables(ensemble)
     scores = _walk(call, ensemble, leaves, x, elem_type)
     if ensemble.aggregate == "AVERAGE":
-        return call.op("Div", scores, call.number(len(ensemble.roots), elem_type))
-    if ensemble.aggregate != "SUM" and not said.all():  # columns of which no leaf said anything
-        return call.op("Where", call.op("IsInf", scores), call.number(0, elem_type), scores)
-    return scores
+        scores = call.op("Div", scores, call.number(len(ensemble.roots), elem_type))
+    made = _added(call, scores, base)
+    silent = ensemble.columns > 1 and not speaks_of_all(ensemble, said)
+    if not silent or (ensemble.aggregate in ("AVERAGE", "SUM") and not base.any()):
+        return made
+    return call.op("Where", _silent(call, ensemble, said, x, elem_type), call.number(0, elem_type), made)
+
+
+def _silent(call: Call, ensemble: Ensemble, said: Array, x: str, elem_type: int) -> str:
+    """Of which columns no leaf that a row reaches says anything."""
+    counts = _walk(call, replace(ensemble, aggregate="SUM"), said.astype(_dtype(elem_type)), x, elem_type)
+    return call.op("Greater", call.number(0.5, elem_type), counts)
 
 
 def _classifier(call: Call) -> None:
@@ -143,20 +152,11 @@ def _many_scores(call: Call, ensemble: Ensemble, x: str, elem_type: int, labels:
         call.let("Y", f"Cast <to = {onnx.TensorProto.INT64}>", positive)
     else:
         candidates = scores
-        if not len(base) and not _speaks_of_all(ensemble, said) and ensemble.entries[2].min(initial=1) <= 0:
-            counts = _walk(call, ensemble, said.astype(leaves.dtype), x, elem_type)
-            nothing = call.op("Greater", call.number(0.5, elem_type), counts)
-            candidates = call.op("Where", nothing, call.number(-np.inf, elem_type), scores)
+        if not len(base) and not speaks_of_all(ensemble, said) and ensemble.entries[2].min(initial=1) <= 0:
+            silent = _silent(call, ensemble, said, x, elem_type)
+            candidates = call.op("Where", silent, call.tensor(np.asarray(-np.inf, leaves.dtype)), scores)
         call.let("Y", "Gather", call.tensor(labels), call.op("ArgMax <axis = 1, keepdims = 0>", candidates))
     call.let("Z", "Identity", post_transform(call, _float(call, scores, elem_type), kind, classes))
-
-
-def _speaks_of_all(ensemble: Ensemble, said: np.ndarray[Any, Any]) -> bool:
-    """Whether every row meets a leaf with each class, because all leaves of some tree have it."""
-    trees = int(ensemble.tree_of_leaf.max(initial=-1)) + 1
-    silent = np.zeros((trees, said.shape[1]), bool)
-    np.logical_or.at(silent, ensemble.tree_of_leaf, ~said)
-    return bool((~silent).any(0).all())
 
 
 def _one_score(call: Call, ensemble: Ensemble, x: str, elem_type: int, labels: Any, base: Any, kind: str) -> None:
@@ -189,23 +189,26 @@ def _two_scores(call: Call, ensemble: Ensemble, x: str, elem_type: int, labels: 
     first, second = call.ops(2, "Split <axis = 1, num_outputs = 2>" if call.opset >= 18 else "Split <axis = 1>", sums)
     if len(base) == 1:
         first = _added(call, first, base)
-    alone_first, alone_second = call.op("Neg", first), first
+    alone = [call.op("Neg", first), first]
+    deciding_alone = first
     if len(base) == 2:
-        alone_first, alone_second = _added(call, first, base[:1]), call.op("Mul", first, call.number(0, elem_type))
+        alone = [_added(call, first, base[:1]), call.op("Mul", first, call.number(0, elem_type))]
+        deciding_alone = alone[0]
         second = _added(call, first, base[1:])
         first = call.op("Neg", second)
-    deciding = second
-    if not _speaks_of_all(ensemble, said):
-        counts = _walk(call, ensemble, said[:, 1:].astype(leaves.dtype), x, elem_type)
-        alone = call.op("Greater", call.number(0.5, elem_type), counts)
-        deciding = call.op("Where", alone, alone_first if len(base) == 2 else alone_second, second)
-        if kind not in ("NONE", "LOGISTIC"):
-            raise Refused(f"its {kind} with leaves that speak of one class only is not supported")
-        first = call.op("Where", alone, alone_first, first)
-        second = call.op("Where", alone, alone_second, second)
-    _positive(call, deciding, labels, 0.0, elem_type)
     both = _float(call, call.op("Concat <axis = 1>", first, second), elem_type)
-    call.let("Z", "Identity", post_transform(call, both, kind, 2))
+    scores = post_transform(call, both, kind, 2)
+    if not speaks_of_all(ensemble, said):
+        silent = _silent(call, ensemble, said[:, 1:], x, elem_type)
+        second = call.op("Where", silent, deciding_alone, second)
+        one = _float(call, call.op("Concat <axis = 1>", *alone), elem_type)
+        if kind == "PROBIT":
+            raise Refused("its PROBIT with leaves that speak of one class only is not defined")
+        if kind == "LOGISTIC" or len(base) == 2:
+            one = post_transform(call, one, kind, 2)
+        scores = call.op("Where", silent, one, scores)
+    _positive(call, second, labels, 0.0, elem_type)
+    call.let("Z", "Identity", scores)
 
 
 def _positive(call: Call, score: str, labels: Any, bound: float, elem_type: int) -> None:
