@@ -14,9 +14,10 @@ from .shapes import value_table
 
 NARROW = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 _OF_THE_STANDARD = frozenset((
-    "Celu", "Elu", "Gelu", "GridSample", "HardSigmoid", "HardSwish", "LinearAttention", "MeanVarianceNormalization",
-    "Mish", "NegativeLogLikelihoodLoss", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare",
-    "RotaryEmbedding", "Selu", "Shrink", "SoftmaxCrossEntropyLoss", "Softplus", "Softsign", "SwiGLU", "Swish",
+    "Celu", "Elu", "Gelu", "GridSample", "HardSigmoid", "HardSwish", "LRN", "LinearAttention",
+    "MeanVarianceNormalization", "Mish", "NegativeLogLikelihoodLoss", "ReduceL1", "ReduceL2", "ReduceLogSum",
+    "ReduceLogSumExp", "ReduceSumSquare", "RotaryEmbedding", "Selu", "Shrink", "SoftmaxCrossEntropyLoss", "Softplus",
+    "Softsign", "SwiGLU", "Swish",
 ))  # fmt: skip
 _OF_MICROSOFT = frozenset(("BiasGelu", "BiasSplitGelu", "FastGelu", "Gelu", "QuickGelu"))
 
@@ -50,9 +51,11 @@ def widen_formulas(model: onnx.ModelProto) -> bool:
             node.input[i] = wide.get(name, name)
         for i, name in enumerate(node.output):
             if elem_type(name) in NARROW:
-                node.output[i] = f"{name}/wide"
+                wide[name] = node.output[i] = f"{name}/wide"
                 behind.append(onnx.helper.make_node("Cast", [node.output[i]], [name], to=elem_type(name)))
         nodes += [node, *behind]
+        for old, new in wide.items():  # bodies are written for them
+            graph.value_info.append(onnx.helper.make_tensor_value_info(new, TensorProto.FLOAT, types[old][1]))
     if changed:
         replace_nodes(graph, nodes)
     return changed
