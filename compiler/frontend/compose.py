@@ -1,4 +1,4 @@
-"""Operators that the standard describes in words only, as graphs of simpler ones."""
+"""Operators, or forms of them, for which graphs of others stand that the standard does not give."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import onnx
 from .composer import Composer
 from .distances import scanned_distances
 from .graph import replace_nodes
+from .grid_sample import grid_sample
 from .shapes import value_table
 from .tf_idf import tf_idf
 from .training import adagrad, adam, batch_normalization, momentum
@@ -23,6 +24,7 @@ def compose_operators(model: onnx.ModelProto) -> bool:
     rules: dict[tuple[str, str], Rule] = {
         ("", "BatchNormalization"): batch_normalization,
         ("", "Scan"): scanned_distances,
+        ("", "GridSample"): grid_sample,
         ("", "TfIdfVectorizer"): tf_idf,
         (preview, "Adagrad"): adagrad,
         (preview, "Adam"): adam,

@@ -37,13 +37,6 @@ def _reduce(node: onnx.NodeProto, attributes: dict[str, Any], types: Types, cons
     return "it reduces no axes, but changes single elements"
 
 
-def _grid_sample(node: onnx.NodeProto, attributes: dict[str, Any], types: Types, *_: Any) -> str | None:
-    reflects = attributes.get("padding_mode") == b"reflection" and attributes.get("align_corners")
-    if reflects and 1 in (types.get(node.input[0], (0, None))[1] or ())[2:]:
-        return "it reflects at the ends of an axis of size 1"
-    return None
-
-
 def _space_to_depth(node: onnx.NodeProto, attributes: dict[str, Any], *_: Any) -> str | None:
     return "only mode DCR is supported" if attributes.get("mode", b"DCR") != b"DCR" else None
 
@@ -68,7 +61,6 @@ def _attention(node: onnx.NodeProto, attributes: dict[str, Any], *_: Any) -> str
 
 _RULES: dict[str, Rule] = {
     "Attention": _attention,
-    "GridSample": _grid_sample,
     "LayerNormalization": _layer_normalization,
     "RMSNormalization": _rms_normalization,
     "SpaceToDepth": _space_to_depth,

@@ -177,7 +177,26 @@ def _scatter(rewriter: Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
 
 
 def _scan(rewriter: Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
-    raise rewriter.fail(node, "Scan")
+    """All values had a batch axis first, and all rows as many steps unless an input said how many."""
+    lengths, *given = node.input
+    if lengths:
+        raise rewriter.fail(node, "Scan with sequence lengths")
+    count = take(node, "num_scan_inputs")
+    body, ways = take(node, "body"), take(node, "directions", [0] * count)
+    inner = onnx.helper.make_node("Scan", [], [], body=body, num_scan_inputs=count, scan_input_directions=ways)
+    graph = onnx.GraphProto(name=f"{body.name}/row")
+    for name in given:
+        value = graph.input.add(name=rewriter.name(node, "row"))
+        inner.input.append(value.name)
+        elem_type, shape = rewriter.types.get(name, (0, None))
+        if elem_type and shape:
+            value.type.CopyFrom(onnx.helper.make_tensor_type_proto(elem_type, shape[1:]))
+    for number in range(len(body.output)):
+        graph.output.add(name=rewriter.name(node, "made"))
+        inner.output.append(graph.output[number].name)
+    graph.node.append(inner)
+    outer = onnx.helper.make_node("Scan", given, node.output, name=node.name, body=graph, num_scan_inputs=len(given))
+    return [outer]
 
 
 def _softmax(rewriter: Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:

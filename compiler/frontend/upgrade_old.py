@@ -6,6 +6,8 @@ some operators said which of their inputs they consumed.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 
@@ -117,6 +119,34 @@ def _upsample(rewriter: Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
     return [node]
 
 
+def _tile(rewriter: Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """The first one repeats along one axis, and has both numbers in the type of its data."""
+    if rewriter.opset > 5:
+        return [node]
+    shape = rewriter.shape(node.input[0])
+    if shape is None:
+        raise rewriter.fail(node, "Tile of a value whose shape depends on the data")
+    made = [rewriter.constant(node, "axes", range(len(shape)), np.int64), rewriter.constant(node, "one", 1, np.int64)]
+    axes, one = (constant.output[0] for constant in made)
+
+    def add(operator: str, *inputs: str, **attributes: Any) -> str:
+        made.append(onnx.helper.make_node(operator, inputs, [rewriter.name(node, operator)], **attributes))
+        return str(made[-1].output[0])
+
+    tiles, axis = (add("Cast", name, to=onnx.TensorProto.INT64) for name in node.input[1:])
+    there = add("Cast", add("Equal", axes, axis), to=onnx.TensorProto.INT64)
+    repeats = add("Add", one, add("Mul", there, add("Sub", tiles, one)))
+    del node.input[1:]
+    node.input.append(repeats)
+    return [*made, node]
+
+
+def _without_flag(rewriter: Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """A result that is named is wanted."""
+    take(node, "output_sequence")
+    return [node]
+
+
 def _power_of_norm(rewriter: Rewriter, node: onnx.NodeProto) -> list[onnx.NodeProto]:
     power = take(node, "p", 2.0)
     if power != int(power):
@@ -163,6 +193,7 @@ _EXPERIMENTAL = frozenset(
 _BROADCASTING = ("Add", "And", "Div", "Equal", "Greater", "Less", "Mul", "Or", "Pow", "Sub", "Xor")
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(_BROADCASTING, _broadcast),
+    **dict.fromkeys(("GRU", "LSTM", "RNN"), _without_flag),
     "BatchNormalization": _for_inference,
     "Cast": _cast,
     "Concat": _concat,
@@ -175,6 +206,6 @@ _RULES: dict[str, Rule] = {
     "Reshape": _reshape,
     "Selu": _selu,
     "Split": _inputs_of_newer_sets(1),
-    "Tile": _inputs_of_newer_sets(2),
+    "Tile": _tile,
     "Upsample": _upsample,
 }

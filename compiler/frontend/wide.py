@@ -14,9 +14,10 @@ from .shapes import value_table
 
 NARROW = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 _OF_THE_STANDARD = frozenset((
-    "Celu", "Elu", "Gelu", "GridSample", "HardSigmoid", "HardSwish", "LinearAttention", "MeanVarianceNormalization",
-    "Mish", "NegativeLogLikelihoodLoss", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare",
-    "RotaryEmbedding", "Selu", "Shrink", "SoftmaxCrossEntropyLoss", "Softplus", "Softsign", "SwiGLU", "Swish",
+    "Celu", "Elu", "Gelu", "GridSample", "HardSigmoid", "HardSwish", "LRN", "LinearAttention",
+    "MeanVarianceNormalization", "Mish", "NegativeLogLikelihoodLoss", "ReduceL1", "ReduceL2", "ReduceLogSum",
+    "ReduceLogSumExp", "ReduceSumSquare", "RotaryEmbedding", "Selu", "Shrink", "SoftmaxCrossEntropyLoss", "Softplus",
+    "Softsign", "SwiGLU", "Swish",
 ))  # fmt: skip
 _OF_MICROSOFT = frozenset(("BiasGelu", "BiasSplitGelu", "FastGelu", "Gelu", "QuickGelu"))
 
@@ -36,10 +37,12 @@ def widen_formulas(model: onnx.ModelProto) -> bool:
         return types.get(name, (0, None))[0]
 
     for node in graph.node:
-        names = _OF_THE_STANDARD if node.domain in DEFAULT_DOMAINS else _OF_MICROSOFT
-        known = all(map(elem_type, filter(None, node.output)))
+        standard = node.domain in DEFAULT_DOMAINS
+        names = _OF_THE_STANDARD if standard else _OF_MICROSOFT
+        # Nothing infers results of Microsoft's, which are of the type that they read.
+        made = {name: elem_type(name if standard else node.input[0]) for name in filter(None, node.output)}
         widened = [name for name in node.input if elem_type(name) in NARROW]
-        if node.op_type not in names or not widened or not known:
+        if node.op_type not in names or not widened or not all(made.values()):
             nodes.append(node)
             continue
         changed = True
@@ -49,10 +52,14 @@ def widen_formulas(model: onnx.ModelProto) -> bool:
         for i, name in enumerate(node.input):
             node.input[i] = wide.get(name, name)
         for i, name in enumerate(node.output):
-            if elem_type(name) in NARROW:
-                node.output[i] = f"{name}/wide"
-                behind.append(onnx.helper.make_node("Cast", [node.output[i]], [name], to=elem_type(name)))
+            if made.get(name) in NARROW:
+                wide[name] = node.output[i] = f"{name}/wide"
+                behind.append(onnx.helper.make_node("Cast", [node.output[i]], [name], to=made[name]))
         nodes += [node, *behind]
+        for old, new in wide.items():  # bodies are written for them
+            graph.value_info.append(
+                onnx.helper.make_tensor_value_info(new, TensorProto.FLOAT, types.get(old, (0, None))[1])
+            )
     if changed:
         replace_nodes(graph, nodes)
     return changed

@@ -33,6 +33,10 @@ CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, Any], tuple[int, ...], An
     "Dropout": ([node("Dropout", "x", "y", is_test=1)], {}, (1, 6), X),
     "Cast": ([node("Cast", "x", "i", to="INT32"), node("Cast", "i", "y", to="FLOAT")], {}, (1,), np.trunc(X)),
     "Selu": ([node("Selu", "x", "y")], {}, (1,), F(1.0507) * np.where(X > 0, X, F(1.6732) * (np.exp(X) - 1))),
+    "Tile": ([node("Tile", "x n a", "y")], {"n": F(3), "a": F(1)}, (1, 5), np.tile(X, (1, 3, 1))),
+    "Tile by repeats": ([node("Tile", "x r", "y")], {"r": np.array([1, 2, 2])}, (6,), np.tile(X, (1, 2, 2))),
+    "RNN": ([node("RNN", "x w r", "s h", hidden_size=2, output_sequence=1), node("Squeeze", "s", "y", axes=[1])],
+            {"w": np.zeros((1, 2, 4), F), "r": np.ones((1, 2, 2), F)}, (1,), np.zeros((2, 3, 2))),
 }  # fmt: skip
 
 

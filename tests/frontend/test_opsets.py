@@ -9,8 +9,10 @@ import onnx
 import pytest
 
 from compiler.frontend.flow import body_graphs
+from scripts.onnx_cases.cases import Case
+from scripts.onnx_cases.check import check_artifacts
 from tests.frontend.checks import prepared, refusal, run_prepared, same_results
-from tests.models import model, node, value
+from tests.models import graph, model, node, value
 
 pytest.importorskip("onnxruntime", reason="the reference for old operator sets")
 
@@ -140,6 +142,33 @@ def test_a_branch_is_upgraded_too() -> None:
     assert bodies == [["Flatten", "Softmax", "Reshape"], ["Softmax"]]
     nodes[1] = node("Greater", "zero zero", "c")
     same_results(model(nodes, X234, [value("y", [2, 3, 4])], {"zero": F(0)}, opset=11))
+
+
+def _scan_of_rows(lengths: str = "_") -> onnx.ModelProto:
+    body = graph(
+        [node("Add", "state one", "sum"), node("Mul", "sum other", "next"), node("Identity", "next", "out")],
+        {"state": [2], "one": [2], "other": []}, [value("next", [2]), value("out", [2])],
+    )  # fmt: skip
+    scan = node("Scan", f"{lengths} s x k", "last all", body=body, num_scan_inputs=2, directions=[0, 1])
+    outputs = [value("last", [3, 2]), value("all", [3, 4, 2])]
+    return model([scan], {"s": [3, 2], "x": [3, 4, 2], "k": [3, 4], "n": ([3], "int64")}, outputs, opset=8)
+
+
+def test_the_first_scan_had_a_batch() -> None:
+    rng = np.random.default_rng(0)
+    s, x, k = (rng.random(shape).astype(F) for shape in ((3, 2), (3, 4, 2), (3, 4)))
+    state, steps = s, []
+    for step in range(4):
+        state = (state + x[:, step]) * k[:, 3 - step, None]
+        steps.append(state)
+    proto = _scan_of_rows()
+    case = Case("scan", "Scan", proto, (s, x, k, np.zeros(3, np.int64)), (state, np.stack(steps, axis=1)), 1e-5, 1e-6,
+                proto, (0, 1, 2, 3))  # fmt: skip
+    assert check_artifacts([case]) == {"scan": None}
+
+
+def test_a_scan_whose_rows_have_lengths_of_their_own() -> None:
+    assert "sequence lengths" in refusal(_scan_of_rows("n"))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ import numpy as np
 import onnx
 import pytest
 
+from compiler.frontend.shapes import value_table
+from compiler.verify.reference import run_reference
 from scripts.onnx_cases.cases import Case
 from scripts.onnx_cases.check import check_artifacts
 from tests.frontend.checks import prepared
@@ -57,3 +59,18 @@ def test_types_stay_and_others_are_left_alone() -> None:
     assert [n.op_type for n in widened.proto.graph.node] == ["Cast", "Softplus", "Cast"]
     assert [n.op_type for n in plain.proto.graph.node] == ["Softplus"]
     assert widened.outputs[0].dtype == "float16"
+
+
+def test_results_that_nothing_infers_are_widened_too() -> None:
+    nodes = [node("Gelu", "x", "a", MS), node("Relu", "a", "y")]
+    proto = model(nodes, {"x": ([3], "float16")}, [value("y", [3], "float16")], domains=[MS])
+    types = value_table(prepared(proto).proto.graph)
+    assert {elem_type for name, (elem_type, _) in types.items() if name not in "xya"} == {onnx.TensorProto.FLOAT}
+
+
+def test_an_operator_that_tvm_has_for_float32_alone() -> None:
+    x = np.random.default_rng(0).standard_normal((2, 4, 3, 3)).astype(np.float16)
+    proto = model([node("LRN", "x", "y", size=3, alpha=0.5)], {"x": (list(x.shape), "float16")}, ["y"])
+    _, wanted = run_reference(proto, {"x": x})
+    case = Case("one", "LRN", proto, (x,), (wanted["y"],), 2e-3, 0.0, proto, (0,))
+    assert check_artifacts([case]) == {"one": None}
