@@ -17,6 +17,7 @@ from .fold_constants import fold_constants
 from .group_norms import fuse_group_norms
 from .layout import convert_layout
 from .legalize import legalize
+from .nearest import find_nearest
 from .normalisations import fuse_normalisations
 from .pack_weights import pack_weights
 from .parallel_products import merge_parallel_products
@@ -60,7 +61,7 @@ def phases(limits: Limits) -> tuple[Phase, ...]:
 
     def pack(module: tvm.IRModule) -> tvm.IRModule:
         module = merge_parallel_products(lower_recurrent(module, limits), limits)
-        return pack_weights(use_winograd(module, limits), limits)
+        return pack_weights(find_nearest(use_winograd(module, limits), limits), limits)
 
     return (
         Phase(
