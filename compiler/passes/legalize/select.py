@@ -131,10 +131,13 @@ class Best:
         self._set(self.places, place.astype("int32"), i)
 
     def _get(self, buffer: Any, i: Any) -> Any:
-        return buffer[(*self.at, whole(i) if isinstance(i, int) else i)]
+        return buffer[self._place(i)]
 
     def _set(self, buffer: Any, value: Any, i: Any) -> None:
-        T.buffer_store(buffer, value, [*self.at, whole(i) if isinstance(i, int) else i])
+        T.buffer_store(buffer, value, list(self._place(i)))
+
+    def _place(self, i: Any) -> tuple[Any, ...]:
+        return (*self.at, whole(i) if isinstance(i, int) else i)
 
 
 def _lower(least: Any, parts: int, key: Callable[[Any], Any], begin: Any, vectors: int, keep: bool = False) -> None:
