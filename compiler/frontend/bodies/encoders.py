@@ -93,6 +93,7 @@ def _one_hot(call: Call) -> None:
 
 _ML = "ai.onnx.ml"
 BODIES: dict[tuple[str, str], Body] = {
+    (_ML, "CategoryMapper"): Body("X", "Y", _label_encoder),  # a LabelEncoder by now
     (_ML, "LabelEncoder"): Body("X", "Y", _label_encoder),
     (_ML, "OneHotEncoder"): Body("X", "Y", _one_hot),
 }
