@@ -106,6 +106,7 @@ _QUANTISED = {
 def _value(value: onnx.ValueInfoProto) -> dict[str, Any]:
     tensor = value.type.tensor_type
     shape: list[int | str] = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim]
-    known = {TensorProto.UNDEFINED: "unknown", TensorProto.STRING: "string"}
-    dtype = known.get(tensor.elem_type) or dtype_name(tensor.elem_type)
+    dtype = dtype_name(tensor.elem_type) if tensor.elem_type else "unknown"
+    if tensor.elem_type == TensorProto.STRING:
+        dtype = "string"
     return {"name": value.name, "dtype": dtype, "shape": shape}

@@ -210,10 +210,3 @@ def test_a_label_encoder_with_too_few_values_is_refused() -> None:
     tested = node("LabelEncoder", "x", "y", ML, keys_int64s=[1, 2], values_int64s=[1])
     proto = build(tested, {"x": np.asarray([1])}, {"y": "int64"}, 2)
     assert "2 keys and 1 values" in refusal(proto)
-
-
-def test_maps_of_the_callers_are_refused() -> None:
-    proto = build(node("DictVectorizer", "x", "y", ML, string_vocabulary=["a"]), {"x": data(1)}, {"y": "float32"})
-    floats = onnx.helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, [])
-    proto.graph.input[0].type.CopyFrom(onnx.helper.make_map_type_proto(onnx.TensorProto.STRING, floats))
-    assert "the input is a map, not a tensor" in refusal(proto)
