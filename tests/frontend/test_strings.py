@@ -171,6 +171,12 @@ def classifier(labels: Sequence[str] = ("no", "yes", "maybe")) -> onnx.ModelProt
     return proto
 
 
+def test_one_score_needs_two_labels() -> None:
+    tested = node("LinearClassifier", "x", "y z", ML, classlabels_strings=["a"], coefficients=[1.0], intercepts=[0.0])
+    text = refusal(build([tested], {"x": (F, [2, 1])}, {"y": (S, [2]), "z": (F, None)}))
+    assert "1 labels for one score" in text
+
+
 @pytest.mark.parametrize("alone", [True, False])
 def test_a_classifier_with_a_map(alone: bool, tmp_path: Path) -> None:
     """The map's tensor comes back under the map's name; also if the model imports ai.onnx.ml alone."""
