@@ -191,7 +191,10 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
         programs |= found
         if prefix:
             clock.lap(f"shapes {number + 1}/{len(choices)}")
-    verifier = Verifier(model, [version.inputs for version in versions], options.target) if options.verify else None
+    verifier = None
+    if options.verify:
+        inputs = [version.inputs for version in versions]
+        verifier = Verifier(model, inputs, options.target, versions[-1].vocabulary)
 
     # tensor programs → scheduled for the target → objects
     _dump_schedules(options, programs)

@@ -133,6 +133,7 @@ def _manifest(
         return [
             {"name": t.name, "dtype": t.dtype, "shape": list(t.shape)}
             | ({"sizes": [list(size) for size in t.sizes]} if t.sizes else {})
+            | ({"strings": True} if t.strings else {})
             for t in tensors
         ]
 
@@ -149,6 +150,7 @@ def _manifest(
         ]
 
     largest = versions[-1]
+    strings = any(tensor.strings for tensor in (*largest.inputs, *largest.outputs))
     several = [
         {
             "inputs": [list(t.shape) for t in version.inputs],
@@ -170,6 +172,7 @@ def _manifest(
         "model": {"name": model.name, "sha256": model.sha256},
         "inputs": table(largest.inputs),
         "outputs": table(largest.outputs),
+        **({"strings": list(largest.vocabulary)} if strings else {}),
         **({"shapes": several} if len(several) > 1 else {}),
         "target": {
             "name": target.name,

@@ -48,4 +48,5 @@ def lower(
         reason = "it needs a runtime function of TVM, which devices lack"
         refuse([Obstacle(operator, operator, reason) for operator in error.operators], where)
         raise
-    return Version(prepared.inputs, prepared.outputs, program), variant_programs(program, functions)
+    version = Version(prepared.inputs, prepared.outputs, program, prepared.vocabulary)
+    return version, variant_programs(program, functions)

@@ -12,11 +12,16 @@ from .program import Program
 
 @dataclass(frozen=True)
 class Version:
-    """A program for fixed shapes, and its memory plan. An artifact has several; they share weights and kernels."""
+    """A program for fixed shapes, and its memory plan. An artifact has several; they share weights and kernels.
+
+    Attributes:
+        vocabulary: the strings of the model, in the order of their codes.
+    """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     program: Program
+    vocabulary: tuple[str, ...] = ()
 
     @cached_property
     def plan(self) -> MemoryPlan:

@@ -39,6 +39,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None
         with zipfile.ZipFile(temporary, "w") as archive:
             for name, array in arrays.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+                    plain = array.astype(np.str_) if array.dtype == object else np.asanyarray(array)
+                    np.lib.format.write_array(member, plain, allow_pickle=False)
 
     write_atomically(path, write)

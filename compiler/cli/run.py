@@ -22,15 +22,14 @@ def command(
     artifact: Path, input_path: Path | None, output_path: Path | None, threads: int | None, affinity: str | None
 ) -> None:
     """Run ARTIFACT once, on the arrays given or on seeded ones, and show or save its outputs."""
-    from ..frontend.prepare import Tensor
-    from ..verify.vectors import seeded_inputs
+    from ..verify.vectors import inputs_of
 
     try:
         with Model(artifact, threads=threads, affinity=affinity) as model:
             if input_path is not None:
                 inputs = read_arrays(input_path)
             else:
-                inputs = seeded_inputs([Tensor(t.name, t.dtype, t.shape) for t in model.inputs])
+                inputs = inputs_of(model.manifest)
             try:
                 outputs = model.run(inputs)
             except (TypeError, ValueError, KeyError) as error:
@@ -42,7 +41,8 @@ def command(
     rows = [("OUTPUT", "DTYPE", "SHAPE", "MIN", "MAX", "MEAN")]
     for name, array in outputs.items():
         numbers = ("-", "-", "-")
-        if array.size:
+        if array.size and array.dtype != object:
             numbers = (f"{array.min():.6g}", f"{array.max():.6g}", f"{array.astype('float64').mean():.6g}")
-        rows.append((name, str(array.dtype), shape_text(array.shape), *numbers))
+        dtype = "string" if array.dtype == object else str(array.dtype)
+        rows.append((name, dtype, shape_text(array.shape), *numbers))
     click.echo(table(rows))

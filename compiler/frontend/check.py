@@ -214,9 +214,7 @@ def _check_input(value: onnx.ValueInfoProto, where: str) -> None:
         text = _kind_text(kind) if kind else "a value without a type"
         raise UserError(f"the input is {text}, not a tensor", label, "export the model with tensors as inputs")
     tensor = value.type.tensor_type
-    if tensor.elem_type == TensorProto.STRING:
-        raise UserError("the input holds strings", label, "encode them as numbers before the model")
-    if tensor.elem_type not in VALUE_TYPES:
+    if tensor.elem_type not in VALUE_TYPES and tensor.elem_type != TensorProto.STRING:
         known = tensor.elem_type in TensorProto.DataType.values()
         name = TensorProto.DataType.Name(tensor.elem_type).lower() if known else f"an unknown type ({tensor.elem_type})"
         raise UserError(

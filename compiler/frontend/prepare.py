@@ -26,10 +26,12 @@ from .functions import inline_functions
 from .graph import all_nodes, describe, sort_nodes
 from .infer import infer_shapes
 from .lengths import lengths_of
+from .maps import maps_to_tensors
 from .read import copy_model, parse_model, read_file
 from .sequences import eliminate_sequences
 from .shapes import fix_shapes, value_table
 from .simplify import simplify
+from .strings import Strings, encode_strings, has_strings
 from .support import Obstacle, expand_operators, find_obstacles, has_body, operator_name, opsets_of, state_defaults
 from .tensors import iter_tensors, load_tensors
 from .upgrade import OPSET, upgrade_opset
@@ -48,12 +50,14 @@ class Tensor:
     Attributes:
         sizes: axes along which only the first entries are meant, and the outputs, beside the model's own, that say how
             many.
+        strings: whether the elements are codes of strings, see `strings.py`.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     sizes: tuple[tuple[int, str], ...] = ()
+    strings: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,9 @@ class Model:
 
     Attributes:
         name: for people; the file's stem, or the graph's name.
-        proto: the model as given, checked, with its external data loaded.
+        proto: the model as given, checked, with its external data loaded, and tensors in the place of maps.
         sha256: of the file and its external data, or of the serialised proto.
-        path: the file, if it came from one.
+        path: the file, if it came from one, and `proto` is what is in it.
     """
 
     name: str
@@ -83,6 +87,7 @@ class PreparedModel:
         module: Relax, its parameters `in0`, `in1`, … in the inputs' order; None or incomplete if there are
             obstacles.
         bodies: Relax of the bodies of If and Loop, which `edgec.branch` and `edgec.loop` name by their place here.
+        vocabulary: the strings of the model, in the order of their codes.
     """
 
     proto: onnx.ModelProto
@@ -91,6 +96,7 @@ class PreparedModel:
     obstacles: tuple[Obstacle, ...]
     module: tvm.IRModule | None
     bodies: tuple[tvm.IRModule, ...] = ()
+    vocabulary: tuple[str, ...] = ()
 
 
 def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> Model:
@@ -114,6 +120,8 @@ def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> Model:
         digest = hashlib.sha256(proto.SerializeToString(deterministic=True))
     for tensor in external:
         digest.update(tensor.raw_data)
+    if maps_to_tensors(proto):
+        path = None
     check_model(proto, where)
     return Model(name, proto, digest.hexdigest(), path)
 
@@ -126,9 +134,12 @@ def prepare(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> 
     Raises:
         UserError: a dynamic dimension without a `--shape`, or contradictory shapes.
     """
+    source, strings = _without_strings(model)
+    if strings.obstacles:
+        return PreparedModel(source, (), (), strings.obstacles, None)
     forced: frozenset[str] = frozenset()
     while True:
-        proto, reasons = _canonical(model, shapes or {}, forced)
+        proto, reasons = _canonical(source, shapes or {}, forced, model.name)
         sizes, lost = _return_lengths(proto.graph)
         obstacles = find_obstacles(proto.graph, reasons) or _unusable_values(proto.graph) or lost
         module, bodies = None, ()
@@ -141,11 +152,24 @@ def prepare(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> 
             break
         forced |= refused
     table = value_table(proto.graph)
-    inputs, outputs = (
-        tuple(Tensor(v.name, _dtype(table[v.name][0]), table[v.name][1] or (), sizes.get(v.name, ())) for v in values)
-        for values in (proto.graph.input, proto.graph.output)
-    )
-    return PreparedModel(proto, inputs, outputs, tuple(obstacles), module, bodies)
+
+    def tensor(name: str) -> Tensor:
+        elem_type, shape = table[name]
+        return Tensor(name, _dtype(elem_type), shape or (), sizes.get(name, ()), name in strings.values)
+
+    inputs, outputs = (tuple(tensor(v.name) for v in values) for values in (proto.graph.input, proto.graph.output))
+    return PreparedModel(proto, inputs, outputs, tuple(obstacles), module, bodies, strings.vocabulary)
+
+
+def _without_strings(model: Model) -> tuple[onnx.ModelProto, Strings]:
+    """The model with codes in the place of its strings."""
+    if not has_strings(model.proto):
+        return model.proto, Strings()
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    proto = inline_functions(proto, model.name)
+    sort_nodes(proto.graph, model.name)
+    return proto, encode_strings(proto, model.name)
 
 
 def _return_lengths(graph: onnx.GraphProto) -> tuple[dict[str, tuple[tuple[int, str], ...]], list[Obstacle]]:
@@ -167,12 +191,11 @@ def _dtype(elem_type: int) -> str:
 
 
 def _canonical(
-    model: Model, shapes: Mapping[str, Sequence[int]], forced: frozenset[str]
+    source: onnx.ModelProto, shapes: Mapping[str, Sequence[int]], forced: frozenset[str], where: str
 ) -> tuple[onnx.ModelProto, dict[str, str]]:
     """The settled model, and why nodes with bodies stayed in it, by their first result."""
     proto = onnx.ModelProto()
-    proto.CopyFrom(model.proto)
-    where = model.name
+    proto.CopyFrom(source)
     # Before IR 4 every initializer had to be an input too; in here none is.
     proto.ir_version = max(proto.ir_version, 8)
     proto = inline_functions(proto, where)

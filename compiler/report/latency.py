@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..frontend.prepare import Tensor
 from ..runtime.loader import Model
-from ..verify.vectors import seeded_inputs
+from ..verify.vectors import inputs_of
 
 _LEAST_RUNS = 5
 
@@ -54,7 +53,7 @@ def measure(path: Path, threads: int | None = None, seconds: float = 2.0, affini
     start = time.perf_counter()
     with Model(path, threads, affinity) as model:
         load = time.perf_counter() - start
-        inputs = seeded_inputs([Tensor(t.name, t.dtype, t.shape) for t in model.inputs])
+        inputs = inputs_of(model.manifest)
         outputs: Mapping[str, np.ndarray[Any, Any]] = {}
         start = time.perf_counter()
         outputs = model.run(inputs)

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..frontend.prepare import Tensor
 from ..runtime.loader import LoadError, Model
-from ..verify.vectors import seeded_inputs
+from ..verify.vectors import inputs_of
 from .rates import Rates
 
 COPY = "copy"  # stands for the steps that only copy
@@ -67,7 +66,7 @@ def profile(
     with Model(path, threads, affinity) as model:
         if "steps" not in model.manifest:
             raise LoadError(f"{path} was made by an older edgec, which could not measure kernels: compile it again")
-        inputs = seeded_inputs([Tensor(t.name, t.dtype, t.shape) for t in model.inputs])
+        inputs = inputs_of(model.manifest)
         took = np.zeros(len(model.manifest["steps"]), np.uint64)
         outputs = model.run(inputs)
         runs: list[np.ndarray[Any, Any]] = []

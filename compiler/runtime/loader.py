@@ -44,13 +44,15 @@ class LoadError(Exception):
 
 
 class Tensor(NamedTuple):
-    """An input or output. `dtype` and `numpy_dtype` differ for bfloat16 alone: its bits travel as uint16."""
+    """An input or output. `dtype` and `numpy_dtype` differ for bfloat16 alone: its bits travel as uint16.
+    `strings`: its arrays hold str; the kernels get int64 codes of them."""
 
     name: str
     dtype: str
     shape: Tuple[int, ...]
     numpy_dtype: np.dtype[Any]
     nbytes: int
+    strings: bool = False
 
 
 def read_manifest(path: Path) -> Dict[str, Any]:
@@ -154,13 +156,13 @@ def _parse(text: bytes, path: Path) -> Dict[str, Any]:
             for axis, count in entry.get("sizes", ()):
                 if not (_is_size(axis) and axis < ranks[entry["name"]] and ranks[count] == 0):
                     raise ValueError("sizes")
-        needs = manifest["requires"]
-        texts, numbers = [needs["os"], needs["machine"]], [len(v["steps"]) for v in _versions(manifest)]
+        needs, strings = manifest["requires"], manifest.get("strings", [])
+        texts, numbers = [needs["os"], needs["machine"], *strings], [len(v["steps"]) for v in _versions(manifest)]
         for feature in needs.get("cpu_features", []):
             kind, bit = feature.get("auxv", (0, 0))
             numbers += [kind << 32, bit << 57]  # so that both are in their ranges
             texts += [feature["name"], feature.get("cpuinfo", "")]
-        if not (all(map(_is_size, numbers)) and all(isinstance(text, str) for text in texts)):
+        if not (type(strings) is list and all(map(_is_size, numbers)) and all(isinstance(text, str) for text in texts)):
             raise ValueError("requires")
         _version(needs.get("glibc") or "0")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -184,7 +186,8 @@ def _tensors(entries: List[Dict[str, Any]]) -> Tuple[Tensor, ...]:
         nbytes = int(np.prod([numpy_dtype.itemsize, *shape], dtype=object)) if usable else -1
         if type(name) is not str or name in tensors or not _is_size(nbytes):
             raise ValueError(f"tensor {name!r}")
-        tensors[name] = Tensor(name, dtype, shape, numpy_dtype, nbytes)
+        strings = entry.get("strings", False) is True and dtype == "int64"
+        tensors[name] = Tensor(name, dtype, shape, numpy_dtype, nbytes, strings)
     return tuple(tensors.values())
 
 
@@ -268,7 +271,7 @@ class _Slot:
     """A tensor's place in the call, and memory of our own for arrays that kernels cannot use."""
 
     def __init__(self, tensor: Tensor, pointers: Any, index: int) -> None:
-        self.name, _, self.shape, self.dtype, nbytes = self.tensor = tensor
+        self.name, _, self.shape, self.dtype, nbytes, _ = self.tensor = tensor
         self.pointers, self.index = pointers, index
         self.memory: Optional[Tuple[Array, int]] = None  # with its address
         self.small = self.stage() if nbytes <= SMALL else None
@@ -367,6 +370,10 @@ class Model:
         self._names = [{tensor.name for tensor in tensors} for tensors in (self.inputs, self.outputs)]
         self._sizes = {entry["name"]: entry["sizes"] for entry in self.manifest["outputs"] if "sizes" in entry}
         self._counts = [count for sizes in self._sizes.values() for _, count in sizes]
+        self._words = np.array([*self.manifest.get("strings", []), None], object)[:-1]
+        self._codes = {word: code for code, word in enumerate(self._words)}
+        strings = [[t.name for t in tensors if t.strings] for tensors in (self.inputs, self.outputs)]
+        self._strings = strings if any(strings) else []
         self._versions = {tuple(map(tuple, v["inputs"] or ())): v for v in _versions(self.manifest)}
         self._arguments, self._run, self._library = (context, *pointers), library.edgec_profile, library
         self._take(list(self._versions)[-1])
@@ -398,8 +405,8 @@ class Model:
         """Runs the model once.
 
         Args:
-            inputs: an array for each, of its exact dtype and shape. Those above 4 KiB that are 64-byte aligned,
-                contiguous and of the machine's byte order are used without a copy.
+            inputs: an array for each, of its exact dtype and shape; of str for strings. Those above 4 KiB that are
+                64-byte aligned, contiguous and of the machine's byte order are used without a copy.
             outputs: arrays to write results into, for any of the outputs; the others are allocated.
             nanoseconds: gets how long each of the manifest's `steps` (of this shape's version) took; as many uint64.
 
@@ -414,6 +421,9 @@ class Model:
                 wrong, known = inputs.keys() ^ self._names[0] or given.keys() - self._names[1], self._names
                 has = f"the model has inputs {sorted(known[0])} and outputs {sorted(known[1])}"
                 raise ValueError(f"missing or unknown: {sorted(wrong)}; {has}")
+            fresh: Dict[str, int] = {}
+            if self._strings:
+                inputs, given = self._encode(inputs, given, fresh)
             if len(self._versions) > 1:
                 self._choose(self._library, inputs)
             sources = [slot.read(inputs[slot.name]) for slot in self._sources]
@@ -423,7 +433,37 @@ class Model:
             for array, staged in results:
                 if staged is not None:
                     array[...] = staged
-            return self._cut({slot.name: array for slot, (array, _) in zip(self._targets, results)})
+            made = {slot.name: array for slot, (array, _) in zip(self._targets, results)}
+            if self._strings:
+                self._decode(made, outputs or {}, fresh)
+            return self._cut(made)
+
+    def _encode(self, inputs: Arrays, outputs: Arrays, fresh: Dict[str, int]) -> Tuple[Arrays, Arrays]:
+        """The inputs with codes of strings, the outputs without strings; `fresh` gets codes of unknown ones."""
+        codes, coded = self._codes, {**inputs}
+        for name in self._strings[0]:
+            array = np.asarray(inputs[name])
+            words = array.ravel().tolist()
+            if array.dtype.kind not in "UO" or not all(isinstance(word, str) for word in words):
+                raise TypeError(f"{name!r} must hold strings, but {array.dtype} was given: hand over an array of str")
+            numbers: List[Any] = list(map(codes.get, words))
+            if None in numbers:
+                for word in words:
+                    if word not in codes:
+                        fresh.setdefault(word, len(codes) + len(fresh))
+                numbers = [fresh[word] if code is None else code for word, code in zip(words, numbers)]
+            coded[name] = np.array(numbers, np.int64).reshape(array.shape)
+        return coded, {name: array for name, array in outputs.items() if name not in self._strings[1]}
+
+    def _decode(self, results: Dict[str, Any], outputs: Arrays, fresh: Dict[str, int]) -> None:
+        words = np.concatenate([self._words, np.array([*fresh, None], object)]) if fresh else self._words
+        for name in self._strings[1]:
+            result, array = np.asarray(words[results[name]], object), outputs.get(name)
+            if array is not None:
+                if array.shape != result.shape or array.dtype != object:
+                    raise ValueError(f"output {name!r} must be an array of object of the shape {result.shape}")
+                array[...] = result
+            results[name] = result if array is None else array
 
     def _cut(self, results: Dict[str, Any]) -> Dict[str, Any]:
         """The results without entries that are not meant, and without the counts of those that are."""

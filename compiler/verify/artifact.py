@@ -12,13 +12,13 @@ import numpy as np
 import onnx
 
 from ..errors import UserError
-from ..frontend.prepare import Tensor, load_model
+from ..frontend.prepare import load_model
 from ..process import CommandError
 from ..runtime.loader import LoadError, read_manifest
 from .compare import Difference, compare
 from .execute import NoExecutor, execute, find_executor
 from .reference import ReferenceError, run_reference
-from .vectors import seeded_inputs
+from .vectors import inputs_of
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,9 @@ def verify(
     except LoadError as error:
         raise UserError(str(error)) from error
     loaded = load_model(model)
-    tensors = [Tensor(t["name"], t["dtype"], tuple(t["shape"])) for t in manifest["inputs"]]
-    if not {t.name for t in tensors} >= _inputs(loaded.proto):
+    if not {t["name"] for t in manifest["inputs"]} >= _inputs(loaded.proto):
         raise UserError(f"{path} was made from another model: their inputs differ", str(model))
-    arrays = dict(inputs) if inputs is not None else seeded_inputs(tensors)
+    arrays = dict(inputs) if inputs is not None else inputs_of(manifest)
     target = manifest["target"]
     try:
         executor = find_executor(manifest["requires"]["os"], manifest["requires"]["machine"], target["name"])

@@ -21,11 +21,14 @@ class Verifier:
 
     Args:
         versions: the inputs of each choice of shapes, the largest last; some of them are tried.
+        vocabulary: the model's strings.
     """
 
-    def __init__(self, model: Model, versions: Sequence[Sequence[Tensor]], target: Target) -> None:
+    def __init__(
+        self, model: Model, versions: Sequence[Sequence[Tensor]], target: Target, vocabulary: Sequence[str] = ()
+    ) -> None:
         tried = sorted({0, len(versions) // 2, len(versions) - 1})
-        self._arrays = [seeded_inputs(versions[number]) for number in tried]
+        self._arrays = [seeded_inputs(versions[number], vocabulary) for number in tried]
         try:
             self._executor = find_executor(target.os, target.machine, target)
         except NoExecutor as error:

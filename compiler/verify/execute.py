@@ -117,13 +117,19 @@ def execute(
         folder = Path(name)
         # Names may be anything, those of files in an archive may not: arrays travel by number.
         names = list(inputs)
-        np.savez(folder / "in.npz", **{f"a{i}": inputs[n] for i, n in enumerate(names)})  # type: ignore[arg-type]
+        arrays: dict[str, Any] = {f"a{i}": _plain(inputs[n]) for i, n in enumerate(names)}
+        np.savez(folder / "in.npz", **arrays)
         script = folder / "run.py"
         script.write_text(_RUN.format(loader=str(LOADER.parent), artifact=str(artifact), names=names, threads=threads))
         run([*executor.python, "-B", str(script)], cwd=folder, timeout=timeout)
         with np.load(folder / "out.npz", allow_pickle=False) as archive:
             order = [str(n) for n in archive["names"]]
             return {n: archive[f"a{i}"] for i, n in enumerate(order)}
+
+
+def _plain(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Strings in a form that files hold without pickles."""
+    return array.astype(np.str_) if array.dtype == object else array
 
 
 _RUN = """\
@@ -137,5 +143,6 @@ with np.load("in.npz") as archive:
 with Model({artifact!r}, threads={threads}) as model:
     outputs = model.run(inputs)
 arrays = {{"a%d" % i: outputs[name] for i, name in enumerate(outputs)}}
+arrays = {{key: array.astype("U") if array.dtype == object else array for key, array in arrays.items()}}
 np.savez("out.npz", names=np.array(list(outputs)), **arrays)
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,16 +13,24 @@ from ..frontend.prepare import Tensor
 SEED = 0
 
 
-def seeded_inputs(inputs: Sequence[Tensor], seed: int = SEED) -> dict[str, np.ndarray[Any, Any]]:
+UNKNOWN = "a word that no model knows"
+
+
+def seeded_inputs(
+    inputs: Sequence[Tensor], vocabulary: Sequence[str] = (), seed: int = SEED
+) -> dict[str, np.ndarray[Any, Any]]:
     """One array an input, the same for the same seed everywhere.
 
     Floats are standard normal; integers are 0 or 1, which are valid as indices, lengths and flags alike.
-    bfloat16 arrays are its bits as uint16.
+    bfloat16 arrays are its bits as uint16. Strings are of the model's vocabulary, and one that is not in it.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
     made: dict[str, np.ndarray[Any, Any]] = {}
     for tensor in inputs:
-        if tensor.dtype == "bfloat16":
+        if tensor.strings:
+            words = np.array([*vocabulary, UNKNOWN], object)
+            made[tensor.name] = np.asarray(words[rng.integers(0, len(words), tensor.shape)], object)
+        elif tensor.dtype == "bfloat16":
             bits = rng.standard_normal(tensor.shape, dtype=np.float32).view(np.uint32) >> 16
             made[tensor.name] = np.asarray(bits, np.uint16)
         elif tensor.dtype.startswith("float"):
@@ -32,10 +40,19 @@ def seeded_inputs(inputs: Sequence[Tensor], seed: int = SEED) -> dict[str, np.nd
     return made
 
 
+def inputs_of(manifest: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    """Seeded inputs for an artifact, by its manifest."""
+    tensors = [
+        Tensor(t["name"], t["dtype"], tuple(t["shape"]), strings=t.get("strings", False)) for t in manifest["inputs"]
+    ]
+    return seeded_inputs(tensors, manifest.get("strings", ()))
+
+
 def digest(arrays: dict[str, np.ndarray[Any, Any]]) -> str:
-    """SHA-256 over names, types, shapes and bytes."""
+    """SHA-256 over names, types, shapes and bytes, of strings as UTF-32."""
     hasher = hashlib.sha256()
     for name, array in arrays.items():
         hasher.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
-        hasher.update(np.ascontiguousarray(array).tobytes())
+        plain = array.astype(np.str_) if array.dtype.kind == "O" else array
+        hasher.update(np.ascontiguousarray(plain).tobytes())
     return hasher.hexdigest()
