@@ -57,7 +57,8 @@ def _tensor_rows(manifest: dict[str, Any]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("", "NAME", "DTYPE", "SHAPE")]
     for kind in ("input", "output"):
         for tensor in manifest[f"{kind}s"]:
-            rows.append((kind, tensor["name"], tensor["dtype"], shape_text(tensor["shape"])))
+            dtype = "string" if tensor.get("strings") else tensor["dtype"]
+            rows.append((kind, tensor["name"], dtype, shape_text(tensor["shape"])))
     return rows
 
 

@@ -43,5 +43,6 @@ def command(
         numbers = ("-", "-", "-")
         if array.size and array.dtype != object:
             numbers = (f"{array.min():.6g}", f"{array.max():.6g}", f"{array.astype('float64').mean():.6g}")
-        rows.append((name, str(array.dtype), shape_text(array.shape), *numbers))
+        dtype = "string" if array.dtype == object else str(array.dtype)
+        rows.append((name, dtype, shape_text(array.shape), *numbers))
     click.echo(table(rows))

@@ -212,6 +212,11 @@ class _Encoder:
             return list(node.output) if fed else ()
         keyed = made = False
         if node.op_type in _LABELS:
+            lists = {a.name: a for a in node.attribute}
+            words = lists["classlabels_strings"].strings if "classlabels_strings" in lists else ()
+            scores = lists["intercepts"].floats if "intercepts" in lists else ()
+            if node.op_type == "LinearClassifier" and len(scores) == 1 and len(words) not in (0, 2):
+                return self.refuse(node, f"it has {len(words)} labels for one score, which stands for two classes")
             made = self.rename(node, "classlabels_strings", _LABELS[node.op_type])
         elif node.op_type == "OneHotEncoder":
             keyed = self.rename(node, "cats_strings", "cats_int64s")

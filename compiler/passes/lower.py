@@ -18,6 +18,7 @@ from .forests import lower_forests
 from .group_norms import fuse_group_norms
 from .layout import convert_layout
 from .legalize import legalize
+from .nearest import find_nearest
 from .normalisations import fuse_normalisations
 from .pack_weights import pack_weights
 from .parallel_products import merge_parallel_products
@@ -60,8 +61,9 @@ def phases(limits: Limits) -> tuple[Phase, ...]:
     """The passes for a target with these limits."""
 
     def pack(module: tvm.IRModule) -> tvm.IRModule:
-        module = merge_parallel_products(lower_forests(lower_recurrent(module, limits), limits), limits)
-        return pack_weights(use_winograd(module, limits), limits)
+        for lower in (lower_recurrent, lower_forests, merge_parallel_products, use_winograd, find_nearest, pack_weights):
+            module = lower(module, limits)
+        return module
 
     return (
         Phase(

@@ -107,4 +107,6 @@ def _value(value: onnx.ValueInfoProto) -> dict[str, Any]:
     tensor = value.type.tensor_type
     shape: list[int | str] = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim]
     dtype = dtype_name(tensor.elem_type) if tensor.elem_type else "unknown"
+    if tensor.elem_type == TensorProto.STRING:
+        dtype = "string"
     return {"name": value.name, "dtype": dtype, "shape": shape}

@@ -6,7 +6,7 @@ from ..frontend.support import Obstacle
 
 # A text that reasons of a kind contain, and the advice; the first that fits.
 _ADVICE = (
-    ("string", "encode strings as numbers before the model, and feed those"),
+    ("string", "do what looks into strings before the model, and feed the words, or numbers for them"),
     ("ai.onnx.ml", "export the classical part with the network around it left out, and run it apart"),
     ("random", "export the model in evaluation mode, or feed the random numbers as an input"),
     ("training", "export the model in evaluation mode (model.eval() before torch.onnx.export)"),

@@ -491,15 +491,17 @@ class Model:
             words = array.ravel().tolist()
             if array.dtype.kind not in "UO" or not all(isinstance(word, str) for word in words):
                 raise TypeError(f"{name!r} must hold strings, but {array.dtype} was given: hand over an array of str")
-            for word in words:
-                if word not in codes:
-                    fresh.setdefault(word, len(codes) + len(fresh))
-            numbers = [codes[word] if word in codes else fresh[word] for word in words]
+            numbers: List[Any] = list(map(codes.get, words))
+            if None in numbers:
+                for word in words:
+                    if word not in codes:
+                        fresh.setdefault(word, len(codes) + len(fresh))
+                numbers = [fresh[word] if code is None else code for word, code in zip(words, numbers)]
             coded[name] = np.array(numbers, np.int64).reshape(array.shape)
         return coded, {name: array for name, array in outputs.items() if name not in self._strings[1]}
 
     def _decode(self, results: Dict[str, Any], outputs: Arrays, fresh: Dict[str, int]) -> None:
-        words = np.concatenate([self._words, np.array([*fresh, None], object)])
+        words = np.concatenate([self._words, np.array([*fresh, None], object)]) if fresh else self._words
         for name in self._strings[1]:
             result, array = np.asarray(words[results[name]], object), outputs.get(name)
             if array is not None:

@@ -197,6 +197,19 @@ def test_label_encoder(version: int, keys: tuple[Any, str], values: tuple[Any, s
     check(node("LabelEncoder", "x", "y", ML, **keys[0], **values[0]), {"x": x}, {"y": values[1]}, version)
 
 
+@pytest.mark.parametrize("spread", [1, 8, 10**12])
+def test_many_keys(spread: int) -> None:
+    """Keys given twice, negative ones, ends of the range, and numbers that are no keys."""
+    rng = np.random.default_rng(0)
+    keys = rng.integers(-spread * 5000, spread * 5000, 1000)
+    if spread > 10**6:
+        keys[:2] = 2**63 - 1, -(2**63)
+    keys = np.append(keys, keys[:5])
+    tested = node("LabelEncoder", "x", "y", ML, keys_int64s=keys.tolist(), values_int64s=list(range(len(keys))))
+    x = np.concatenate([rng.permutation(keys), keys[2:50] + 1, np.asarray([2**63 - 2, -(2**63), 0], np.int64)])
+    check(tested, {"x": x.reshape(-1, 3)}, {"y": "int64"}, 2)
+
+
 @pytest.mark.parametrize(("given", "made"), [("float64", "float64"), ("int64", "int64")])
 def test_label_encoder_of_tensors(given: str, made: str) -> None:
     keys, values = np.asarray([1, 2, 5], given), np.asarray([7.5, 8, -1], made)
@@ -210,10 +223,3 @@ def test_a_label_encoder_with_too_few_values_is_refused() -> None:
     tested = node("LabelEncoder", "x", "y", ML, keys_int64s=[1, 2], values_int64s=[1])
     proto = build(tested, {"x": np.asarray([1])}, {"y": "int64"}, 2)
     assert "2 keys and 1 values" in refusal(proto)
-
-
-def test_maps_of_the_callers_are_refused() -> None:
-    proto = build(node("DictVectorizer", "x", "y", ML, string_vocabulary=["a"]), {"x": data(1)}, {"y": "float32"})
-    floats = onnx.helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, [])
-    proto.graph.input[0].type.CopyFrom(onnx.helper.make_map_type_proto(onnx.TensorProto.STRING, floats))
-    assert "the input is a map, not a tensor" in refusal(proto)

@@ -12,6 +12,8 @@ from .body import INT32, INT64, Body, Call, Refused
 _TYPES = {"int64s": np.int64, "floats": np.float32}
 # A table with a place for every whole number between the keys is used up to this size, and this many times the keys.
 _LEAST_TABLE, _MOST_FACTOR = 4096, 8
+# More whole keys than this are not all compared but found by their remainders.
+_MOST_COMPARED = 64
 
 
 def _label_encoder(call: Call) -> None:
@@ -48,12 +50,38 @@ def look_up(call: Call, x: str, keys: np.ndarray[Any, Any], table: np.ndarray[An
     if not keys.size:
         return call.tensor(table), call.op("Expand", call.number(0, INT64), call.ints(*call.shape(x)))
     each = call.op("Unsqueeze", x, call.ints(-1))
+    if span and len(keys) > _MOST_COMPARED:
+        return call.tensor(table), _place_by_remainder(call, x, each, keys)
     same = call.op("Equal", each, call.tensor(keys))
     if keys.dtype.kind == "f" and np.isnan(keys).any():
         same = call.op("Or", same, call.op("And", call.op("IsNaN", each), call.tensor(np.isnan(keys))))
     none = call.cast(call.number(len(keys), INT64), INT32)
     places = call.op("Where", same, call.tensor(np.arange(len(keys), dtype=np.int32)), none)
     return call.tensor(table), call.reduce("ReduceMin", places, [-1], keep=0)
+
+
+def _place_by_remainder(call: Call, x: str, each: str, keys: np.ndarray[Any, Any]) -> str:
+    """The place of each x among the whole keys, or behind the last: x is compared with keys of its remainder alone."""
+    kept, places = np.unique(keys, return_index=True)
+    divisor = min(range(len(kept) | 1, 4 * len(kept), 2 * (len(kept) // 32) + 2), key=lambda d: d * _fullest(kept, d))
+    rest = kept.astype(np.int64) % divisor
+    order = np.argsort(rest, kind="stable")
+    column = np.arange(len(kept)) - np.searchsorted(rest[order], rest[order])
+    shape = (divisor, _fullest(kept, divisor))
+    # Empty places hold a key too, whose place is behind the last.
+    rivals, numbers = np.full(shape, kept[0]), np.full(shape, len(keys), np.int32)
+    rivals[rest[order], column], numbers[rest[order], column] = kept[order], places[order]
+    wide = x if call.elem(x) == INT64 else call.cast(x, INT64)
+    row = call.op("Mod", wide, call.number(divisor, INT64))
+    same = call.op("Equal", each, call.op("Gather", call.tensor(rivals), row))
+    none = call.cast(call.number(len(keys), INT64), INT32)
+    found = call.op("Where", same, call.op("Gather", call.tensor(numbers), row), none)
+    return call.reduce("ReduceMin", found, [-1], keep=0)
+
+
+def _fullest(keys: np.ndarray[Any, Any], divisor: int) -> int:
+    """How many keys have the most frequent remainder."""
+    return int(np.bincount(keys.astype(np.int64) % divisor).max())
 
 
 def _column(call: Call, kind: str) -> np.ndarray[Any, Any]:
@@ -93,6 +121,7 @@ def _one_hot(call: Call) -> None:
 
 _ML = "ai.onnx.ml"
 BODIES: dict[tuple[str, str], Body] = {
+    (_ML, "CategoryMapper"): Body("X", "Y", _label_encoder),  # a LabelEncoder by now
     (_ML, "LabelEncoder"): Body("X", "Y", _label_encoder),
     (_ML, "OneHotEncoder"): Body("X", "Y", _one_hot),
 }

@@ -1,13 +1,14 @@
 """The first few elements of long rows without sorting.
 
-A first pass takes the smallest element of each of 64 interleaved parts of a row; the largest of the first few of
-those bounds what is looked for. A second pass passes over whole blocks whose smallest element is beyond the bound; few
-elements enter the sorted list of the best so far, in whatever order they come.
+The smallest element of each of 64 interleaved parts of a row is taken first; the largest of the first few of those
+bounds what is looked for. Whole blocks whose smallest element is beyond the bound are passed over then; few elements
+enter the sorted list of the best so far, in whatever order they come.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tvm import tirx
@@ -19,7 +20,7 @@ from .radix import Order, key_of
 LARGEST = 16  # elements of a list
 _LANES = 16  # elements of a vector; LLVM takes it apart where the machine's are shorter
 _VECTORS = 4  # of a block
-_BLOCK = _LANES * _VECTORS  # also the number of parts, which LARGEST must not exceed; rows are no shorter
+BLOCK = _LANES * _VECTORS  # also the number of parts, which LARGEST must not exceed; rows are no shorter
 
 
 def selected_positions(data: Any, order: Order) -> Any:
@@ -27,85 +28,123 @@ def selected_positions(data: Any, order: Order) -> Any:
 
     def write(source: Any, result: Any) -> None:
         with independent(order.outer, order.outer * order.size) as row:
-            _select(lambda i: key_of(source[row, i, whole(0)], order), order, lambda i, v: store(result, row, i, v))
-
-    def store(result: Any, row: Any, i: Any, value: Any) -> None:
-        T.buffer_store(result, value, [row, i, whole(0)])
+            keys = T.alloc_buffer((order.count,), order.keys, scope="local")
+            places = T.alloc_buffer((order.count,), "int32", scope="local")
+            limit = T.alloc_buffer((1,), order.keys, scope="local")
+            filled = T.alloc_buffer((1,), "int64", scope="local")
+            best = Best(order.count, order.keys, keys, places, limit, filled, ())
+            best.bound(lambda i: key_of(source[row, i, whole(0)], order), order.size)
+            best.scan(lambda i: key_of(source[row, i, whole(0)], order), whole(order.size), whole(0))
+            with serial(order.count) as i:
+                T.buffer_store(result, places[i], [row, i, whole(0)])
 
     return program([data], [[order.outer, order.count, 1]], ["int32"], write, "select")
 
 
-def _select(key: Callable[[Any], Any], order: Order, store: Callable[[Any, Any], None]) -> None:
-    """Stores the positions of the row's elements of the lowest keys."""
-    count, blocks = order.count, order.size // _BLOCK
-    keys, least = (T.alloc_buffer((n,), order.keys, scope="local") for n in (count, _BLOCK))
-    places = T.alloc_buffer((count,), "int32", scope="local")
-    own, limit = (T.alloc_buffer((1,), order.keys, scope="local") for _ in range(2))
-    filled = T.alloc_buffer((1,), "int64", scope="local")
-    none, one, last = tirx.const(0, order.keys), tirx.const(1, order.keys), whole(count - 1)
+@dataclass(frozen=True)
+class Best:
+    """The sorted list of the elements of a row that have the lowest keys so far; those of equal keys as they came.
 
-    def enter(value: Any, place: Any) -> None:
-        """Puts an element into the sorted list, behind its equals; the list's last one leaves a full list."""
-        T.buffer_store(own, value, [0])
-        with T.If(tirx.any(filled[0] < whole(count), own[0] < keys[last])), T.Then():
-            T.buffer_store(filled, tirx.min(filled[0] + whole(1), whole(count)), [0])
-            end = filled[0] - whole(1)
-            T.buffer_store(keys, own[0], [end])
-            T.buffer_store(places, place.astype("int32"), [end])
+    Attributes:
+        count: how many are wanted.
+        dtype: of keys, unsigned.
+        keys, places: the list; [count] behind `at`.
+        limit: the largest key that may belong to the first ones; [1] behind `at`.
+        filled: how many are in the list, int64; [1] behind `at`.
+        at: the first indices of these buffers.
+        final: what is compared of a key; in the order of the keys, two of which it may make one.
+    """
+
+    count: int
+    dtype: str
+    keys: Any
+    places: Any
+    limit: Any
+    filled: Any
+    at: Sequence[Any]
+    final: Callable[[Any], Any] = lambda key: key
+
+    def bound(self, key: Callable[[Any], Any], size: int) -> None:
+        """Makes the list empty, and bounds the keys by those of `size` elements, a block's or more."""
+        least = T.alloc_buffer((BLOCK,), self.dtype, scope="local")
+        _lower(least, BLOCK, key, whole(0), _VECTORS)
+        with serial(size // BLOCK - 1) as block:
+            _lower(least, BLOCK, key, (block + whole(1)) * whole(BLOCK), _VECTORS, keep=True)
+        self._set(self.filled, whole(0), 0)
+        with serial(BLOCK) as part:
+            self._enter(self.final(least[part]), part)
+        self._set(self.limit, self._get(self.keys, self.count - 1), 0)
+        self._set(self.filled, whole(0), 0)
+
+    def scan(self, key: Callable[[Any], Any], size: Any, first: Any) -> None:
+        """Enters what belongs to the list, of `size` elements; the first one's place is `first`."""
+        least = T.alloc_buffer((_LANES,), self.dtype, scope="local")
+        blocks = tirx.floordiv(size, whole(BLOCK))
+
+        def may_enter(begin: Any, vectors: int) -> Any:
+            _lower(least, _LANES, key, begin, vectors)
+            half = _LANES // 2
+            while half > 1:
+                with T.vectorized(half) as lane:
+                    T.buffer_store(least, tirx.min(least[lane], least[half + lane]), [lane])
+                half //= 2
+            return self.final(tirx.min(least[0], least[1])) <= self._get(self.limit, 0)
+
+        with serial(blocks) as block:
+            begin = block * whole(BLOCK)
+            with T.If(may_enter(begin, _VECTORS)), T.Then(), serial(_VECTORS) as vector:
+                start = begin + vector * whole(_LANES)
+                with T.If(may_enter(start, 1)), T.Then(), serial(_LANES) as lane:
+                    self._look(key(start + lane), first + start + lane)
+        with serial(size - blocks * whole(BLOCK)) as rest:
+            i = blocks * whole(BLOCK) + rest
+            self._look(key(i), first + i)
+
+    def _look(self, key: Any, place: Any) -> None:
+        """Enters an element that may belong to the first ones."""
+        value = self.final(key)
+        none, one = (tirx.const(number, self.dtype) for number in (0, 1))
+        with T.If(value <= self._get(self.limit, 0)), T.Then():
+            self._enter(value, place)
+            with T.If(self._get(self.filled, 0) == whole(self.count)), T.Then():
+                worst = self._get(self.keys, self.count - 1)  # only what is below it enters
+                self._set(self.limit, tirx.Select(worst == none, none, worst - one), 0)
+
+    def _enter(self, key: Any, place: Any) -> None:
+        """Puts an element behind its equals; the last one leaves a full list."""
+        own = T.alloc_buffer((1,), self.dtype, scope="local")
+        T.buffer_store(own, key, [0])
+        filled = self._get(self.filled, 0)
+        with T.If(tirx.any(filled < whole(self.count), own[0] < self._get(self.keys, self.count - 1))), T.Then():
+            self._set(self.filled, tirx.min(filled + whole(1), whole(self.count)), 0)
+            end = self._get(self.filled, 0) - whole(1)
+            self._put(own[0], place, end)
             with serial(end) as step:
                 here = end - step
-                with T.If(keys[here - whole(1)] > own[0]), T.Then():
-                    T.buffer_store(keys, keys[here - whole(1)], [here])
-                    T.buffer_store(places, places[here - whole(1)], [here])
-                    T.buffer_store(keys, own[0], [here - whole(1)])
-                    T.buffer_store(places, place.astype("int32"), [here - whole(1)])
+                before = here - whole(1)
+                with T.If(self._get(self.keys, before) > own[0]), T.Then():
+                    self._put(self._get(self.keys, before), self._get(self.places, before), here)
+                    self._put(own[0], place, before)
 
-    def look(i: Any) -> None:
-        """Enters an element that may belong to the first ones."""
-        value = key(i)
-        with T.If(value <= limit[0]), T.Then():
-            enter(value, i)
-            with T.If(filled[0] == whole(count)), T.Then():
-                beyond = keys[last]  # only what is below it enters
-                T.buffer_store(limit, tirx.Select(beyond == none, none, beyond - one), [0])
+    def _put(self, key: Any, place: Any, i: Any) -> None:
+        self._set(self.keys, key, i)
+        self._set(self.places, place.astype("int32"), i)
 
-    def lower(parts: int, begin: Any, vectors: int) -> None:
-        """`least[:parts]`: the smallest keys of these vectors, element by element."""
-        for vector in range(vectors):
-            at = vector * _LANES % parts
-            with T.vectorized(_LANES) as lane:
-                value = key(begin + whole(vector * _LANES) + lane.astype("int64"))
-                known = tirx.min(least[at + lane], value) if vector * _LANES >= parts else value
-                T.buffer_store(least, known, [at + lane])
+    def _get(self, buffer: Any, i: Any) -> Any:
+        return buffer[self._place(i)]
 
-    def lowest(begin: Any, vectors: int) -> Any:
-        lower(_LANES, begin, vectors)
-        half = _LANES // 2
-        while half > 1:
-            with T.vectorized(half) as lane:
-                T.buffer_store(least, tirx.min(least[lane], least[half + lane]), [lane])
-            half //= 2
-        return tirx.min(least[0], least[1])
+    def _set(self, buffer: Any, value: Any, i: Any) -> None:
+        T.buffer_store(buffer, value, list(self._place(i)))
 
-    lower(_BLOCK, whole(0), _VECTORS)
-    with serial(blocks - 1) as block:
-        for vector in range(_VECTORS):
-            with T.vectorized(_LANES) as lane:
-                at = vector * _LANES + lane
-                value = key((block + whole(1)) * whole(_BLOCK) + at.astype("int64"))
-                T.buffer_store(least, tirx.min(least[at], value), [at])
-    T.buffer_store(filled, whole(0), [0])
-    with serial(_BLOCK) as part:
-        enter(least[part], part)
-    T.buffer_store(limit, keys[last], [0])
-    T.buffer_store(filled, whole(0), [0])
-    with serial(blocks) as block:
-        begin = block * whole(_BLOCK)
-        with T.If(lowest(begin, _VECTORS) <= limit[0]), T.Then(), serial(_VECTORS) as vector:
-            first = begin + vector * whole(_LANES)
-            with T.If(lowest(first, 1) <= limit[0]), T.Then(), serial(_LANES) as lane:
-                look(first + lane)
-    with serial(order.size - blocks * _BLOCK) as rest:
-        look(whole(blocks * _BLOCK) + rest)
-    with serial(count) as i:
-        store(i, places[i])
+    def _place(self, i: Any) -> tuple[Any, ...]:
+        return (*self.at, whole(i) if isinstance(i, int) else i)
+
+
+def _lower(least: Any, parts: int, key: Callable[[Any], Any], begin: Any, vectors: int, keep: bool = False) -> None:
+    """The smallest keys of some vectors, element by element of `least[:parts]`; with those before if `keep`."""
+    for vector in range(vectors):
+        at = vector * _LANES % parts
+        with T.vectorized(_LANES) as lane:
+            value = key(begin + whole(vector * _LANES) + lane.astype("int64"))
+            known = keep or vector * _LANES >= parts
+            T.buffer_store(least, tirx.min(least[at + lane], value) if known else value, [at + lane])
