@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, float], None]
 
+# Bytes of working memory; of more, blocks of rows are made smaller.
+_MOST_FOR_ROWS = 8 << 20
+
 
 @dataclass(frozen=True)
 class Options:
@@ -168,13 +171,16 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
     from .build.in_place import share_memory
     from .build.kernel_table import kernel_table
     from .build.lower import lower
+    from .build.memory import plan_memory
     from .build.objects import compile_kernels
     from .frontend.prepare import prepare
+    from .frontend.rows import blocks_of, check_rows, rows_shapes
     from .kernels.schedule import UNSCHEDULED
     from .verify.check import Verifier
 
     # ONNX → Relax → calls of fused tensor programs, for each choice of shapes
-    choices = each_shape(model.proto, options.shapes, model.name)
+    rows = rows_shapes(model.proto) if not options.shapes else None
+    choices = blocks_of(rows) if rows else each_shape(model.proto, options.shapes, model.name)
     versions: list[Version] = []
     programs: dict[str, Any] = {}
     constants = Constants()
@@ -186,7 +192,12 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
                 _dump(options, phase, *modules)
                 clock.lap(phase)
 
-        version, found = lower(prepare(model, shapes), options.target, model.name, prefix, constants, ended)
+        prepared = prepare(model, shapes)
+        if rows and len(versions) == 1:  # not of a single row, in whose shapes rows and other axes look alike
+            check_rows(prepared.proto, rows, model.name)
+        version, found = lower(prepared, options.target, model.name, prefix, constants, ended)
+        if rows and versions and plan_memory(version.program).arena_bytes > _MOST_FOR_ROWS:
+            break
         versions.append(version)
         programs |= found
         if prefix:
@@ -207,7 +218,7 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
     # → host program, weights, one shared object
     table = kernel_table(versions, programs, objects.kernels, options.target)
     try:
-        linked = build_artifact(model, versions, objects, table, options.target, folder, cache)
+        linked = build_artifact(model, versions, objects, table, options.target, folder, cache, bool(rows))
     except CommandError as error:
         if "No space left on device" in error.output:
             raise UserError("the disk is full", str(options.out), "free some space there") from error

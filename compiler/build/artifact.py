@@ -76,6 +76,7 @@ def build_artifact(
     target: Target,
     folder: Path,
     cache: Cache | None = None,
+    rows: bool = False,
 ) -> Linked:
     """Links everything in `folder`, which ought to be empty and private.
 
@@ -84,6 +85,7 @@ def build_artifact(
         objects: the compiled kernels; linked in their order.
         kernel_table: what the manifest says about each kernel.
         cache: holds the runtime's objects.
+        rows: whether the versions are blocks of rows, of which the loader may take any number.
     """
     with _weights_file(folder, target) as file:
         weights = write_weights(versions[0].program.constants, file)
@@ -97,7 +99,7 @@ def build_artifact(
     symbols = {name: kernel.symbol for name, kernel in objects.kernels.items()}
     source = generate(versions, weights, symbols, target.fast_cores)
     (folder / "program.c").write_text(source, encoding="utf-8")
-    manifest = _manifest(model, versions, objects, kernel_table, target, weights)
+    manifest = _manifest(model, versions, objects, kernel_table, target, weights) | ({"rows": True} if rows else {})
     section = section_bytes(manifest)
     (folder / "manifest.bin").write_bytes(section)
     (folder / "manifest.S").write_text(_MANIFEST_ASSEMBLY)

@@ -90,6 +90,7 @@ def _lowering() -> list[Any]:
         expand_math(),
         _tiles_on_stack(),
         _bare_calls(),
+        _broadcast_bits(),
         t.BF16StorageLegalize(),
         t.LowerTVMBuiltin(),
         t.LowerIntrin(),
@@ -125,6 +126,18 @@ def _tiles_on_stack() -> Any:
         return tirx.AllocBuffer(allocation.buffer, {"disable_lower_builtin": tirx.IntImm("int32", 1)})
 
     return node_pass(tirx.AllocBuffer, keep)
+
+
+def _broadcast_bits() -> Any:
+    """Copies one bfloat16 to all lanes as an integer; TVM leaves its type where it stores vectors of them as integers."""
+
+    def change(broadcast: Any) -> Any:
+        if str(broadcast.value.ty.dtype) != "bfloat16":
+            return broadcast
+        bits = tirx.Broadcast(tirx.reinterpret("uint16", broadcast.value), broadcast.lanes)
+        return tirx.reinterpret(str(broadcast.ty.dtype), bits)
+
+    return node_pass(tirx.Broadcast, change)
 
 
 def _bare_calls() -> Any:

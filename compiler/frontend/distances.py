@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from .compose import Composer
+from .composer import Composer
 from .domains import PROGRAMS
 from .programs import type_attributes
 

@@ -7,7 +7,7 @@ and membership become searches among intervals. No decision changes, whatever th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -67,12 +67,13 @@ def tables_of(ensemble: Ensemble, leaves: Array, features: int) -> Tables:
     distinct, names = np.unique(leaves, axis=0, return_inverse=True)
     if len(distinct) > 1 << LEAF_BITS:
         raise InvalidForest(f"it has {len(distinct)} different leaves, more than 2^{LEAF_BITS}")
-    tests = _tests(ensemble)
     names = names.reshape(-1)
-    tests = Tests(**{f.name: getattr(tests, f.name) for f in fields(tests)} | {
-        part: np.where(refs < 0, ~names[np.where(refs < 0, ~refs, 0)], refs)
-        for part, refs in (("high", tests.high), ("low", tests.low), ("roots", tests.roots))
-    })  # fmt: skip
+
+    def named(refs: Array) -> Array:
+        return np.where(refs < 0, ~names[np.where(refs < 0, ~refs, 0)], refs)
+
+    tests = _tests(ensemble)
+    tests = replace(tests, high=named(tests.high), low=named(tests.low), roots=named(tests.roots))
     return _packed(_shared(tests), distinct, features)
 
 
@@ -89,21 +90,17 @@ def _tests(e: Ensemble) -> Tests:
     inside = np.where(closed != tracks, t, np.where(flip, most, least))
     threshold = np.where(flip, -inside, inside)
     high, low = np.where(tracks, e.false, e.true), np.where(tracks, e.true, e.false)
-    columns: dict[str, list[Any]] = {"feature": [], "flip": [], "threshold": [], "high": [], "low": [], "weight": []}
-    tests = {
-        "feature": e.feature.copy(), "flip": flip, "threshold": threshold, "high": high, "low": low,
-        "weight": e.weight.copy(),
-    }  # fmt: skip
+    tests = Tests(e.feature.copy(), flip, threshold, high, low, e.weight.copy(), e.roots)
+    further: list[tuple[Any, ...]] = []
 
-    def put(node: int | None, feature: int, bound: Any, yes: int, no: int) -> int:
-        values = (feature, False, bound, yes, no, 0.0)
+    def put(node: int | None, *test: Any) -> int:
+        """A comparison in the place of a node or at the end: feature, threshold, high, low."""
+        feature, bound, yes, no = test
         if node is None:
-            for name, value in zip(columns, values, strict=True):
-                columns[name].append(value)
-            return len(e.feature) + len(columns["feature"]) - 1
-        for name, value in zip(columns, values, strict=True):
-            if name != "weight":
-                tests[name][node] = value
+            further.append((feature, False, bound, yes, no, 0.0))
+            return len(e.feature) + len(further) - 1
+        tests.feature[node], tests.flip[node], tests.threshold[node] = feature, False, bound
+        tests.high[node], tests.low[node] = yes, no
         return node
 
     for node in np.flatnonzero(np.isnan(t) | ~np.isin(mode, ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT"))):
@@ -116,9 +113,10 @@ def _tests(e: Ensemble) -> Tests:
             members = members[:0]
         missing = int(e.true[node]) if tracks[node] or mode[node] == "BRANCH_NEQ" else int(e.false[node])
         _search(put, int(node), feature, members, yes, no, missing)
-    return Tests(
-        *(np.concatenate([tests[name], np.asarray(columns[name], tests[name].dtype)]) for name in columns), e.roots
-    )
+    parts = (tests.feature, tests.flip, tests.threshold, tests.high, tests.low, tests.weight)
+    added = list(zip(*further, strict=True)) or [()] * len(parts)
+    joined = [np.concatenate([part, np.asarray(new, part.dtype)]) for part, new in zip(parts, added, strict=True)]
+    return Tests(joined[0], joined[1], joined[2], joined[3], joined[4], joined[5], tests.roots)
 
 
 def _search(put: Any, node: int, feature: int, members: Array, yes: int, no: int, missing: int) -> None:
@@ -216,9 +214,7 @@ def _packed(tests: Tests, leaves: Array, features: int) -> Tables:
     else:
         words_type = np.uint32
     shallow = max(depths, default=0) > _SHALLOW * (sum(lengths) / max(trees, 1)) + 1
-    return Tables(
-        words.astype(words_type), thresholds.view(dtype), roots, leaves, feature_bits, mixed, bool(shallow)
-    )
+    return Tables(words.astype(words_type), thresholds.view(dtype), roots, leaves, feature_bits, mixed, bool(shallow))
 
 
 def _reached(tests: Tests, root: int, slots: Array) -> tuple[Array, int, float]:

@@ -1,4 +1,4 @@
-"""Reads the tree ensembles of ai.onnx.ml: TreeEnsembleClassifier, TreeEnsembleRegressor, and TreeEnsemble of version 5."""
+"""Reads the tree ensembles of ai.onnx.ml: those of classifiers and regressors, and TreeEnsemble of version 5."""
 
 from __future__ import annotations
 
@@ -98,10 +98,21 @@ def read_ensemble(attribute: Attribute, kind: str, columns: int, dtype: Any) -> 
     if columns_.min(initial=0) < 0 or columns_.max(initial=0) >= columns:
         raise InvalidForest(f"its attribute {kind}_ids goes beyond the {columns} columns of its result")
     return Ensemble(
-        feature[inner], modes[inner], value[inner], tracks[inner], followers[0], followers[1], hits[inner], {},
-        place[starts], int(leaf.sum()), np.unique(tree[leaf], return_inverse=True)[1], (~targets[kept], columns_[kept], weights[kept]), columns,
-        _text(attribute("aggregate_function", "SUM")),
-    )  # fmt: skip
+        feature=feature[inner],
+        mode=modes[inner],
+        value=value[inner],
+        tracks=tracks[inner],
+        true=followers[0],
+        false=followers[1],
+        weight=hits[inner],
+        members={},
+        roots=place[starts],
+        leaves=int(leaf.sum()),
+        tree_of_leaf=np.unique(tree[leaf], return_inverse=True)[1],
+        entries=(~targets[kept], columns_[kept], weights[kept]),
+        columns=columns,
+        aggregate=_text(attribute("aggregate_function", "SUM")),
+    )
 
 
 def read_ensemble_of_5(attribute: Attribute) -> tuple[Ensemble, str]:
@@ -144,10 +155,21 @@ def read_ensemble_of_5(attribute: Attribute) -> tuple[Ensemble, str]:
     if not (0 <= aggregate < len(_AGGREGATES) and 0 <= transform < len(TRANSFORMS)):
         raise InvalidForest("its attribute aggregate_function or post_transform is unknown")
     ensemble = Ensemble(
-        feature, modes, value, tracks == 1 if len(tracks) == count else np.zeros(count, bool), sides[0], sides[1],
-        hits if len(hits) == count else np.zeros(count), _members(attribute, modes, dtype), roots, len(targets), np.zeros(0, np.int64),
-        (np.arange(len(targets)), targets, weights), columns, _AGGREGATES[aggregate],
-    )  # fmt: skip
+        feature=feature,
+        mode=modes,
+        value=value,
+        tracks=tracks == 1 if len(tracks) == count else np.zeros(count, bool),
+        true=sides[0],
+        false=sides[1],
+        weight=hits if len(hits) == count else np.zeros(count),
+        members=_members(attribute, modes, dtype),
+        roots=roots,
+        leaves=len(targets),
+        tree_of_leaf=np.zeros(0, np.int64),
+        entries=(np.arange(len(targets)), targets, weights),
+        columns=columns,
+        aggregate=_AGGREGATES[aggregate],
+    )
     return ensemble, TRANSFORMS[transform]
 
 

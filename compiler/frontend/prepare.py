@@ -36,6 +36,7 @@ from .support import Obstacle, expand_operators, find_obstacles, has_body, opera
 from .tensors import iter_tensors, load_tensors
 from .upgrade import OPSET, upgrade_opset
 from .upgrade_old import upgrade_old_opset
+from .wide import widen_formulas
 
 if TYPE_CHECKING:
     import tvm
@@ -242,6 +243,7 @@ def _settle(
         if expand is not None:
             changed = eliminate_sequences(proto) or changed
             changed = compose_operators(proto) or changed
+            changed = widen_formulas(proto) or changed
             before = proto
             proto = expand(proto)
             if proto is not before:  # one layer after another, as their shapes become known

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from onnx import TensorProto
 
-from .compose import Composer
+from .composer import Composer
 
 
 def tf_idf(to: Composer) -> Sequence[str] | None:

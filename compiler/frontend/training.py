@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from onnx import TensorProto
 
-from .compose import Composer
+from .composer import Composer
 
 _NARROW = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 

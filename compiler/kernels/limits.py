@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..target import Target
 from .cost import Cost
@@ -45,8 +45,9 @@ def limits_of(target: Target, cost: Cost | None = None, rule: str | None = None)
         rule: the name of the rule that will schedule the program, if that is known.
     """
     by_element = target.machine == "aarch64"
-    limits = (max(1, target.simd_bits // 32), target.simd_registers, 1024 * target.caches.l1d_kib, target.l2_bytes, by_element)
-    return Limits(*limits) if cost is None else Limits(*limits, parallel_work(cost, target, rule))
+    lanes, l1 = max(1, target.simd_bits // 32), 1024 * target.caches.l1d_kib
+    limits = Limits(lanes, target.simd_registers, l1, target.l2_bytes, by_element)
+    return limits if cost is None else replace(limits, parallel_work=parallel_work(cost, target, rule))
 
 
 def parallel_work(cost: Cost, target: Target, rule: str | None = None) -> int:

@@ -55,7 +55,8 @@ class Writer:
     def __init__(self, shape: Shape, buffers: Sequence[Any], work: int) -> None:
         self.shape, self.work = shape, work
         self.data, *tables, self.roots, self.leaves, self.result = buffers
-        self.words, self.thresholds = tables if len(tables) > 1 else (tables[0], None)
+        self.words = tables[0]
+        self.thresholds: Any = tables[1] if len(tables) > 1 else None
         self.floats, self.bits = ("float32", "uint32") if self.thresholds is None else ("float64", "uint64")
         self.dtype = str(self.result.dtype)
 

@@ -151,6 +151,13 @@ def _parse(text: bytes, path: Path) -> Dict[str, Any]:
         tables = [(_tensors(manifest["inputs"]), _tensors(manifest["outputs"]))]
         for version in _versions(manifest):
             tables += [(_shaped(tables[0][0], version["inputs"]), _shaped(tables[0][1], version["outputs"]))]
+        if manifest.get("rows") and not (
+            all(t.shape for tensors in tables[1:] for side in tensors for t in side)
+            and len(tables) > 1
+            and all(len({t.shape[0] for side in tensors for t in side}) == 1 for tensors in tables[1:])
+            and tables[1][0][0].shape[0] > 0
+        ):
+            raise ValueError("rows")
         ranks = {tensor.name: len(tensor.shape) for tensor in tables[0][1]}
         for entry in manifest["outputs"]:
             for axis, count in entry.get("sizes", ()):
@@ -375,23 +382,28 @@ class Model:
         strings = [[t.name for t in tensors if t.strings] for tensors in (self.inputs, self.outputs)]
         self._strings = strings if any(strings) else []
         self._versions = {tuple(map(tuple, v["inputs"] or ())): v for v in _versions(self.manifest)}
+        self._rows = sorted(v["inputs"][0][0] for v in _versions(self.manifest)) if self.manifest.get("rows") else []
+        self._places: Dict[Any, List[List[_Slot]]] = {}  # by shapes of the inputs
         self._arguments, self._run, self._library = (context, *pointers), library.edgec_profile, library
         self._take(list(self._versions)[-1])
 
     def _take(self, shapes: Tuple[Tuple[int, ...], ...]) -> None:
         """Makes the places for tensors of the version with these input shapes."""
         version = self._versions[shapes]
-        _, sources, targets = self._arguments
         self._shapes, self._steps = shapes, len(version["steps"])
-        inputs, outputs = _shaped(self.inputs, version["inputs"]), _shaped(self.outputs, version["outputs"])
-        self._sources = [_Slot(tensor, sources, i) for i, tensor in enumerate(inputs)]
-        self._targets = [_Slot(tensor, targets, i) for i, tensor in enumerate(outputs)]
+        if shapes not in self._places:
+            tables = _shaped(self.inputs, version["inputs"]), _shaped(self.outputs, version["outputs"])
+            self._places[shapes] = [
+                [_Slot(tensor, pointers, i) for i, tensor in enumerate(tensors)]
+                for tensors, pointers in zip(tables, self._arguments[1:])
+            ]
+        self._sources, self._targets = self._places[shapes]
+        for slot in self._sources + self._targets:
+            if slot.small is not None:
+                slot.stage()
 
-    def _choose(self, library: ctypes.CDLL, inputs: Arrays) -> None:
+    def _choose(self, library: ctypes.CDLL, shapes: Tuple[Tuple[int, ...], ...]) -> None:
         """Turns to the version for these inputs' shapes."""
-        shapes = tuple(np.shape(inputs[tensor.name]) for tensor in self.inputs)
-        if shapes == self._shapes:
-            return
         if shapes not in self._versions:
             known = ", ".join(map(str, list(self._versions)[:3]))
             raise ValueError(f"the model was compiled for inputs of other shapes than {shapes}: {known}, ...")
@@ -405,7 +417,8 @@ class Model:
         """Runs the model once.
 
         Args:
-            inputs: an array for each, of its exact dtype and shape; of str for strings. Those above 4 KiB that are
+            inputs: an array for each, of its exact dtype and shape, with any number of rows if the manifest says
+                `rows`; of str for strings. Those above 4 KiB that are
                 64-byte aligned, contiguous and of the machine's byte order are used without a copy.
             outputs: arrays to write results into, for any of the outputs; the others are allocated.
             nanoseconds: gets how long each of the manifest's `steps` (of this shape's version) took; as many uint64.
@@ -413,19 +426,24 @@ class Model:
         Returns all outputs by name. Raises TypeError or ValueError for arrays that do not fit, RuntimeError if a
         kernel fails or the model is closed.
         """
+        given: Arrays = outputs or {}
+        if inputs.keys() != self._names[0] or not given.keys() <= self._names[1]:
+            wrong, known = inputs.keys() ^ self._names[0] or given.keys() - self._names[1], self._names
+            has = f"the model has inputs {sorted(known[0])} and outputs {sorted(known[1])}"
+            raise ValueError(f"missing or unknown: {sorted(wrong)}; {has}")
+        shapes = self._shapes
+        if len(self._versions) > 1:
+            shapes = tuple(np.shape(inputs[tensor.name]) for tensor in self.inputs)
+            if self._rows and shapes not in self._versions:
+                return self._run_blocks(inputs, given, shapes)
         with self._locks[os.getpid()]:
             if self._library is None:
                 raise RuntimeError("the model is closed")
-            given: Arrays = outputs or {}
-            if inputs.keys() != self._names[0] or not given.keys() <= self._names[1]:
-                wrong, known = inputs.keys() ^ self._names[0] or given.keys() - self._names[1], self._names
-                has = f"the model has inputs {sorted(known[0])} and outputs {sorted(known[1])}"
-                raise ValueError(f"missing or unknown: {sorted(wrong)}; {has}")
             fresh: Dict[str, int] = {}
             if self._strings:
                 inputs, given = self._encode(inputs, given, fresh)
-            if len(self._versions) > 1:
-                self._choose(self._library, inputs)
+            if shapes != self._shapes:
+                self._choose(self._library, shapes)
             sources = [slot.read(inputs[slot.name]) for slot in self._sources]
             results = [slot.place(given, sources) for slot in self._targets]
             if self._run(*self._arguments, nanoseconds if nanoseconds is None else self._times(nanoseconds)):
@@ -437,6 +455,33 @@ class Model:
             if self._strings:
                 self._decode(made, outputs or {}, fresh)
             return self._cut(made)
+
+    def _run_blocks(self, inputs: Arrays, outputs: Arrays, shapes: Tuple[Tuple[int, ...], ...]) -> Dict[str, Any]:
+        """Any number of rows, in blocks of the sizes that the model was compiled for; the last may be filled up."""
+        counts = {shape[:1] for shape in shapes}
+        if counts == {()} or len(counts) != 1 or [s[1:] for s in shapes] != [t.shape[1:] for t in self.inputs]:
+            wanted = ", ".join(f"{t.name!r} of {('rows', *t.shape[1:])}" for t in self.inputs).replace("'rows'", "rows")
+            raise ValueError(f"the inputs must be {wanted}; arrays of {shapes} were given")
+        count = shapes[0][0]
+        kinds = {t.name: np.dtype(object) if t.strings else t.numpy_dtype for t in self.outputs}
+        results = {t.name: np.empty((count, *t.shape[1:]), kinds[t.name]) for t in self.outputs}
+        for name, array in outputs.items():
+            if name not in results or array.shape != results[name].shape or array.dtype != kinds[name]:
+                raise ValueError(f"output {name!r} does not fit: the model has {results.get(name, 'no such output')}")
+            results[name] = array
+        begin = 0
+        while begin < count:
+            left = count - begin
+            block = min((rows for rows in self._rows if rows >= left), default=self._rows[-1])
+            if block > max(left * 2, 8):
+                block = max(rows for rows in self._rows if rows <= left)
+            part = {name: np.asarray(array)[begin : begin + block] for name, array in inputs.items()}
+            if block > left:  # the last row again and again
+                part = {name: np.concatenate([a, np.repeat(a[-1:], block - left, 0)]) for name, a in part.items()}
+            for name, made in self.run(part).items():
+                results[name][begin : begin + block] = made[:left]
+            begin += block
+        return results
 
     def _encode(self, inputs: Arrays, outputs: Arrays, fresh: Dict[str, int]) -> Tuple[Arrays, Arrays]:
         """The inputs with codes of strings, the outputs without strings; `fresh` gets codes of unknown ones."""

@@ -3,13 +3,14 @@
 Every node is run as soon as it is drawn, three times: on the true values, and on values that are a little too large and
 too small, as another order of rounding may make them. A node whose results tell these apart by much, that overflows or
 that makes infinities is not taken. So each graph is one that every correct runtime computes alike, and how far its
-results may be off is known.
+results may be off is known. 16-bit floats are widened for this and results rounded: references do not agree on where
+to round in between.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,19 +23,24 @@ from compiler.verify.reference import ReferenceError, run_reference
 
 Array = np.ndarray[Any, Any]
 
-FLOATS = ("float32", "float64", "float16")
+NARROW = ("float16", "bfloat16")
+FLOATS = ("float32", "float64", *NARROW)
 SIGNED = ("int8", "int16", "int32", "int64")
 UNSIGNED = ("uint8", "uint16", "uint32", "uint64")
 INTEGERS = (*SIGNED, *UNSIGNED)
 NUMBERS = (*FLOATS, *INTEGERS)
 ALL = (*NUMBERS, "bool")
 # What a value may be wrong by, relative to the largest of its tensor: more than roundings make.
-NOISE = {"float32": 2e-5, "float64": 2e-5, "float16": 2e-3}
+NOISE = {"float32": 2e-5, "float64": 2e-5, "float16": 2e-3, "bfloat16": 1.6e-2}
 _AMPLIFIED = 64  # by how much a node's results may be further apart than that
-_LARGEST = {"float32": 1e4, "float64": 1e4, "float16": 500.0}
+_LARGEST = {"float32": 1e4, "float64": 1e4, "float16": 500.0, "bfloat16": 1e4}
 MOST_ELEMENTS = 3000
 _SIZES = (1, 1, 2, 2, 3, 3, 4, 5, 5, 6, 7, 8, 9, 11, 13, 16, 17)
 _IR_VERSION = 10
+
+# What a node computes of its inputs, by name.
+Run = Callable[[onnx.NodeProto, dict[str, Array]], dict[str, Array]]
+_Types = dict[str, tuple[int, tuple[int, ...] | None]]  # of elements (0 if unknown), and the shape
 
 
 class Unfit(Exception):
@@ -79,12 +85,13 @@ class Builder:
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
         self.noise = np.random.default_rng(rng.getrandbits(32))
-        self.opset = rng.choice((18, 19, 20, 21, 22))
         self.pool: list[Value] = []
         self.inputs: list[Value] = []
         self.constants: list[Value] = []
         self.nodes: list[onnx.NodeProto] = []
-        self.main = rng.choices(FLOATS, (12, 1, 1))[0]
+        self.main = rng.choices(FLOATS, (12, 1, 2, 2))[0]
+        # Many operators take bfloat16 only since 22.
+        self.opset = 22 if self.main == "bfloat16" and self.chance(0.7) else rng.choice((18, 19, 20, 21, 22))
         self._count = 0
 
     # What is drawn
@@ -192,7 +199,7 @@ class Builder:
 
     def add(
         self, operator: str, *inputs: Value | None, outputs: int = 1, counted: bool = False, exact: bool = False,
-        keep: bool = True, **attributes: Any,
+        keep: bool = True, run: Run | None = None, left_out: Collection[int] = (), **attributes: Any,
     ) -> list[Value]:  # fmt: skip
         """A node and its results.
 
@@ -200,20 +207,22 @@ class Builder:
             counted: sizes of its results depend on the data.
             exact: it only moves values.
             keep: later nodes may read the results.
+            run: computes the results, in place of the references.
+            left_out: numbers of results that the node does not have.
 
         Raises:
             Unfit: no reference runs it, or its results are not the same everywhere.
         """
-        names = [self.name() for _ in range(outputs)]
+        names = ["" if i in left_out else self.name() for i in range(outputs)]
         given = [value.name if value else "" for value in inputs]
         attributes = {name: value for name, value in attributes.items() if value is not None}
         node = helper.make_node(operator, given, names, **attributes)
         read = {value.name: value for value in [*inputs, *self._captured(node)] if value}
-        shapes = self._check(node, read)
-        runs = [self._run(node, {name: value.runs[i] for name, value in read.items()}) for i in range(3)]
+        types = self._check(node, read)
+        runs = [_run(run or self.reference, node, {n: v.runs[i] for n, v in read.items()}, types) for i in range(3)]
         made = []
-        for name in names:
-            if shapes[name] not in (None, runs[0][name].shape):
+        for name in filter(None, names):
+            if types[name][1] not in (None, runs[0][name].shape):
                 raise Unfit  # onnxruntime reduces axes of size 0 to themselves
             results = _stable(tuple(run[name] for run in runs), exact, self.noise)
             made.append(Value(name, results, counted or any(value.counted for value in read.values())))
@@ -229,9 +238,9 @@ class Builder:
         }  # fmt: skip
         return [value for value in {v.name: v for v in [*self.pool, *self.constants]}.values() if value.name in inner]
 
-    def _check(self, node: onnx.NodeProto, read: dict[str, Value]) -> dict[str, tuple[int, ...] | None]:
-        """The shapes of results, where the standard says them, for types that it allows; references take others too."""
-        model = self._model([node], [_info(name, value.array) for name, value in read.items()], list(node.output))
+    def _check(self, node: onnx.NodeProto, read: dict[str, Value]) -> _Types:
+        """Of the results, where the standard says them, for types that it allows; references take others too."""
+        model = self._model([node], [_info(name, value.array) for name, value in read.items()], node.output)
         model.graph.initializer.extend(
             numpy_helper.from_array(value.array, name) for name, value in read.items() if value.constant
         )
@@ -239,17 +248,21 @@ class Builder:
             model = onnx.shape_inference.infer_shapes(model, True, True)
         except Exception as error:  # of many kinds
             raise Unfit(str(error)) from error
-        return {value.name: static_shape(value) for value in model.graph.output}
+        return {value.name: (value.type.tensor_type.elem_type, static_shape(value)) for value in model.graph.output}
 
-    def _run(self, node: onnx.NodeProto, values: dict[str, Array]) -> dict[str, Array]:
-        model = self._model([node], [_info(name, array) for name, array in values.items()], list(node.output))
+    def reference(self, node: onnx.NodeProto, values: dict[str, Array], only: str = "") -> dict[str, Array]:
+        """The results of a node by name, of the reference called `only` if that is given."""
+        model = self._model([node], [_info(name, array) for name, array in values.items()], node.output)
         try:
-            return run_reference(model, values)[1]
+            label, results = run_reference(model, values)
         except ReferenceError as error:
             raise Unfit(str(error)) from error
+        if only not in label:
+            raise Unfit(f"{label} ran it")
+        return results
 
-    def _model(self, nodes: list[onnx.NodeProto], inputs: list[Any], outputs: list[str]) -> onnx.ModelProto:
-        results = [onnx.ValueInfoProto(name=name) for name in outputs]
+    def _model(self, nodes: list[onnx.NodeProto], inputs: list[Any], outputs: Iterable[str]) -> onnx.ModelProto:
+        results = [onnx.ValueInfoProto(name=name) for name in outputs if name]
         graph = helper.make_graph(nodes, "fuzz", inputs, results)
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=_IR_VERSION)
 
@@ -276,6 +289,19 @@ class Builder:
         return model, inputs, outputs
 
 
+def _run(run: Run, node: onnx.NodeProto, values: dict[str, Array], types: _Types) -> dict[str, Array]:
+    """The results of a node, computed in 32 bits where they or what it reads have 16; not in the graphs inside it."""
+    if not any(attribute.HasField("g") for attribute in node.attribute):
+        values = {name: v.astype("float32") if v.dtype.name in NARROW else v for name, v in values.items()}
+    results = run(node, values)
+    dtypes = {name: helper.tensor_dtype_to_np_dtype(elem_type) for name, (elem_type, _) in types.items() if elem_type}
+    with np.errstate(over="ignore"):  # an infinity is Unfit
+        return {
+            name: array.astype(dtypes[name]) if getattr(dtypes.get(name), "name", "") in NARROW else array
+            for name, array in results.items()
+        }
+
+
 def _info(name: str, array: Array) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
 
@@ -294,7 +320,7 @@ def _stable(runs: tuple[Array, ...], exact: bool, noise: np.random.Generator) ->
         raise Unfit
     if not clean.shape == high.shape == low.shape:
         raise Unfit
-    if clean.dtype.kind != "f":
+    if clean.dtype.name not in FLOATS:
         if not (np.array_equal(clean, high) and np.array_equal(clean, low)):
             raise Unfit
         if clean.size and clean.dtype.kind in "iu":

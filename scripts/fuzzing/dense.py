@@ -93,7 +93,7 @@ def pool(g: Builder) -> None:
 
 
 def matmul(g: Builder) -> None:
-    value = g.pick((g.main,) if g.main != "float16" else ("float32",), 1, 4)
+    value = g.pick((g.main,), 1, 4)
     columns = g.rng.choice((1, 2, 3, 5, 8, 16, 19, 33))
     inner = value.shape[-1]
     batch = list(value.shape[:-2]) if value.rank > 2 and g.chance(0.4) else []
@@ -105,7 +105,7 @@ def matmul(g: Builder) -> None:
 
 
 def gemm(g: Builder) -> None:
-    value = g.pick(("float32",), 2, 2)
+    value = g.pick((g.main,), 2, 2)
     trans_a, trans_b = g.rng.randint(0, 1), g.rng.randint(0, 1)
     rows, inner = value.shape[::-1] if trans_a else value.shape
     columns = g.rng.choice((1, 3, 7, 16, 20))
@@ -118,7 +118,7 @@ def gemm(g: Builder) -> None:
 
 
 def einsum(g: Builder) -> None:
-    value = g.pick(("float32",), 3, 3)
+    value = g.pick((g.main,), 3, 3)
     b, m, k = value.shape
     equation, shape = g.rng.choice(
         (("bmk,bnk->bmn", (b, 4, k)), ("bmk,kn->bmn", (k, 5)), ("bmk,bm->bk", (b, m)), ("bmk,bmk->b", (b, m, k)))
@@ -133,7 +133,7 @@ def softmax(g: Builder) -> None:
 
 
 def layer_norm(g: Builder) -> None:
-    value = g.pick(("float32",), 1, 4, lambda value: value.array.size > 0)
+    value = g.pick((g.main,), 1, 4, lambda value: value.array.size > 0)
     axis = g.rng.randint(0, value.rank - 1)
     shape = value.shape[axis:]
     operator = "RMSNormalization" if g.opset >= 23 and g.chance(0.5) else "LayerNormalization"
@@ -145,16 +145,14 @@ def layer_norm(g: Builder) -> None:
 
 def channel_norm(g: Builder) -> None:
     value = _image(g)
-    if value.dtype != "float32":
-        raise Unfit
     channels = value.shape[1]
     operator = g.rng.choice(("BatchNormalization", "InstanceNormalization", "GroupNormalization", "LRN"))
     if operator == "LRN":
         g.add(operator, value, size=g.rng.choice((1, 3, 5)))
         return
-    scale, bias, mean = (g.given(g.array((channels,), "float32"), constant=True) for _ in range(3))
+    scale, bias, mean = (g.given(g.array((channels,), value.dtype), constant=True) for _ in range(3))
     if operator == "BatchNormalization":
-        g.add(operator, value, scale, bias, mean, g.given(g.array((channels,), "float32", 0.2, 2), constant=True))
+        g.add(operator, value, scale, bias, mean, g.given(g.array((channels,), value.dtype, 0.2, 2), constant=True))
     elif operator == "InstanceNormalization":
         g.add(operator, value, scale, bias, epsilon=1e-2)
     elif g.opset >= 21:
@@ -163,7 +161,7 @@ def channel_norm(g: Builder) -> None:
 
 
 def lp_norm(g: Builder) -> None:
-    value = g.pick(("float32",), 1, 4)
+    value = g.pick((g.main,), 1, 4)
     g.add("LpNormalization", value, axis=g.axis(value), p=g.rng.choice((1, 2)))
 
 
@@ -188,9 +186,7 @@ def resize(g: Builder) -> None:
 
 def grid_sample(g: Builder) -> None:
     value = _image(g, 4, 4)
-    if value.dtype != "float32":
-        raise Unfit
-    grid = g.given(g.array((value.shape[0], 3, 4, 2), "float32", -1.1, 1.1))
+    grid = g.given(g.array((value.shape[0], 3, 4, 2), "float32" if g.opset < 20 else value.dtype, -1.1, 1.1))
     g.add(
         "GridSample", value, grid, mode="bilinear" if g.opset < 20 else "linear",
         padding_mode=g.rng.choice(("zeros", "border", "reflection")), align_corners=g.rng.randint(0, 1),

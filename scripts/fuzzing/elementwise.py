@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import helper
 
-from .builder import ALL, FLOATS, INTEGERS, NUMBERS, SIGNED, UNSIGNED, Builder, Unfit, Value
+from .builder import ALL, FLOATS, INTEGERS, NARROW, NUMBERS, SIGNED, UNSIGNED, Builder, Unfit, Value
 
 _UNARY = {
     (
@@ -125,11 +125,11 @@ def cast(g: Builder) -> None:
     if to in UNSIGNED and value.array.size and value.array.min() < 0:
         raise Unfit  # differs between machines
     exact = value.dtype != "float64"
-    g.add("Cast", value, to=helper.np_dtype_to_tensor_dtype(np.dtype(to)), exact=exact and to != "float16")
+    g.add("Cast", value, to=helper.np_dtype_to_tensor_dtype(np.dtype(to)), exact=exact and to not in NARROW)
 
 
 def special(g: Builder) -> None:
-    g.add(g.rng.choice(("IsNaN", "IsInf")), g.pick(("float32", "float64")))
+    g.add(g.rng.choice(("IsNaN", "IsInf")), g.pick(FLOATS))
 
 
 RULES = (

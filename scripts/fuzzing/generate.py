@@ -6,10 +6,10 @@ import random
 
 from scripts.onnx_cases.cases import Case
 
-from . import dense, elementwise, flow, moves, reductions
+from . import dense, elementwise, flow, moves, recurrent, reductions
 from .builder import FLOATS, Builder, Unfit, Value, spread_of
 
-_FAMILIES = ((30, elementwise), (25, moves), (25, dense), (14, reductions), (4, flow))
+_FAMILIES = ((30, elementwise), (25, moves), (25, dense), (14, reductions), (4, flow), (4, recurrent))
 _TRIES = 30
 _RTOL = 1e-3
 _SLACK = 8.0  # a few more roundings than the noise stands for

@@ -14,6 +14,8 @@ from onnx import helper, numpy_helper
 from compiler.verify.reference import run_reference
 from scripts.onnx_cases.cases import Case, inputs_of
 
+from .builder import FLOATS
+
 Array = np.ndarray[Any, Any]
 
 _RTOL, _ATOL = 1e-3, 1e-3
@@ -113,7 +115,7 @@ def load(path: Path) -> Case:
     model.graph.initializer.extend(constants)
     outputs = tuple(run_reference(model, defaults)[1].values())
     largest = [
-        np.abs(array.astype(np.float64)).max(initial=0.0) if array.dtype.kind == "f" else 0.0 for array in outputs
+        np.abs(array.astype(np.float64)).max(initial=0.0) if array.dtype.name in FLOATS else 0.0 for array in outputs
     ]
     inputs = tuple(defaults[name] for name in names)
     atol = tuple(_ATOL * float(value) for value in largest)

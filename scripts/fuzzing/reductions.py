@@ -32,14 +32,14 @@ def arg(g: Builder) -> None:
 
 
 def top_k(g: Builder) -> None:
-    value = g.pick(("float32", "float64", "int32", "int64"), 1)
+    value = g.pick((*FLOATS, "int32", "int64"), 1)
     axis = g.axis(value, lambda size: size > 0)
     k = g.rng.randint(1, value.shape[axis])
     g.add("TopK", value, g.integers(k), outputs=2, axis=axis, largest=g.rng.randint(0, 1))
 
 
 def cumsum(g: Builder) -> None:
-    value = g.pick(("float32", "float64", "int32", "int64"), 1)
+    value = g.pick((*FLOATS, "int32", "int64"), 1)
     flags = {"exclusive": g.rng.randint(0, 1), "reverse": g.rng.randint(0, 1)}
     g.add("CumSum", value, g.scalar(g.axis(value)), **flags)
 

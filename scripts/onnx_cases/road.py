@@ -45,6 +45,7 @@ class Lowered:
     outputs: tuple[Tensor, ...]
     program: Program
     kernels: dict[str, CompiledKernel]
+    vocabulary: tuple[str, ...]
 
 
 def lower(case: Case, target: Target, cache: Cache, constants: Constants) -> Lowered:
@@ -70,11 +71,14 @@ def lower(case: Case, target: Target, cache: Cache, constants: Constants) -> Low
             modules = [phase.run(module) for module in modules]
     program, functions = extract_program(modules[0], modules[1:], prefix=f"{case.name}.", constants=constants)
     kernels = compile_kernels(variant_programs(program, functions), target, cache).kernels
-    return Lowered(case, model, prepared.inputs, prepared.outputs, program, kernels)
+    return Lowered(case, model, prepared.inputs, prepared.outputs, program, kernels, prepared.vocabulary)
 
 
 def join(parts: Sequence[Lowered]) -> Lowered:
-    """One program that does what all do, one after the other; names of tensors begin with the part's number."""
+    """One program that does what all do, one after the other; names of tensors begin with the part's number.
+
+    A part that has a vocabulary is the only one.
+    """
     program, kernels = Program(constants=parts[0].program.constants), {}
     inputs: list[Tensor] = []
     outputs: list[Tensor] = []
@@ -95,7 +99,7 @@ def join(parts: Sequence[Lowered]) -> Lowered:
         inputs += [_numbered(tensor, number) for tensor in part.inputs]
         outputs += [_numbered(tensor, number) for tensor in part.outputs]
     model = Model("cases", onnx.ModelProto(), "")
-    return Lowered(parts[0].case, model, tuple(inputs), tuple(outputs), program, kernels)
+    return Lowered(parts[0].case, model, tuple(inputs), tuple(outputs), program, kernels, parts[0].vocabulary)
 
 
 def _numbered(tensor: Tensor, number: int) -> Tensor:
@@ -113,7 +117,7 @@ def run(parts: Sequence[Lowered], target: Target, cache: Cache, send: Send) -> N
     with tempfile.TemporaryDirectory(prefix="edgec-cases-") as folder:
         linked = build_artifact(
             joined.model,
-            [Version(joined.inputs, joined.outputs, joined.program)],
+            [Version(joined.inputs, joined.outputs, joined.program, joined.vocabulary)],
             Objects(joined.kernels, 0),
             table,
             target,

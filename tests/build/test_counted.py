@@ -69,6 +69,15 @@ def test_unique(tmp_path: Path, axis: int | None, ordered: int, dtype: str) -> N
     same(proto, tmp_path / "m.so", *({"x": x} for x in few))
 
 
+@pytest.mark.parametrize("shape", [(9, 70), (5, 11, 13), (1, 65)])
+def test_unique_rows_of_many_elements(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    proto = model([node("Unique", "x", "y i v c", axis=0)], {"x": list(shape)}, ["y", "i", "v", "c"])
+    some = RNG.standard_normal((3, *shape[1:])).astype(F)
+    some[1] = some[0]
+    some[1].flat[-1] += 1  # the last element tells them apart
+    same(proto, tmp_path / "m.so", *({"x": some[RNG.integers(0, 3, shape[0])]} for _ in range(3)))
+
+
 def boxes(batch: int, count: int) -> np.ndarray[Any, Any]:
     corners = RNG.random((batch, count, 2)) * 4
     return np.concatenate([corners, corners + RNG.random((batch, count, 2)) * 2 - 0.5], axis=2).astype(F)

@@ -184,7 +184,6 @@ def test_no_outputs_and_no_nodes() -> None:
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        (onnx.helper.make_tensor_type_proto(onnx.TensorProto.STRING, [2]), "strings"),
         (onnx.helper.make_tensor_type_proto(onnx.TensorProto.COMPLEX64, [2]), "complex64"),
         (onnx.helper.make_tensor_type_proto(onnx.TensorProto.INT4, [2]), "int4"),
         (onnx.helper.make_tensor_type_proto(77, [2]), "unknown type"),

@@ -290,6 +290,15 @@ def searches() -> list[Case]:
                 name = f"topk_few_{kind}_{k}_{largest}"
                 attributes = {"outputs": ("v", "i"), "expected": expected, "largest": largest}
                 cases.append(one("TopK", name, {"x": x}, {"k": np.array([k])}, **attributes))
+    for size, dtype in ((129, "float64"), (191, "float16"), (192, "uint8"), (193, "int16"), (1000, "float32")):
+        # A whole number of blocks, one more element, one less; with so many ties that every block has some.
+        x = rng.integers(0, 60, (2, size)).astype(dtype)
+        for largest in (0, 1):
+            order = np.argsort(-x.astype("int64") if largest else x, 1, kind="stable")[:, :16]
+            expected = (np.take_along_axis(x, order, 1), order)
+            attributes = {"outputs": ("v", "i"), "expected": expected, "largest": largest}
+            name = f"topk_few_{dtype}_{size}_{largest}"
+            cases.append(one("TopK", name, {"x": x}, {"k": np.array([16])}, **attributes))
     for op in ("ArgMax", "ArgMin"):
         for shape in ((7, 1009), (1, 5, 2), (3, 2, 21)):
             x = rng.integers(0, 50, shape).astype("float32")

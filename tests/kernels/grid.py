@@ -23,6 +23,7 @@ from compiler.verify.reference import run_reference
 
 Array = np.ndarray[Any, Any]
 OPSET = 21
+DOMAINS = {"ai.onnx.ml": 3, "com.microsoft": 1}
 
 # Largest distance over the largest value of the reference. Sums of up to a few thousand terms are compared,
 # in another order than the reference's.
@@ -166,4 +167,5 @@ def _initializers(case: Case, prefix: str) -> list[TensorProto]:
 
 
 def _model(graph: onnx.GraphProto) -> onnx.ModelProto:
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+    imports = [helper.make_opsetid("", OPSET), *(helper.make_opsetid(name, v) for name, v in DOMAINS.items())]
+    return helper.make_model(graph, opset_imports=imports, ir_version=10)

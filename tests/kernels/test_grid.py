@@ -17,6 +17,7 @@ from tests.kernels import (
     cases_recurrent,
     cases_reduction,
     cases_shape,
+    cases_support_vectors,
 )
 from tests.kernels.grid import Case, failures, floats, one
 
@@ -29,6 +30,7 @@ FAMILIES = (
     | cases_attention.FAMILIES
     | cases_rare.FAMILIES
     | cases_recurrent.FAMILIES
+    | cases_support_vectors.FAMILIES
 )
 
 # Every case runs on the host; the others get a share of each family, since compiling takes the time.

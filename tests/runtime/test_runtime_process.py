@@ -130,7 +130,7 @@ def test_import_is_quick() -> None:
 def test_loader_is_python_38_in_one_small_file() -> None:
     source = LOADER.read_text()
     tree = ast.parse(source, feature_version=(3, 8))
-    assert len(source.splitlines()) < 500
+    assert len(source.splitlines()) < 560
     modules = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

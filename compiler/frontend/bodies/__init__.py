@@ -23,9 +23,17 @@ from .quantized import BODIES as QUANTIZED
 from .support_vectors import BODIES as SUPPORT_VECTORS
 from .trees import BODIES as TREES
 
-BODIES: dict[tuple[str, str], Body] = (
-    QUANTIZED | FUSED | ATTENTION | LINEAR | FEATURES | ENCODERS | DISTANCES | SUPPORT_VECTORS | TREES
-)
+BODIES: dict[tuple[str, str], Body] = {
+    **ATTENTION,
+    **DISTANCES,
+    **ENCODERS,
+    **FEATURES,
+    **FUSED,
+    **LINEAR,
+    **QUANTIZED,
+    **SUPPORT_VECTORS,
+    **TREES,
+}
 
 _EXPANDED = "edgec.bodies"  # the functions' domain until they are inlined
 

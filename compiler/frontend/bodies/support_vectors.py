@@ -155,7 +155,7 @@ def _classifier(call: Call) -> None:
         return
     if classes == 2 and kind == "PROBIT":
         raise Refused("its PROBIT of one score for two classes is not defined: onnxruntime leaves half of it unset")
-    call.let("Z", "Identity", post_transform(call, scores, kind, len(pairs), 2 if kind == "NONE" else 0))
+    call.let("Z", "Identity", post_transform(call, scores, kind, len(pairs), 2 if kind in ("NONE", "LOGISTIC") else 0))
 
 
 def _pairwise(call: Call, supports: Integers) -> Floats:
@@ -202,7 +202,7 @@ def _linear_classifier(call: Call, labels: Integers, kind: str, rho: float, chan
     best = call.op("ArgMax <axis = 1, keepdims = 0>", scores)
     label = call.op("Gather", call.tensor(labels), best)
     if len(labels) == 2 and not chances:
-        most = call.op("Squeeze", call.most(scores, 1), call.ints(1))
+        most = call.reduce("ReduceMax", scores, [1], keep=0)
         positive = bool((_floats(call, "coefficients") >= 0).all())
         above = call.op(*("GreaterOrEqual", most, call.number(0.5)) if positive else ("Greater", most, call.number(0)))
         label = call.op("Where", above, call.tensor(labels[1]), label)

@@ -132,9 +132,7 @@ def _classifier_body(call: Call) -> None:
         _many_scores(call, ensemble, x, elem_type, labels, base, kind)
 
 
-def _many_scores(
-    call: Call, ensemble: Ensemble, x: str, elem_type: int, labels: Any, base: Any, kind: str
-) -> None:
+def _many_scores(call: Call, ensemble: Ensemble, x: str, elem_type: int, labels: Any, base: Any, kind: str) -> None:
     """The label of the largest score among the classes that a leaf spoke of; one class is a question of the sign."""
     classes = len(labels)
     leaves, said = leaf_tables(ensemble)

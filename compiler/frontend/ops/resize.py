@@ -105,7 +105,7 @@ def _text(attrs: dict[str, Any], name: str, default: str) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-# Where each result lies on the axis, in float32 like onnxruntime: ties are broken by its rounding.
+# Where each result lies on the axis, in float32 like onnxruntime.
 
 
 def _half_pixel(i: Array, axis: _Axis) -> Array:
@@ -147,9 +147,10 @@ _POSITIONS: dict[str, Any] = {
     "tf_crop_and_resize": _crop,
 }
 
+_TIE = np.float32(1e-6)  # how far a position may be off a half that a float32 scale missed
 _ROUND: dict[str, Any] = {
-    "round_prefer_floor": lambda x: np.ceil(x - np.float32(0.5)),
-    "round_prefer_ceil": lambda x: np.floor(x + np.float32(0.5)),
+    "round_prefer_floor": lambda x: np.ceil(x - np.float32(0.5) - _TIE),
+    "round_prefer_ceil": lambda x: np.floor(x + np.float32(0.5) + _TIE),
     "floor": np.floor,
     "ceil": np.ceil,
 }
