@@ -4,7 +4,9 @@
 All run in one process, in turns of a tenth of a second, on the same seeded inputs, after their results were found to
 agree with ours. A folder given instead of a model stands for all of its `.onnx` files, below it too; with a
 `catalog.json` (see corpus_table.py) dynamic inputs get the shapes given there, and its quantised models are left out.
-What cannot be measured is named with the reason. `pip install '.[peers]'` brings the runtimes and what draws pictures.
+With --rows one artifact takes any number of rows, as classical models (classical_models.py) do, and each of these is
+measured. What cannot be measured is named with the reason. `pip install '.[peers]'` brings the runtimes and what draws
+pictures.
 
 Writes OUT.json (every figure: quartiles, least, processor time, cores at work) and OUT.md (what is
 printed). With --pictures also what the machine can do at most and each kernel's part in it.
@@ -91,6 +93,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("models", nargs="+", type=Path)
     parser.add_argument("--shape", action="append", default=[], metavar="NAME=1x3x8x8", help="of a dynamic input")
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--rows", nargs="+", type=int, default=[], metavar="N", help="of open first axes; one artifact")
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=["onnxruntime", "openvino"])
     parser.add_argument("--seconds", type=float, default=1.5, help="for each runtime, model and thread count")
     parser.add_argument(
@@ -101,13 +104,16 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, help="without its ending")
     parser.add_argument("--pictures", type=Path, help="folder for charts of the ratios and a roofline of each model")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.rows and options.pictures:
+        parser.error("--pictures needs models of fixed shapes: leave --rows out")
+    return options
 
 
 def main() -> None:
     options = parse_arguments()
     rates = {threads: measure_rates(threads) for threads in options.threads} if options.pictures else None
-    plan = Plan(tuple(options.threads), tuple(options.peers), options.seconds, rates)
+    plan = Plan(tuple(options.threads), tuple(options.peers), options.seconds, rates, tuple(options.rows))
     rows: list[Row] = []
     for path, shapes in find_models(options.models, parse_shapes(options.shape)):
         rows += bench(path, shapes, plan)

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Memory and time to the first result, beside onnxruntime: `bench_startup.py MODEL.onnx [--shape NAME=1x3x8x8]`.
+"""Memory, size and time to the first result, beside onnxruntime: `bench_startup.py MODEL.onnx [--shape NAME=1x3x8x8]`.
 
 Each run is a process of its own that loads the model, runs it once on seeded inputs and reports its resident
 memory, and how long ago the process was started. The runs alternate: bare Python with NumPy, edgec,
 onnxruntime, and again; medians are printed, and written as JSON with --json. One thread each.
+With --rows the artifact takes any number of rows, and is asked this many.
 Linux only (it reads /proc/self/status).
 """
 
@@ -17,6 +18,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 _REPORT = """
 import time, json
@@ -44,26 +47,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("--shape", action="append", default=[], metavar="NAME=1x3x8x8")
+    parser.add_argument("--rows", type=int, metavar="N")
     parser.add_argument("--runs", type=int, default=11)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
 
     import numpy as np
+    import onnx
 
     import compiler
-    from compiler.frontend.prepare import Tensor
     from compiler.frontend.shapes import parse_shapes
     from compiler.verify.execute import LOADER
     from compiler.verify.vectors import seeded_inputs
+    from scripts.peers.measure import fix_model, input_tensors
 
     with tempfile.TemporaryDirectory() as folder:
-        artifact = compiler.compile_model(options.model, "host", Path(folder, "model.so"), parse_shapes(options.shape))
-        tensors = [Tensor(t["name"], t["dtype"], tuple(t["shape"])) for t in artifact.manifest["inputs"]]
-        np.savez(Path(folder, "in.npz"), **seeded_inputs(tensors))
+        fixed = Path(folder, "fixed.onnx")
+        model = fix_model(onnx.load(options.model), parse_shapes(options.shape), options.rows is not None)
+        onnx.save(model, fixed)
+        artifact = compiler.compile_model(fixed, "host", Path(folder, "model.so"))
+        np.savez(Path(folder, "in.npz"), **seeded_inputs(input_tensors(model, options.rows)))
         names = {
             "LOADER": str(LOADER.parent),
             "ARTIFACT": str(artifact.path),
-            "MODEL": str(options.model),
+            "MODEL": str(fixed),
             "INPUT": str(Path(folder, "in.npz")),
         }
         header = "".join(f"{name} = {value!r}\n" for name, value in names.items())
@@ -74,19 +81,23 @@ def main() -> None:
                 script = f"START = {start!r}\n{header}{body}{_REPORT}"
                 out = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
                 samples[peer].append(json.loads(out))
+        files = {"python": 0, "edgec": artifact.size, "onnxruntime": options.model.stat().st_size}
     medians = {
         peer: {key: statistics.median(run[key] for run in runs[1:]) for key in ("seconds", "rss", "peak")}
         for peer, runs in samples.items()  # the first of each warmed the page cache
     }
     base = medians["python"]
-    title = f"{options.model.name}, {options.runs} runs"
-    print(f"| {title} | start to first result, ms | resident MiB | above Python + NumPy, MiB |")
-    print("|---|---|---|---|")
+    rows = f"{options.rows:,} rows, " if options.rows is not None else ""
+    title = f"{options.model.name}, {rows}{options.runs} runs"
+    print(f"| {title} | start to first result, ms | resident MiB | above Python + NumPy, MiB | file, MiB |")
+    print("|---|---|---|---|---|")
     for peer, row in medians.items():
         above = (row["rss"] - base["rss"]) / 1024
-        print(f"| {peer} | {row['seconds'] * 1e3:.0f} | {row['rss'] / 1024:.1f} | {above:.1f} |")
+        size = files[peer] / 2**20
+        print(f"| {peer} | {row['seconds'] * 1e3:.0f} | {row['rss'] / 1024:.1f} | {above:.1f} | {size:.2f} |")
     if options.json:
-        options.json.write_text(json.dumps({"model": options.model.name, "medians": medians}, indent=2) + "\n")
+        report = {"model": options.model.name, "rows": options.rows, "bytes": files, "medians": medians}
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -33,10 +33,15 @@ SMALL = Scale(trees=5, rows=60, many=3_000)
 
 @dataclass(frozen=True)
 class Sample:
-    """A model with inputs by name; texts are arrays of `numpy.str_`."""
+    """A model with inputs by name; texts are arrays of `numpy.str_`.
+
+    Attributes:
+        expected: what the standard says of the outputs, where onnxruntime computes something else.
+    """
 
     model: onnx.ModelProto
     inputs: Mapping[str, Array]
+    expected: Mapping[str, Array] | None = None
 
     @property
     def operators(self) -> list[str]:

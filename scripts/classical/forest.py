@@ -52,7 +52,7 @@ class Kind:
         modes: of its nodes, by chance.
         targets: or classes; a leaf has weights for some of them.
         positive: whether all weights are.
-        per_leaf: the most weights of a leaf.
+        per_leaf: the least and the most weights of a leaf.
     """
 
     trees: int = 4
@@ -61,7 +61,7 @@ class Kind:
     targets: int = 1
     modes: Sequence[str] = MODES[:1]
     positive: bool = False
-    per_leaf: int = 1
+    per_leaf: tuple[int, int] = (1, 1)
     seed: int = 0
 
 
@@ -71,7 +71,7 @@ def grow(kind: Kind) -> list[Node | Leaf]:
 
     def tree(depth: int) -> Node | Leaf:
         if depth == 0 or (depth < kind.depth and rng.random() < 0.15):
-            count = rng.integers(1, min(kind.per_leaf, kind.targets) + 1)
+            count = rng.integers(*kind.per_leaf, endpoint=True)
             chosen = sorted(rng.choice(kind.targets, count, replace=False).tolist())
             weights = rng.random(count) if kind.positive else rng.standard_normal(count)
             return Leaf({target: float(np.float32(weight)) for target, weight in zip(chosen, weights, strict=True)})
@@ -87,14 +87,22 @@ def grow(kind: Kind) -> list[Node | Leaf]:
     return [tree(kind.depth) for _ in range(kind.trees)]
 
 
-def rows(kind: Kind, count: int, dtype: Any = np.float32, gaps: bool = True) -> Array:
+def rows(kind: Kind, count: int, dtype: Any = np.float32) -> Array:
     """Inputs [count, features]: thresholds themselves, a step beside them, infinities, NaN, and others."""
     rng = np.random.default_rng(kind.seed + 1)
     exact = np.array([*THRESHOLDS, *_MEMBERS], dtype)
     infinity = dtype(np.inf)
     values = [*exact, *np.nextafter(exact, infinity), *np.nextafter(exact, -infinity), infinity, -infinity, dtype(0.3)]
-    values += [dtype(np.nan)] * 4 * gaps
+    values += [dtype(np.nan)] * 4
     return rng.choice(np.array(values, dtype), (count, kind.features))
+
+
+def whole_rows(kind: Kind, count: int, dtype: Any) -> Array:
+    """Inputs [count, features] of whole numbers, and of NaN where they are floats."""
+    rng = np.random.default_rng(kind.seed + 1)
+    values = [*range(-3, 4), *_MEMBERS]
+    return rng.choice(np.array([*values, *[np.nan] * 3] if np.dtype(dtype).kind == "f" else values).astype(dtype),
+                      (count, kind.features))  # fmt: skip
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from .case import Array, Case, Sample, Scale
-from .forest import AGGREGATES, MODES, TRANSFORMS, Kind, ensemble, ensemble_5, rows
+from .forest import AGGREGATES, MODES, TRANSFORMS, Kind, ensemble, ensemble_5, rows, whole_rows
+from .reference import run_onnxruntime
 
 _WORDS = ("no", "perhaps", "yes")
 
@@ -22,7 +23,7 @@ def cases() -> list[Case]:
 
 def _regressors() -> list[Case]:
     plain = Kind()
-    three = replace(plain, targets=3, per_leaf=3, seed=1)
+    three = replace(plain, targets=3, per_leaf=(3, 3), seed=1)
     return [
         *(_trees(f"{mode}", replace(plain, modes=(mode,))) for mode in MODES[:6]),
         _trees("all modes", replace(plain, modes=MODES[:6], trees=20, depth=6)),
@@ -32,6 +33,10 @@ def _regressors() -> list[Case]:
         *(_trees(f"{kind}", plain, post_transform=kind) for kind in TRANSFORMS[1:4]),
         # It takes numbers between 0 and 1.
         _trees("PROBIT", replace(plain, trees=1, positive=True), post_transform="PROBIT"),
+        *(
+            _trees(f"absent targets, {kind}", replace(three, per_leaf=(1, 3)), aggregate_function=kind)
+            for kind in AGGREGATES
+        ),
         _trees("base values", three, base_values=[0.5, -1.25, 3.0]),
         _trees("base values, average", three, base_values=[0.5, -1.25, 3.0], aggregate_function="AVERAGE"),
         _trees("trees of one leaf", replace(three, depth=0)),
@@ -41,17 +46,18 @@ def _regressors() -> list[Case]:
 
 
 def _classifiers() -> list[Case]:
-    three = Kind(targets=3, per_leaf=3, seed=2)
-    two = Kind(targets=2, per_leaf=2, seed=3)
+    three = Kind(targets=3, per_leaf=(3, 3), seed=2)
+    two = Kind(targets=2, per_leaf=(2, 2), seed=3)
     # Classes of one weight: the other's score follows from it.
     single, positive = Kind(seed=4), Kind(seed=4, trees=1, positive=True)
     labels = {"classlabels_int64s": [7, -2]}
     return [
         *(_classifier(f"{kind}", three, post_transform=kind) for kind in TRANSFORMS[:4]),
         *(_classifier(f"two classes, {kind}", two, post_transform=kind) for kind in TRANSFORMS[:4]),
-        *(_classifier(f"two of one weight, {kind}", single, post_transform=kind, **labels) for kind in TRANSFORMS),
+        *(_classifier(f"two of one weight, {kind}", single, post_transform=kind, **labels)
+          for kind in TRANSFORMS[:4]),
         *(_classifier(f"two of one positive weight, {kind}", positive, post_transform=kind, **labels)
-          for kind in TRANSFORMS),
+          for kind in TRANSFORMS[:4]),
         # PROBIT takes numbers between 0 and 1.
         _classifier("PROBIT", replace(three, trees=1, positive=True), post_transform="PROBIT"),
         _classifier("names", three, classlabels_strings=_WORDS),
@@ -66,15 +72,27 @@ def _classifiers() -> list[Case]:
 
 
 def _version_5() -> list[Case]:
-    plain, three = Kind(seed=6), Kind(targets=3, seed=7)
+    plain, three = Kind(seed=6), Kind(trees=24, targets=3, seed=7)
     return [
-        *(_trees_5(mode, replace(plain, modes=(mode,))) for mode in MODES),
-        _trees_5("all modes", replace(plain, modes=MODES, trees=20, depth=6)),
+        *(_trees_5(mode, replace(plain, modes=(mode,))) for mode in MODES[:6]),
+        _trees_5("BRANCH_MEMBER", replace(plain, modes=MODES[-1:]), ask=whole_rows),
+        _trees_5("all modes", replace(plain, modes=MODES, trees=20, depth=6), ask=whole_rows),
         *(_trees_5(kind, three, aggregate_function=number) for number, kind in enumerate(AGGREGATES)),
-        *(_trees_5(kind, three, post_transform=number) for number, kind in enumerate(TRANSFORMS[:4])),
+        _trees_5("SOFTMAX", three, by_standard=_softmax, post_transform=TRANSFORMS.index("SOFTMAX")),
+        _trees_5("LOGISTIC", three, by_standard=_logistic, post_transform=TRANSFORMS.index("LOGISTIC")),
+        _trees_5("SOFTMAX_ZERO", three, post_transform=TRANSFORMS.index("SOFTMAX_ZERO")),
         _trees_5("PROBIT", replace(three, trees=1, positive=True), post_transform=TRANSFORMS.index("PROBIT")),
-        _trees_5("float64", replace(plain, modes=MODES), dtype=np.float64),
+        _trees_5("float64", replace(plain, modes=MODES[:6]), dtype=np.float64),
     ]
+
+
+def _softmax(x: Array) -> Array:
+    powers = np.exp(x - x.max(1, keepdims=True))
+    return np.asarray(powers / powers.sum(1, keepdims=True))
+
+
+def _logistic(x: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-x)))
 
 
 def _sizes() -> list[Case]:
@@ -122,18 +140,35 @@ def _classifier(
 
     def make(scale: Scale) -> Sample:
         node = ensemble(kind, "TreeEnsembleClassifier", dtype, **attributes)
-        x = rows(kind, _count(scale, count), dtype, gaps=given is None)
-        if given is not None:
-            x = np.rint(x.clip(-3, 3)).astype(given)
+        x = rows(kind, _count(scale, count), dtype) if given is None else whole_rows(kind, scale.rows, given)
         return Sample(model_of([node], x, {"label": label, "scores": TensorProto.FLOAT}), {"X": x})
 
     return Case(f"TreeEnsembleClassifier by hand: {name}", "by hand", make)
 
 
-def _trees_5(name: str, kind: Kind, dtype: Any = np.float32, **attributes: Any) -> Case:
+def _trees_5(
+    name: str,
+    kind: Kind,
+    dtype: Any = np.float32,
+    ask: Callable[[Kind, int, Any], Array] = rows,
+    by_standard: Callable[[Array], Array] | None = None,
+    **attributes: Any,
+) -> Case:
+    """A TreeEnsemble.
+
+    Args:
+        ask: makes inputs; for set membership, where onnxruntime cuts fractions off, whole ones.
+        by_standard: the post transform, where onnxruntime has another of this number.
+    """
+
     def make(scale: Scale) -> Sample:
-        x = rows(kind, scale.rows, dtype)
-        return Sample(model_of([ensemble_5(kind, dtype, **attributes)], x, {"y": _elem_type(x)}, 5), {"X": x})
+        x = ask(kind, scale.rows, dtype)
+        outputs = {"y": _elem_type(x)}
+        model = model_of([ensemble_5(kind, dtype, **attributes)], x, outputs, 5)
+        if by_standard is None:
+            return Sample(model, {"X": x})
+        sums = run_onnxruntime(model_of([ensemble_5(kind, dtype)], x, outputs, 5), {"X": x})
+        return Sample(model, {"X": x}, {"y": by_standard(sums["y"])})
 
     return Case(f"TreeEnsemble by hand: {name}", "by hand", make)
 

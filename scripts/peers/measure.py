@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 from compiler import UserError, compile_model
+from compiler.frontend.convert import dtype_name
 from compiler.frontend.prepare import Tensor
 from compiler.report.profile import profile
 from compiler.report.rates import Rates
@@ -39,12 +40,15 @@ class Plan:
         peers: names of runtimes.PEERS.
         seconds: for each runtime and thread count.
         rates: limits of the machine by thread count; with them the artifact's kernels are measured too.
+        rows: sizes for inputs' first axes where the model leaves them open, all with one artifact; none: a batch of
+            one, compiled for it.
     """
 
     threads: tuple[int, ...]
     peers: tuple[str, ...]
     seconds: float
     rates: Mapping[int, Rates] | None = None
+    rows: tuple[int, ...] = ()
 
 
 @dataclass
@@ -71,7 +75,7 @@ class Samples:
         }  # fmt: skip
 
 
-def fix_model(proto: onnx.ModelProto, shapes: Shapes) -> onnx.ModelProto:
+def fix_model(proto: onnx.ModelProto, shapes: Shapes, open_rows: bool = False) -> onnx.ModelProto:
     """The model that everyone is given: inputs of static shape, weights that are constants.
 
     Weights listed among the inputs, as old exporters do, could be replaced in each run, which keeps a runtime from
@@ -79,6 +83,7 @@ def fix_model(proto: onnx.ModelProto, shapes: Shapes) -> onnx.ModelProto:
 
     Args:
         shapes: by input, for those with dynamic axes; a first axis that is not given is a batch of one.
+        open_rows: such a first axis stays open.
     """
     fixed = onnx.ModelProto()
     fixed.CopyFrom(proto)
@@ -93,7 +98,7 @@ def fix_model(proto: onnx.ModelProto, shapes: Shapes) -> onnx.ModelProto:
         if value.name in shapes:
             for dim, size in zip(dims, shapes[value.name], strict=True):
                 dim.dim_value = size
-        elif dims and not dims[0].HasField("dim_value"):
+        elif dims and not dims[0].HasField("dim_value") and not open_rows:
             dims[0].dim_value = 1
     return fixed
 
@@ -147,7 +152,8 @@ def disagreement(names: Sequence[str], ours: Sequence[Any], theirs: Sequence[Any
 
 
 def bench_model(path: Path, shapes: Shapes, plan: Plan, folder: Path) -> list[Row]:
-    """One row a thread count: `results` holds by name either a summary of times, or `reason` why there is none.
+    """One row a number of rows and of threads: `results` holds by name either a summary of times, or `reason` why
+    there is none; `bytes` of the model's file and of the artifact.
 
     Args:
         folder: a private one.
@@ -156,34 +162,53 @@ def bench_model(path: Path, shapes: Shapes, plan: Plan, folder: Path) -> list[Ro
         UserError: the model cannot be compiled, or computes something else than the reference.
     """
     fixed = folder / "fixed.onnx"
-    onnx.save(fix_model(onnx.load(path), shapes), fixed)
+    proto = fix_model(onnx.load(path), shapes, bool(plan.rows))
+    onnx.save(proto, fixed)
     artifact = compile_model(fixed, "host", folder / "model.so")
     if artifact.verified != "passed":
         raise UserError(f"verification {artifact.verified}: {artifact.manifest['verification'].get('reason')}")
-    tables = artifact.manifest["inputs"], artifact.manifest["outputs"]
-    inputs, outputs = ([Tensor(t["name"], t["dtype"], tuple(t["shape"])) for t in table] for table in tables)
-    case = Case(fixed, seeded_inputs(inputs), {t.name: t.shape for t in outputs}, 1, folder)
+    sizes = {"model": path.stat().st_size, OURS: artifact.size}
     rows: list[Row] = []
-    for count in plan.threads:
-        rows.append({"model": path.stem, "threads": count, "results": _measure(case, count, plan)})
-        if plan.rates:
-            kernels = profile(artifact.path, count, plan.seconds, plan.rates[count])
-            rows[-1]["kernels"] = [kernel.to_dict() for kernel in kernels]
+    for size in plan.rows or (None,):
+        inputs = seeded_inputs(input_tensors(proto, size))
+        title = path.stem if size is None else f"{path.stem}, {size:,} rows"
+        for count in plan.threads:
+            private = folder / f"{size}-{count}"
+            private.mkdir()
+            case = Case(fixed, inputs, {}, count, private)
+            rows.append(
+                {"model": title, "threads": count, "bytes": sizes, "results": _measure(case, artifact.path, plan)}
+            )
+            if size is not None:
+                rows[-1]["rows"] = size
+            if plan.rates:
+                kernels = profile(artifact.path, count, plan.seconds, plan.rates[count])
+                rows[-1]["kernels"] = [kernel.to_dict() for kernel in kernels]
     return rows
 
 
-def _measure(case: Case, threads: int, plan: Plan) -> dict[str, Any]:
+def input_tensors(fixed: onnx.ModelProto, rows: int | None) -> list[Tensor]:
+    """The inputs of a fixed model, whose open axes have a size."""
+    tensors = []
+    for value in fixed.graph.input:
+        kind = value.type.tensor_type
+        shape = tuple(dim.dim_value if dim.HasField("dim_value") else int(rows or 0) for dim in kind.shape.dim)
+        tensors.append(Tensor(value.name, dtype_name(kind.elem_type), shape))
+    return tensors
+
+
+def _measure(case: Case, artifact: Path, plan: Plan) -> dict[str, Any]:
     results: dict[str, Any] = {}
-    with Model(case.folder / "model.so", threads=threads) as model:
+    with Model(artifact, threads=case.threads) as model:
         runs: dict[str, Callable[[], object]] = {OURS: lambda: model.run(case.inputs)}
-        names = list(case.outputs)
-        ours = list(model.run(case.inputs).values())
+        ours = model.run(case.inputs)
+        shapes = {name: array.shape for name, array in ours.items()}
         for name in plan.peers:
-            private = case.folder / f"{name}-{threads}"
+            private = case.folder / name
             private.mkdir()
             try:
-                run = load(name, Case(case.path, case.inputs, case.outputs, threads, private))
-                wrong = disagreement(names, ours, run())
+                run = load(name, replace(case, outputs=shapes, folder=private))
+                wrong = disagreement(list(ours), list(ours.values()), run())
             except Refused as refused:
                 wrong = str(refused)
             if wrong is None:
