@@ -61,8 +61,9 @@ def phases(limits: Limits) -> tuple[Phase, ...]:
     """The passes for a target with these limits."""
 
     def pack(module: tvm.IRModule) -> tvm.IRModule:
-        for lower in (lower_recurrent, lower_forests, merge_parallel_products, use_winograd, find_nearest, pack_weights):
-            module = lower(module, limits)
+        programs = (lower_recurrent, lower_forests, find_nearest)
+        for change in (*programs, merge_parallel_products, use_winograd, pack_weights):
+            module = change(module, limits)
         return module
 
     return (
