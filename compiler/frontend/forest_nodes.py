@@ -82,7 +82,7 @@ def read_ensemble(attribute: Attribute, kind: str, columns: int, dtype: Any) -> 
     leaf = modes == "LEAF"
     known = leaf | np.isin(modes, _MODES[:6])
     if not known.all():
-        raise InvalidForest(f"its mode {modes[~known][0]!r} is unknown")
+        raise InvalidForest(f"its mode {str(modes[~known][0])!r} is unknown")
     if feature[~leaf].min(initial=0) < 0:
         raise InvalidForest("it has a negative number of a feature")
     place = np.where(leaf, -np.cumsum(leaf), np.cumsum(~leaf) - 1)  # ~leaf = -(leaf + 1)
