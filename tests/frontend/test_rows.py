@@ -42,7 +42,9 @@ APART: dict[str, onnx.ModelProto] = {
     "softmax": chain(node("Softmax", "x", "y", axis=1)),
     "top": chain(node("TopK", "x k", "v y"), constants={"k": np.array([2])}),
     "columns": chain(node("Gather", "x i", "y", axis=1), constants={"i": INDICES}),
-    "look up": chain(node("ArgMax", "x", "a", axis=1, keepdims=0), node("Gather", "w a", "y"), constants={"w": INDICES}),
+    "look up": chain(
+        node("ArgMax", "x", "a", axis=1, keepdims=0), node("Gather", "w a", "y"), constants={"w": INDICES}
+    ),
     "turned twice": chain(
         node("Transpose", "x", "t", perm=[1, 0]), node("ReduceMax", "t", "r", axes=[0]),
         node("Transpose", "r", "y", perm=[1, 0]),
