@@ -17,10 +17,10 @@ from tvm.script.ir_builder import tirx as T
 from ...operators.by_hand import independent, program, serial, whole
 from .radix import Order, key_of
 
-LARGEST = 16  # elements of a list
+LARGEST = 32  # elements of a list
 _LANES = 16  # elements of a vector; LLVM takes it apart where the machine's are shorter
 _VECTORS = 4  # of a block
-BLOCK = _LANES * _VECTORS  # also the number of parts, which LARGEST must not exceed; rows are no shorter
+BLOCK = _LANES * _VECTORS  # also the number of parts, twice LARGEST; rows are no shorter
 
 
 def selected_positions(data: Any, order: Order) -> Any:
