@@ -19,7 +19,7 @@ from ..kernels.limits import Limits
 from ..kernels.packed import block_width, rows_of_tile
 from ..operators.by_hand import independent, program, serial, whole
 from ..operators.distances import distance_term
-from .legalize.select import BLOCK, Best
+from .legalize.select import BLOCK, Best, list_size
 
 _ROWS = 64  # of a group, about; they read a panel together
 _MOST_POINTS = 1024  # of a panel
@@ -94,7 +94,7 @@ class Nearest:
         """(values [rows, count], places int32 [rows, count]) and what the program works with."""
         lists = [self.groups, self.group]
         shapes = [[self.rows, self.count]] * 2
-        shapes += [[*lists, self.panel], [*lists, self.count], [*lists, self.count], [*lists, 1], [*lists, 1]]
+        shapes += [[*lists, self.panel], *[[*lists, list_size(self.count)]] * 2, [*lists, 1], [*lists, 1]]
         dtypes = [self.dtype, "int32", self.dtype, self.keys, "int32", self.keys, "int64"]
         return program([data, packed], shapes, dtypes, self._write, "nearest")
 
@@ -122,7 +122,9 @@ class Nearest:
                     sums = self._sums(data, packed, first + row, at)
                     self._keep(sums, panel, group, row, block)
                 with serial(self.group) as row:
-                    best = Best(self.count, self.keys, keys, found, limit, filled, (group, row), self._final)
+                    best = Best(
+                        self.count, self.keys, keys, found, limit, filled, (group, row), self._final, self._highest
+                    )
 
                     def key(i: Any, row: Any = row) -> Any:
                         return self._bits(panel[group, row, i])
@@ -131,11 +133,18 @@ class Nearest:
                         best.bound(key, min(self.points, self.panel))
                     best.scan(key, size, begin)
             with serial(self.group) as row, serial(self.count) as i:
-                T.buffer_store(values, tirx.reinterpret(self.dtype, keys[group, row, i]), [first + row, i])
-                T.buffer_store(places, found[group, row, i], [first + row, i])
+                T.buffer_store(values, tirx.reinterpret(self.dtype, keys[group, row, i + whole(1)]), [first + row, i])
+                T.buffer_store(places, found[group, row, i + whole(1)], [first + row, i])
 
     def _final(self, key: Any) -> Any:
         return self._bits(tirx.sqrt(tirx.reinterpret(self.dtype, key))) if self.root else key
+
+    def _highest(self, value: Any) -> Any:
+        """Half a unit in the last place of a root is one of its square, beside the rounding of the square here."""
+        if not self.root:
+            return value
+        root = tirx.reinterpret(self.dtype, value)
+        return self._bits(root * root) + tirx.const(3, self.keys)
 
     def _sums(self, data: Any, packed: Any, row: Any, block: Any) -> Any:
         """[tile, width] in registers."""
