@@ -433,10 +433,10 @@ class Model:
             for array, staged in results:
                 if staged is not None:
                     array[...] = staged
-            made = {slot.name: array for slot, (array, _) in zip(self._targets, results)}
+            made = self._cut({slot.name: array for slot, (array, _) in zip(self._targets, results)})
             if self._strings:
                 self._decode(made, outputs or {}, fresh)
-            return self._cut(made)
+            return made
 
     def _encode(self, inputs: Arrays, outputs: Arrays, fresh: Dict[str, int]) -> Tuple[Arrays, Arrays]:
         """The inputs with codes of strings, the outputs without strings; `fresh` gets codes of unknown ones."""
