@@ -444,10 +444,11 @@ class Model:
         for name in self._strings[0]:
             array = np.asarray(inputs[name])
             words = array.ravel().tolist()
-            if array.dtype.kind not in "UO" or not all(isinstance(word, str) for word in words):
-                raise TypeError(f"{name!r} must hold strings, but {array.dtype} was given: hand over an array of str")
-            numbers: List[Any] = list(map(codes.get, words))
+            numbers: List[Any] = list(map(codes.get, words)) if array.dtype.kind in "UO" else [None]
             if None in numbers:
+                if array.dtype.kind not in "UO" or not all(isinstance(word, str) for word in words):
+                    wanted = "hand over an array of str"
+                    raise TypeError(f"{name!r} must hold strings, but {array.dtype} was given: {wanted}")
                 for word in words:
                     if word not in codes:
                         fresh.setdefault(word, len(codes) + len(fresh))
