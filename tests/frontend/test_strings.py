@@ -315,4 +315,9 @@ def test_all_refusals_are_listed() -> None:
 
 def test_tables_of_another_type_than_their_input_are_refused() -> None:
     hot = node("OneHotEncoder", "x", "y", ML, cats_int64s=[1, 2])
-    assert "its list none" in refusal(build([hot], {"x": (S, [3])}, {"y": (F, [3, 2])}))
+    assert "its input holds strings" in refusal(build([hot], {"x": (S, [3])}, {"y": (F, [3, 2])}))
+    words = node("OneHotEncoder", "x", "y", ML, cats_strings=["a", "b"])
+    assert "its list holds strings" in refusal(build([words], {"x": (I, [3])}, {"y": (F, [3, 2])}))
+    lists = {"cats_strings": ["a", "b"], "cats_int64s": [3]}
+    uneven = build([node("CategoryMapper", "x", "y", ML, **lists)], {"x": (S, [3])}, {"y": (I, [3])}, ml=1)
+    assert "2 keys and 1 values" in refusal(uneven)
