@@ -209,7 +209,7 @@ def _reshape(walk: _Walk, node: onnx.NodeProto) -> Rows | None:
     for axis, size in enumerate(new):
         if math.prod(new[:axis]) == before and size and size % count == 0 and (size > 1 or count == 1):
             # Entries of a row that stood along further axes may have joined them, or left.
-            return Rows(axis, size // count) if before == 1 or size == old[rows.axis] else None
+            return Rows(axis, size // count)
     return None
 
 

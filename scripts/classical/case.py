@@ -57,11 +57,13 @@ class Case:
         name: unique.
         library: that trained it, or `by hand`.
         make: trains and exports it; the same scale gives the same sample.
+        any_rows: its outputs have rows along their first axis, so that it takes any number of them.
     """
 
     name: str
     library: str
     make: Callable[[Scale], Sample]
+    any_rows: bool = True
 
 
 def _nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:

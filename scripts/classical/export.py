@@ -24,7 +24,7 @@ def sklearn_case(
     data: Callable[[], Data],
     options: dict[str, Any] | None = None,
     dtype: Any = np.float32,
-    library: str = "scikit-learn",
+    any_rows: bool = True,
 ) -> Case:
     """A case of an estimator that is trained on `data` and asked about its test rows.
 
@@ -32,6 +32,7 @@ def sklearn_case(
         make: the estimator, untrained.
         options: of skl2onnx for the estimator; by default classifiers give arrays in place of a ZipMap.
         dtype: of the model's input.
+        any_rows: see `Case`.
     """
 
     def build(scale: Scale) -> Sample:
@@ -41,7 +42,7 @@ def sklearn_case(
             estimator.fit(known.x, known.y)
         return Sample(convert(estimator, known.x.astype(dtype), options), {"X": known.test[: scale.rows].astype(dtype)})
 
-    return Case(name, library, build)
+    return Case(name, "scikit-learn", build, any_rows)
 
 
 def convert(estimator: Any, x: Any, options: dict[str, Any] | None = None) -> onnx.ModelProto:

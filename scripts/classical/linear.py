@@ -70,7 +70,10 @@ def _classifiers() -> list[Case]:
         sklearn_case("LinearSVC, two classes", lambda _: svm.LinearSVC(random_state=SEED), binary),
         sklearn_case("LinearDiscriminantAnalysis", lambda _: discriminant_analysis.LinearDiscriminantAnalysis(), iris),
         sklearn_case(
-            "QuadraticDiscriminantAnalysis", lambda _: discriminant_analysis.QuadraticDiscriminantAnalysis(), iris
+            "QuadraticDiscriminantAnalysis",
+            lambda _: discriminant_analysis.QuadraticDiscriminantAnalysis(),
+            iris,
+            any_rows=False,
         ),
     ]
 
@@ -101,7 +104,6 @@ def _networks() -> list[Case]:
         sklearn_case("MLPClassifier, two classes", lambda _: classifier("logistic"), binary),
         sklearn_case("MLPClassifier, two questions", lambda _: classifier("relu"), _two_flags),
         sklearn_case("MLPRegressor", lambda _: regressor(), partial(load, "diabetes", scaled=True)),
-        sklearn_case("MLPRegressor, two numbers", lambda _: regressor(), two_numbers),
     ]
 
 

@@ -38,7 +38,7 @@ def _scikit_learn() -> list[Case]:
         sklearn_case("RandomForestClassifier, ZipMap", of(forest), wine, {"zipmap": True}),
         sklearn_case("RandomForestClassifier, names, ZipMap", of(forest), lambda: texts(wine(), _WINES), {}),
         sklearn_case("RandomForestClassifier, columns", of(forest), wine, {"zipmap": "columns"}),
-        sklearn_case("RandomForestClassifier, two questions", of(forest), two_classes_at_once),
+        sklearn_case("RandomForestClassifier, two questions", of(forest), two_classes_at_once, any_rows=False),
         sklearn_case("RandomForestClassifier, float64", of(forest), wine, dtype=np.float64),
         sklearn_case("RandomForestRegressor", of(regressor), diabetes),
         sklearn_case("RandomForestRegressor, two numbers", of(regressor), two_numbers),
