@@ -20,7 +20,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Model:
     nodes = [node("MatMul", "x w", "m"), node("Softmax", "m", "p"), node("ArgMax", "m", "i", axis=1, keepdims=0)]
     proto = model(nodes, {"x": ["n", 6]}, ["p", "i"], {"w": WEIGHTS})
     artifact = compile_model(proto, out=tmp_path_factory.mktemp("rows") / "m.so")
-    assert artifact.verified == "passed" and artifact.manifest["rows"] is True
+    assert artifact.verified == "passed" and artifact.manifest["rows"] == [0, 0]
     return Model(artifact.path)
 
 
@@ -74,3 +74,22 @@ def test_rows_that_meet_need_a_shape(tmp_path: Path) -> None:
     assert "Softmax" in caught.value.what and "--shape x=1x6" in (caught.value.fix or "")
     assert not list(tmp_path.iterdir())
     assert "rows" not in compile_model(proto, out=tmp_path / "m.so", shapes={"x": (5, 6)}).manifest
+
+
+def test_rows_along_other_axes(tmp_path: Path) -> None:
+    """Entries of a row one after the other, rows along the second axis, and after they were joined behind each other."""
+    nodes = [
+        node("Reshape", "x flat", "each"), node("Transpose", "x", "turned", perm=[1, 0]), node("Neg", "x", "n"),
+        node("Concat", "x n", "c", axis=0), node("Reshape", "c two", "r"), node("Transpose", "r", "pairs", perm=[1, 0, 2]),
+    ]  # fmt: skip
+    constants = {"flat": np.array([-1, 3]), "two": np.array([2, -1, 6])}
+    proto = model(nodes, {"x": ["n", 6]}, ["each", "turned", "pairs"], constants)
+    artifact = compile_model(proto, out=tmp_path / "m.so")
+    assert artifact.manifest["rows"] == [0, 1, 0]
+    with Model(artifact.path) as loaded:
+        for count in (0, 1, 5, 8, 70):
+            x = np.random.default_rng(count).standard_normal((count, 6)).astype(np.float32)
+            results = loaded.run({"x": x})
+            np.testing.assert_array_equal(results["each"], x.reshape(-1, 3))
+            np.testing.assert_array_equal(results["turned"], x.T)
+            np.testing.assert_array_equal(results["pairs"], np.stack([x, -x], 1))

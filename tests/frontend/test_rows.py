@@ -76,7 +76,7 @@ TOGETHER: dict[str, onnx.ModelProto] = {
     "first row": chain(node("Gather", "x i", "y", axis=0), constants={"i": np.array([0])}),
     "rows side by side": chain(node("Transpose", "x", "t", perm=[1, 0]), node("Reshape", "t s", "y"),
                                constants={"s": np.array([-1, 6])}),
-    "transposed": chain(node("Transpose", "x", "y", perm=[1, 0])),
+    "one after the other": chain(node("Concat", "x x", "y", axis=0)),
     "row numbers": chain(
         node("Shape", "x", "s", start=0, end=1), node("Squeeze", "s", "n"), node("Range", "zero n one", "r"),
         node("Unsqueeze", "r a", "u"), node("Cast", "u", "f", to=1), node("Add", "x f", "y"),
