@@ -433,10 +433,10 @@ class Model:
             for array, staged in results:
                 if staged is not None:
                     array[...] = staged
-            made = {slot.name: array for slot, (array, _) in zip(self._targets, results)}
+            made = self._cut({slot.name: array for slot, (array, _) in zip(self._targets, results)})
             if self._strings:
                 self._decode(made, outputs or {}, fresh)
-            return self._cut(made)
+            return made
 
     def _encode(self, inputs: Arrays, outputs: Arrays, fresh: Dict[str, int]) -> Tuple[Arrays, Arrays]:
         """The inputs with codes of strings, the outputs without strings; `fresh` gets codes of unknown ones."""
@@ -444,10 +444,11 @@ class Model:
         for name in self._strings[0]:
             array = np.asarray(inputs[name])
             words = array.ravel().tolist()
-            if array.dtype.kind not in "UO" or not all(isinstance(word, str) for word in words):
-                raise TypeError(f"{name!r} must hold strings, but {array.dtype} was given: hand over an array of str")
-            numbers: List[Any] = list(map(codes.get, words))
+            numbers: List[Any] = list(map(codes.get, words)) if array.dtype.kind in "UO" else [None]
             if None in numbers:
+                if array.dtype.kind not in "UO" or not all(isinstance(word, str) for word in words):
+                    wanted = "hand over an array of str"
+                    raise TypeError(f"{name!r} must hold strings, but {array.dtype} was given: {wanted}")
                 for word in words:
                     if word not in codes:
                         fresh.setdefault(word, len(codes) + len(fresh))
