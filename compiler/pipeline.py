@@ -184,6 +184,7 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
     versions: list[Version] = []
     programs: dict[str, Any] = {}
     constants = Constants()
+    axes: dict[str, int] | None = None  # of rows, in each output
     for number, shapes in enumerate(choices):
         prefix = f"v{number}_" if len(choices) > 1 else ""
 
@@ -194,7 +195,7 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
 
         prepared = prepare(model, shapes)
         if rows and len(versions) == 1:  # not of a single row, in whose shapes rows and other axes look alike
-            check_rows(prepared.proto, rows, model.name)
+            axes = check_rows(prepared.proto, rows, model.name)
         version, found = lower(prepared, options.target, model.name, prefix, constants, ended)
         if rows and versions and plan_memory(version.program).arena_bytes > _MOST_FOR_ROWS:
             break
@@ -218,7 +219,7 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
     # → host program, weights, one shared object
     table = kernel_table(versions, programs, objects.kernels, options.target)
     try:
-        linked = build_artifact(model, versions, objects, table, options.target, folder, cache, bool(rows))
+        linked = build_artifact(model, versions, objects, table, options.target, folder, cache, axes)
     except CommandError as error:
         if "No space left on device" in error.output:
             raise UserError("the disk is full", str(options.out), "free some space there") from error

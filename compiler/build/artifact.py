@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +76,7 @@ def build_artifact(
     target: Target,
     folder: Path,
     cache: Cache | None = None,
-    rows: bool = False,
+    rows: Mapping[str, int] | None = None,
 ) -> Linked:
     """Links everything in `folder`, which ought to be empty and private.
 
@@ -85,7 +85,8 @@ def build_artifact(
         objects: the compiled kernels; linked in their order.
         kernel_table: what the manifest says about each kernel.
         cache: holds the runtime's objects.
-        rows: whether the versions are blocks of rows, of which the loader may take any number.
+        rows: the axis of the rows in each output, if the versions are blocks of rows, of which the loader may take
+            any number.
     """
     with _weights_file(folder, target) as file:
         weights = write_weights(versions[0].program.constants, file)
@@ -99,7 +100,9 @@ def build_artifact(
     symbols = {name: kernel.symbol for name, kernel in objects.kernels.items()}
     source = generate(versions, weights, symbols, target.fast_cores)
     (folder / "program.c").write_text(source, encoding="utf-8")
-    manifest = _manifest(model, versions, objects, kernel_table, target, weights) | ({"rows": True} if rows else {})
+    manifest = _manifest(model, versions, objects, kernel_table, target, weights)
+    if rows is not None:
+        manifest["rows"] = [rows[tensor.name] for tensor in versions[-1].outputs]
     section = section_bytes(manifest)
     (folder / "manifest.bin").write_bytes(section)
     (folder / "manifest.S").write_text(_MANIFEST_ASSEMBLY)

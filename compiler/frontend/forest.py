@@ -80,7 +80,8 @@ def tables_of(ensemble: Ensemble, leaves: Array, features: int) -> Tables:
 def _tests(e: Ensemble) -> Tests:
     """One comparison a node; nodes that need several get further ones at the end."""
     t, mode, tracks = e.value, e.mode, e.tracks
-    least, most = np.nextafter(t, t.dtype.type(-np.inf)), np.nextafter(t, t.dtype.type(np.inf))
+    with np.errstate(over="ignore"):
+        least, most = np.nextafter(t, t.dtype.type(-np.inf)), np.nextafter(t, t.dtype.type(np.inf))
     never = t.dtype.type(np.nan)
     least, most = np.where(t == -np.inf, never, least), np.where(t == np.inf, never, most)
     # A missing value takes the low side. Where it belongs to the true one, that is the low one: the opposite is tested.
@@ -177,7 +178,7 @@ def _shared(tests: Tests) -> Tests:
 
 def _at(values: Array, places: Array) -> Array:
     """The values there; something where a place is below zero."""
-    return values[np.maximum(places, 0)] if len(values) else np.zeros_like(places)
+    return values[np.maximum(places, 0)] if len(values) else np.zeros(places.shape, values.dtype)
 
 
 def _packed(tests: Tests, leaves: Array, features: int) -> Tables:

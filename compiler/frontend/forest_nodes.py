@@ -67,7 +67,7 @@ def read_ensemble(attribute: Attribute, kind: str, columns: int, dtype: Any) -> 
         InvalidForest: tables of different lengths, nodes that are missing or there twice, or features below zero.
     """
     tree, number = (_ints(attribute, name) for name in ("nodes_treeids", "nodes_nodeids"))
-    modes = np.asarray([_text(mode) for mode in attribute("nodes_modes", [])], object).astype(str)
+    modes = np.array(attribute("nodes_modes", []), "S").astype(str)
     value = _numbers(attribute, "nodes_values", dtype)
     feature = _ints(attribute, "nodes_featureids")
     true, false = (_ints(attribute, name) for name in ("nodes_truenodeids", "nodes_falsenodeids"))
@@ -82,7 +82,7 @@ def read_ensemble(attribute: Attribute, kind: str, columns: int, dtype: Any) -> 
     leaf = modes == "LEAF"
     known = leaf | np.isin(modes, _MODES[:6])
     if not known.all():
-        raise InvalidForest(f"its mode {modes[~known][0]!r} is unknown")
+        raise InvalidForest(f"its mode {str(modes[~known][0])!r} is unknown")
     if feature[~leaf].min(initial=0) < 0:
         raise InvalidForest("it has a negative number of a feature")
     place = np.where(leaf, -np.cumsum(leaf), np.cumsum(~leaf) - 1)  # ~leaf = -(leaf + 1)
@@ -222,18 +222,26 @@ class _Keys:
     """Finds nodes by tree and number."""
 
     def __init__(self, tree: Array, number: Array) -> None:
-        self.pairs = np.stack([tree, number], 1)
-        self.order = np.lexsort((number, tree))
-        self.sorted = self.pairs[self.order]
-        if np.any(np.all(self.sorted[1:] == self.sorted[:-1], 1)):
+        self.low, self.span = number.min(initial=0), np.ptp(number) + 1 if len(number) else 1
+        if len(tree) and (int(np.ptp(tree)) + 1) * int(self.span) >= 1 << 62:
+            raise InvalidForest("its trees or nodes have numbers that are too far apart")
+        self.first = tree.min(initial=0)
+        keys = self._keys(tree, number)
+        self.order = np.argsort(keys, kind="stable")
+        self.sorted = keys[self.order]
+        if np.any(self.sorted[1:] == self.sorted[:-1]):
             raise InvalidForest("it has two nodes of one number in one tree")
 
+    def _keys(self, tree: Array, number: Array) -> Array:
+        keys: Array = (tree - self.first) * self.span + (number - self.low)
+        return keys
+
     def find(self, tree: Array, number: Array) -> Array:
-        structured = [("tree", np.int64), ("number", np.int64)]
-        have = np.ascontiguousarray(self.sorted).view(structured).reshape(-1)
-        want = np.ascontiguousarray(np.stack([tree, number], 1)).view(structured).reshape(-1)
-        at = np.searchsorted(have, want)
-        if np.any(at >= len(have)) or np.any(have[np.minimum(at, max(len(have) - 1, 0))] != want):
+        if len(number) and (number.min() < self.low or number.max() >= self.low + self.span):
+            raise InvalidForest("it names nodes that it does not have")
+        want = self._keys(tree, number)
+        at = np.searchsorted(self.sorted, want)
+        if np.any(at >= len(self.sorted)) or np.any(self.sorted[np.minimum(at, len(self.sorted) - 1)] != want):
             raise InvalidForest("it names nodes that it does not have")
         found: Array = self.order[at]
         return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import onnx
 from ..errors import UserError
 from .domains import PROGRAMS
 from .graph import describe, node_inputs
-from .shapes import Types, static_shape, value_table
+from .shapes import Types, value_table
 
 BLOCKS = (1, 8, 64, 512)  # rows
 
@@ -30,10 +30,12 @@ class Rows:
     Attributes:
         axis: the axis that counts them; None if all rows would have the same value.
         each: entries of a row along the axis, which stand together.
+        groups: how often all rows follow each other along the axis.
     """
 
     axis: int | None = None
     each: int = 1
+    groups: int = 1
 
 
 class Mixed(Exception):
@@ -66,14 +68,17 @@ def blocks_of(shapes: Mapping[str, Sequence[int | None]]) -> list[dict[str, tupl
     return [{name: tuple(rows if n is None else n for n in shape) for name, shape in shapes.items()} for rows in BLOCKS]
 
 
-def check_rows(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int | None]], where: str) -> None:
+def check_rows(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int | None]], where: str) -> dict[str, int]:
     """Demands that no two rows meet, in the settled model of some number of rows.
+
+    Returns:
+        The axis of the rows in each output; there may be several entries of a row along it.
 
     Raises:
         UserError: two rows meet, or it is not known.
     """
     try:
-        _prove(model)
+        return _prove(model)
     except Mixed as mixed:
         options = " ".join(f"--shape {name}={'x'.join(str(n or 1) for n in shape)}" for name, shape in shapes.items())
         raise UserError(
@@ -83,16 +88,20 @@ def check_rows(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int | None]
         ) from mixed
 
 
-def _prove(model: onnx.ModelProto) -> None:
+def _prove(model: onnx.ModelProto) -> dict[str, int]:
     """Raises Mixed if two rows meet, or it is not known."""
     table = value_table(model.graph)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     walk = _Walk(table, constants, {value.name: Rows(0) for value in model.graph.input})
     for node in model.graph.node:
         walk.follow(node)
+    axes = {}
     for value in model.graph.output:
-        if walk.rows.get(value.name) != Rows(0) and static_shape(value) is not None:
-            raise Mixed(f"the output {value.name!r} has no rows along its first axis")
+        rows = walk.of(value.name)
+        if rows.axis is None or rows.groups > 1:
+            raise Mixed(f"the output {value.name!r} has no rows along an axis")
+        axes[value.name] = rows.axis
+    return axes
 
 
 @dataclass
@@ -147,7 +156,7 @@ def _broadcast(walk: _Walk, node: onnx.NodeProto) -> Rows | None:
     for name in node_inputs(node):
         rows = walk.of(name)
         if rows.axis is not None:
-            found.add(Rows(rows.axis + rank - len(walk.shape(name)), rows.each))
+            found.add(replace(rows, axis=rows.axis + rank - len(walk.shape(name))))
     if len(found) != 1:
         return None
     (made,) = found
@@ -196,7 +205,7 @@ def _without(rows: Rows, axes: Sequence[int], keep: bool) -> Rows | None:
     """Where the rows are when these axes are gone."""
     if rows.axis is None or rows.axis in axes:
         return None
-    return rows if keep else Rows(rows.axis - sum(axis < rows.axis for axis in axes), rows.each)
+    return rows if keep else replace(rows, axis=rows.axis - sum(axis < rows.axis for axis in axes))
 
 
 def _reshape(walk: _Walk, node: onnx.NodeProto) -> Rows | None:
@@ -205,18 +214,18 @@ def _reshape(walk: _Walk, node: onnx.NodeProto) -> Rows | None:
     if rows.axis is None:
         return None
     old, new = walk.shape(node.input[0]), walk.shape(node.output[0])
-    count, before = old[rows.axis] // rows.each, math.prod(old[: rows.axis])
+    count, before = old[rows.axis] // (rows.each * rows.groups), math.prod(old[: rows.axis]) * rows.groups
     for axis, size in enumerate(new):
-        if math.prod(new[:axis]) == before and size and size % count == 0 and (size > 1 or count == 1):
-            # Entries of a row that stood along further axes may have joined them, or left.
-            return Rows(axis, size // count)
+        groups, rest = divmod(before, math.prod(new[:axis]) or 1)
+        if groups and not rest and size and size % (groups * count) == 0:
+            return Rows(axis, size // (groups * count), groups)
     return None
 
 
 def _transpose(walk: _Walk, node: onnx.NodeProto) -> Rows | None:
     rows, rank = walk.of(node.input[0]), len(walk.shape(node.input[0]))
     order = list(walk.attribute(node, "perm", range(rank)[::-1]))
-    return None if rows.axis is None else Rows(order.index(rows.axis), rows.each)
+    return None if rows.axis is None else replace(rows, axis=order.index(rows.axis))
 
 
 def _product(walk: _Walk, node: onnx.NodeProto) -> Rows | None:
@@ -228,12 +237,17 @@ def _product(walk: _Walk, node: onnx.NodeProto) -> Rows | None:
         size = walk.shape(node.input[1])
         axis = left.axis - ranks[0] + ranks[1]
         batch = left.axis < ranks[0] - 2 and axis >= 0 and size[axis] != 1
-        return None if batch else Rows(left.axis + rank - ranks[0], left.each)
+        return None if batch else replace(left, axis=left.axis + rank - ranks[0])
     if left.axis is not None and right.axis is None and ranks[1] == 1 and left.axis < ranks[0] - 1:
         return left
     aligned = {(rows.axis or 0) - n for rows, n in zip((left, right), ranks, strict=True)}
-    if left.axis is not None and right.axis is not None and left.each == right.each and len(aligned) == 1:
-        return Rows(left.axis + rank - ranks[0], left.each) if left.axis < ranks[0] - 2 else None
+    if (
+        left.axis is not None
+        and right.axis is not None
+        and left == replace(right, axis=left.axis)
+        and len(aligned) == 1
+    ):
+        return replace(left, axis=left.axis + rank - ranks[0]) if left.axis < ranks[0] - 2 else None
     return None
 
 
@@ -244,10 +258,10 @@ def _gemm(walk: _Walk, node: onnx.NodeProto) -> Rows | None:
     if len(node.input) > 2 and node.input[2]:
         added, shape = walk.of(node.input[2]), walk.shape(node.input[2])
         if added.axis is not None:
-            return Rows(0, left.each) if added == Rows(0, left.each) and len(shape) == 2 else None
+            return replace(left, axis=0) if added == replace(left, axis=0) and len(shape) == 2 else None
         if len(shape) == 2 and shape[0] != 1 and not walk.same_for_all(node.input[2], 0):
             return None
-    return Rows(0, left.each)
+    return replace(left, axis=0)
 
 
 def _gather(walk: _Walk, node: onnx.NodeProto) -> Rows | None:
@@ -255,10 +269,10 @@ def _gather(walk: _Walk, node: onnx.NodeProto) -> Rows | None:
     rank = len(walk.shape(node.input[0]))
     axis = int(walk.attribute(node, "axis", 0)) % max(rank, 1)
     if data.axis is None and indices.axis is not None:
-        return Rows(axis + indices.axis, indices.each)
+        return replace(indices, axis=axis + indices.axis)
     if indices.axis is not None or data.axis is None or data.axis == axis:
         return None
-    return Rows(data.axis + (len(walk.shape(node.input[1])) - 1 if data.axis > axis else 0), data.each)
+    return replace(data, axis=data.axis + (len(walk.shape(node.input[1])) - 1 if data.axis > axis else 0))
 
 
 def _gather_elements(walk: _Walk, node: onnx.NodeProto) -> Rows | None:
@@ -268,8 +282,11 @@ def _gather_elements(walk: _Walk, node: onnx.NodeProto) -> Rows | None:
 
 
 def _concat(walk: _Walk, node: onnx.NodeProto) -> Rows | None:
-    rank = len(walk.shape(node.output[0]))
-    axis = int(walk.attribute(node, "axis", 0)) % rank
+    """Side by side, or all rows of one input after all of another."""
+    axis = int(walk.attribute(node, "axis", 0)) % len(walk.shape(node.output[0]))
+    parts = [walk.of(name) for name in node_inputs(node)]
+    if all(rows.axis == axis and rows.each == parts[0].each for rows in parts):
+        return replace(parts[0], groups=sum(rows.groups for rows in parts))
     made = _broadcast(walk, node)
     return None if made is None or made.axis == axis else made
 
@@ -295,7 +312,7 @@ def _same_axis(walk: _Walk, node: onnx.NodeProto) -> Rows | None:
         pads = walk.constant(node.input[1])
         if pads is None or len(node.input) > 3 or pads[[rows.axis, rows.axis + len(old)]].any():
             return None
-    return Rows(axis, rows.each) if new[axis] == old[rows.axis] else None
+    return replace(rows, axis=axis) if new[axis] == old[rows.axis] else None
 
 
 def _one_hot(walk: _Walk, node: onnx.NodeProto) -> Rows | None:
@@ -303,7 +320,7 @@ def _one_hot(walk: _Walk, node: onnx.NodeProto) -> Rows | None:
     axis = int(walk.attribute(node, "axis", -1)) % rank
     if rows.axis is None or any(walk.of(name).axis is not None for name in node.input[1:]):
         return None
-    return Rows(rows.axis + (rows.axis >= axis), rows.each)
+    return replace(rows, axis=rows.axis + (rows.axis >= axis))
 
 
 def _own_program(walk: _Walk, node: onnx.NodeProto) -> Rows | None:

@@ -21,34 +21,13 @@ from .support import Obstacle, operator_name
 from .tensors import iter_tensors
 
 _ML = "ai.onnx.ml"
-# Operators that hand elements on as they are: of their inputs, and of what they make, all hold strings or none does;
-# but for the inputs at these places, which are conditions and indices.
-_MOVES: dict[str, tuple[int, ...]] = {
-    "ArrayFeatureExtractor": (1,),
-    "Compress": (1,),
-    "Concat": (),
-    "ConcatFromSequence": (),
-    "Expand": (1,),
-    "Flatten": (),
-    "Gather": (1,),
-    "GatherElements": (1,),
-    "GatherND": (1,),
-    "Identity": (),
-    "Reshape": (1,),
-    "ReverseSequence": (1,),
-    "ScatterElements": (1,),
-    "ScatterND": (1,),
-    "SequenceAt": (1,),
-    "SequenceConstruct": (),
-    "Slice": (1, 2, 3, 4),
-    "Split": (1,),
-    "SplitToSequence": (1,),
-    "Squeeze": (1,),
-    "Tile": (1,),
-    "Transpose": (),
-    "Unsqueeze": (1,),
-    "Where": (0,),
-}
+# Operators that hand elements on as they are: all that they make holds strings if one of their inputs does.
+_MOVES = (
+    "ArrayFeatureExtractor", "Compress", "Concat", "ConcatFromSequence", "Expand", "Flatten", "Gather",
+    "GatherElements", "GatherND", "Identity", "Reshape", "ReverseSequence", "ScatterElements", "ScatterND",
+    "SequenceAt", "SequenceConstruct", "Slice", "Split", "SplitToSequence", "Squeeze", "Tile", "Transpose",
+    "Unsqueeze", "Where",
+)  # fmt: skip
 _READS = ("Equal", "Shape", "Size")  # what they make holds no strings
 _LABELS = {
     "LinearClassifier": "classlabels_ints",
@@ -157,7 +136,7 @@ class _Encoder:
             return self.classical(node, bool(places))
         if node.domain in DEFAULT_DOMAINS:
             if node.op_type == "Constant":
-                return list(node.output) if self.constant(node) else ()
+                return list(node.output) if any(self.constant(a) for a in node.attribute) else ()
             if node.op_type == "TfIdfVectorizer" and self.rename(node, "pool_strings", "pool_int64s"):
                 return ()
             target = next((a.i for a in node.attribute if a.name == "to"), 0) if node.op_type == "Cast" else 0
@@ -192,9 +171,8 @@ class _Encoder:
                     made.add(name)
         return sorted(made)
 
-    def constant(self, node: onnx.NodeProto) -> bool:
-        """Turns a Constant of strings into one of codes; returns whether it was one."""
-        (attribute,) = node.attribute
+    def constant(self, attribute: AttributeProto) -> bool:
+        """Turns the value of a Constant into codes; returns whether it held strings."""
         if attribute.name == "value" and attribute.t.data_type == TensorProto.STRING:
             self.tensor(attribute.t)
             return True
@@ -229,10 +207,10 @@ class _Encoder:
                 _take(node, "default_int64")
                 (code,) = self.encode([default.s if default else b"_Unused"])
                 node.attribute.append(onnx.helper.make_attribute("default_int64", code))
+        elif fed:
+            return self.refuse(node, _LOOKS)
         if keyed != fed:
-            return self.refuse(
-                node, "its input holds strings, its list none" if fed else "its list holds strings, its input none"
-            )
+            return self.refuse(node, f"its {'input' if fed else 'list'} holds strings, and the other of both does not")
         return list(node.output[:1]) if made else ()
 
     def pair_up(self, node: onnx.NodeProto, fed: bool) -> None:
@@ -248,11 +226,14 @@ class _Encoder:
         last = {key: place for place, key in enumerate(keys)}  # of equal keys the last counts
         kept = sorted(last.values())
         node.op_type, self.upgraded = "LabelEncoder", True
-        for name, values in (("strings", strings), ("int64s", places)):
+        lists: list[tuple[str, list[Any], int]] = [
+            ("strings", strings, AttributeProto.STRINGS),
+            ("int64s", places, AttributeProto.INTS),
+        ]
+        for name, values, attr_type in lists:
             kind = "keys" if fed == (name == "strings") else "values"
-            if kept:
-                chosen = [values[place] for place in kept if place < len(values)]
-                node.attribute.append(onnx.helper.make_attribute(f"{kind}_{name}", chosen))
+            chosen = [values[place] for place in kept if place < len(values)]
+            node.attribute.append(onnx.helper.make_attribute(f"{kind}_{name}", chosen, attr_type=attr_type))
         _take(node, "default_string" if fed else "default_int64")
 
     def rename(self, node: onnx.NodeProto, old: str, new: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tvm
 from tvm import ir, relax
 
@@ -12,13 +13,13 @@ from ..kernels.packed import block_width
 from ..operators.distances import DISTANCES
 from .constants import constant
 from .legalize.select import LARGEST
-from .nearest_program import Nearest, least_points
+from .nearest_program import Nearest, least_points, limits_for
 from .pack_weights import pack
 from .rewrite import count_uses, definitions_of, operator_of, replace_bindings, shape_of
 
 
 def find_nearest(module: tvm.IRModule, limits: Limits) -> tvm.IRModule:
-    """Rewrites TopK of float32 distances to constant points, or their roots, in `main`, to one program.
+    """Rewrites TopK of distances to constant points, or their roots, in `main`, to one program.
 
     Where the distances stay in the second-level cache they are a kernel of their own, whose points threads share.
     """
@@ -49,17 +50,19 @@ def _wants_few(call: Any) -> bool:
 
 def _pays(distances: Any, limits: Limits) -> bool:
     points = distances.args[1]
-    if not isinstance(points, ir.GenericConst) or str(distances.ty.dtype) != "float32":
+    dtype = str(distances.ty.dtype)
+    if not isinstance(points, ir.GenericConst) or dtype not in ("float32", "float64"):
         return False
-    rows, count = shape_of(distances)
-    return 4 * rows * count > limits.l2 and count >= least_points(limits)
+    (rows, count), size = shape_of(distances), np.dtype(dtype).itemsize
+    return size * rows * count > limits.l2 and count >= least_points(limits_for(dtype, limits))
 
 
 def _call(builder: relax.BlockBuilder, call: Any, distances: Any, root: bool, limits: Limits) -> Any:
     data, points = distances.args
     columns = points.value.numpy()
-    power, count = int(distances.attrs["power"]), int(call.attrs.k)
-    plan = Nearest.plan(shape_of(data), columns.shape[1], count, power, root, limits)
+    power, count, kind = int(distances.attrs["power"]), int(call.attrs.k), str(distances.ty.dtype)
+    limits = limits_for(kind, limits)
+    plan = Nearest.plan(shape_of(data), columns.shape[1], count, kind, power, root, limits)
     packed = constant(pack(columns, block_width(columns.shape[1], limits)))
     made = builder.emit(builder.call_te(plan.program, data, packed, primfunc_name_hint="nearest"))
     fields = [builder.emit(relax.TupleGetItem(made, i)) for i in range(2)]

@@ -8,9 +8,10 @@ looked at.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
@@ -18,11 +19,15 @@ from ..kernels.limits import Limits
 from ..kernels.packed import block_width, rows_of_tile
 from ..operators.by_hand import independent, program, serial, whole
 from ..operators.distances import distance_term
-from .legalize.select import BLOCK, Best
+from .legalize.select import BLOCK, Best, list_size
 
 _ROWS = 64  # of a group, about; they read a panel together
 _MOST_POINTS = 1024  # of a panel
-_KEYS = "uint32"  # distances are not negative: their bits are in their order, and those of NaN are above
+
+
+def limits_for(dtype: str, limits: Limits) -> Limits:
+    """`limits` have float32 lanes; those of this type."""
+    return replace(limits, lanes=max(1, limits.lanes // 2)) if dtype == "float64" else limits
 
 
 def least_points(limits: Limits) -> int:
@@ -36,6 +41,7 @@ class Nearest:
 
     Attributes:
         rows, features, points, count: of the problem; `count` points of each row are wanted.
+        dtype: float32 or float64.
         power: of the differences that are summed.
         root: whether the distances are roots of the sums.
         width: points of a packed block.
@@ -49,6 +55,7 @@ class Nearest:
     features: int
     points: int
     count: int
+    dtype: str
     power: int
     root: bool
     width: int
@@ -58,7 +65,10 @@ class Nearest:
     panel: int
 
     @staticmethod
-    def plan(shape: Sequence[int], points: int, count: int, power: int, root: bool, limits: Limits) -> Nearest:
+    def plan(
+        shape: Sequence[int], points: int, count: int, dtype: str, power: int, root: bool, limits: Limits
+    ) -> Nearest:
+        """`limits` are those for `dtype`."""
         rows, features = shape
         width = block_width(points, limits)
         groups = -(-rows // _ROWS)
@@ -66,21 +76,26 @@ class Nearest:
         tile = rows_of_tile(-(-rows // groups), width, limits)
         group = min(-(-rows // groups // tile) * tile, rows // tile * tile)
         step = max(BLOCK, width)
-        fitting = min(limits.l2 // 4 // (4 * features), _MOST_POINTS)
+        fitting = min(limits.l2 // 4 // (_bytes(dtype) * features), _MOST_POINTS)
         panel = max(step, fitting // step * step)
         lanes = min(width, limits.lanes)
-        return Nearest(rows, features, points, count, power, root, width, lanes, tile, group, panel)
+        return Nearest(rows, features, points, count, dtype, power, root, width, lanes, tile, group, panel)
 
     @property
     def groups(self) -> int:
         return -(-self.rows // self.group)
 
+    @property
+    def keys(self) -> str:
+        """Distances are not negative: their bits are in their order, and those of NaN are above."""
+        return f"uint{8 * _bytes(self.dtype)}"
+
     def program(self, data: Any, packed: Any) -> Any:
         """(values [rows, count], places int32 [rows, count]) and what the program works with."""
         lists = [self.groups, self.group]
         shapes = [[self.rows, self.count]] * 2
-        shapes += [[*lists, self.panel], [*lists, self.count], [*lists, self.count], [*lists, 1], [*lists, 1]]
-        dtypes = ["float32", "int32", "float32", _KEYS, "int32", _KEYS, "int64"]
+        shapes += [[*lists, self.panel], *[[*lists, list_size(self.count)]] * 2, [*lists, 1], [*lists, 1]]
+        dtypes = [self.dtype, "int32", self.dtype, self.keys, "int32", self.keys, "int64"]
         return program([data, packed], shapes, dtypes, self._write, "nearest")
 
     def _write(
@@ -107,28 +122,37 @@ class Nearest:
                     sums = self._sums(data, packed, first + row, at)
                     self._keep(sums, panel, group, row, block)
                 with serial(self.group) as row:
-                    best = Best(self.count, _KEYS, keys, found, limit, filled, (group, row), self._final)
+                    best = Best(
+                        self.count, self.keys, keys, found, limit, filled, (group, row), self._final, self._highest
+                    )
 
                     def key(i: Any, row: Any = row) -> Any:
-                        return _bits(panel[group, row, i])
+                        return self._bits(panel[group, row, i])
 
                     with T.If(number == whole(0)), T.Then():
                         best.bound(key, min(self.points, self.panel))
                     best.scan(key, size, begin)
             with serial(self.group) as row, serial(self.count) as i:
-                T.buffer_store(values, tirx.reinterpret("float32", keys[group, row, i]), [first + row, i])
-                T.buffer_store(places, found[group, row, i], [first + row, i])
+                T.buffer_store(values, tirx.reinterpret(self.dtype, keys[group, row, i + whole(1)]), [first + row, i])
+                T.buffer_store(places, found[group, row, i + whole(1)], [first + row, i])
 
     def _final(self, key: Any) -> Any:
-        return _bits(tirx.sqrt(tirx.reinterpret("float32", key))) if self.root else key
+        return self._bits(tirx.sqrt(tirx.reinterpret(self.dtype, key))) if self.root else key
+
+    def _highest(self, value: Any) -> Any:
+        """Half a unit in the last place of a root is one of its square, beside the rounding of the square here."""
+        if not self.root:
+            return value
+        root = tirx.reinterpret(self.dtype, value)
+        return self._bits(root * root) + tirx.const(3, self.keys)
 
     def _sums(self, data: Any, packed: Any, row: Any, block: Any) -> Any:
         """[tile, width] in registers."""
-        sums = T.alloc_buffer((self.tile * self.width,), "float32", scope="local")
+        sums = T.alloc_buffer((self.tile * self.width,), self.dtype, scope="local")
         vectors = [(r, v) for r in range(self.tile) for v in range(0, self.width, self.lanes)]
         for r, v in vectors:
             with T.vectorized(self.lanes) as lane:
-                T.buffer_store(sums, tirx.const(0, "float32"), [r * self.width + v + lane])
+                T.buffer_store(sums, tirx.const(0, self.dtype), [r * self.width + v + lane])
         with serial(self.features) as k:
             for r, v in vectors:
                 with T.vectorized(self.lanes) as lane:
@@ -145,6 +169,9 @@ class Nearest:
                     place = block * whole(self.width) + whole(v) + lane.astype("int64")
                     T.buffer_store(panel, sums[r * self.width + v + lane], [group, row + whole(r), place])
 
+    def _bits(self, value: Any) -> Any:
+        return tirx.reinterpret(self.keys, value)
 
-def _bits(value: Any) -> Any:
-    return tirx.reinterpret(_KEYS, value)
+
+def _bytes(dtype: str) -> int:
+    return np.dtype(dtype).itemsize

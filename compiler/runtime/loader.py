@@ -151,13 +151,12 @@ def _parse(text: bytes, path: Path) -> Dict[str, Any]:
         tables = [(_tensors(manifest["inputs"]), _tensors(manifest["outputs"]))]
         for version in _versions(manifest):
             tables += [(_shaped(tables[0][0], version["inputs"]), _shaped(tables[0][1], version["outputs"]))]
-        if manifest.get("rows") and not (
-            all(t.shape for tensors in tables[1:] for side in tensors for t in side)
-            and len(tables) > 1
-            and all(len({t.shape[0] for side in tensors for t in side}) == 1 for tensors in tables[1:])
-            and tables[1][0][0].shape[0] > 0
-        ):
-            raise ValueError("rows")
+        axes = manifest.get("rows", [])  # of each output; inputs have them first
+        for inputs, outputs in tables[1:] if axes else ():
+            count = inputs[0].shape[0]
+            sizes = [t.shape[0] for t in inputs] + [t.shape[axis] % count for t, axis in zip(outputs, axes)]
+            if not count or sizes != [count] * len(inputs) + [0] * len(outputs) or min(axes) < 0:
+                raise ValueError("rows")
         ranks = {tensor.name: len(tensor.shape) for tensor in tables[0][1]}
         for entry in manifest["outputs"]:
             for axis, count in entry.get("sizes", ()):
@@ -382,7 +381,7 @@ class Model:
         strings = [[t.name for t in tensors if t.strings] for tensors in (self.inputs, self.outputs)]
         self._strings = strings if any(strings) else []
         self._versions = {tuple(map(tuple, v["inputs"] or ())): v for v in _versions(self.manifest)}
-        self._rows = sorted(v["inputs"][0][0] for v in _versions(self.manifest)) if self.manifest.get("rows") else []
+        self._rows = [v["inputs"][0][0] for v in _versions(self.manifest) if "rows" in self.manifest]
         self._places: Dict[Any, List[List[_Slot]]] = {}  # by shapes of the inputs
         self._arguments, self._run, self._library = (context, *pointers), library.edgec_profile, library
         self._take(list(self._versions)[-1])
@@ -451,10 +450,10 @@ class Model:
             for array, staged in results:
                 if staged is not None:
                     array[...] = staged
-            made = {slot.name: array for slot, (array, _) in zip(self._targets, results)}
+            made = self._cut({slot.name: array for slot, (array, _) in zip(self._targets, results)})
             if self._strings:
                 self._decode(made, outputs or {}, fresh)
-            return self._cut(made)
+            return made
 
     def _run_blocks(self, inputs: Arrays, outputs: Arrays, shapes: Tuple[Tuple[int, ...], ...]) -> Dict[str, Any]:
         """Any number of rows, in blocks of the sizes that the model was compiled for; the last may be filled up."""
@@ -463,12 +462,14 @@ class Model:
             wanted = ", ".join(f"{t.name!r} of {('rows', *t.shape[1:])}" for t in self.inputs).replace("'rows'", "rows")
             raise ValueError(f"the inputs must be {wanted}; arrays of {shapes} were given")
         count = shapes[0][0]
-        kinds = {t.name: np.dtype(object) if t.strings else t.numpy_dtype for t in self.outputs}
-        results = {t.name: np.empty((count, *t.shape[1:]), kinds[t.name]) for t in self.outputs}
-        for name, array in outputs.items():
-            if name not in results or array.shape != results[name].shape or array.dtype != kinds[name]:
-                raise ValueError(f"output {name!r} does not fit: the model has {results.get(name, 'no such output')}")
-            results[name] = array
+        results, axes = {}, dict(zip((t.name for t in self.outputs), self.manifest["rows"]))
+        for tensor in self.outputs:
+            shape = list(tensor.shape)
+            shape[axes[tensor.name]] = shape[axes[tensor.name]] // self._rows[-1] * count
+            array = np.empty(shape, object if tensor.strings else tensor.numpy_dtype)
+            results[tensor.name] = outputs.get(tensor.name, array)
+            if results[tensor.name].shape != array.shape or results[tensor.name].dtype != array.dtype:
+                raise ValueError(f"output {tensor.name!r} must be {array.dtype} of the shape {array.shape}")
         begin = 0
         while begin < count:
             left = count - begin
@@ -479,7 +480,9 @@ class Model:
             if block > left:  # the last row again and again
                 part = {name: np.concatenate([a, np.repeat(a[-1:], block - left, 0)]) for name, a in part.items()}
             for name, made in self.run(part).items():
-                results[name][begin : begin + block] = made[:left]
+                whole, piece = np.moveaxis(results[name], axes[name], 0), np.moveaxis(made, axes[name], 0)
+                each = len(piece) // block
+                whole[begin * each : (begin + block) * each] = piece[: left * each]
             begin += block
         return results
 
@@ -489,10 +492,11 @@ class Model:
         for name in self._strings[0]:
             array = np.asarray(inputs[name])
             words = array.ravel().tolist()
-            if array.dtype.kind not in "UO" or not all(isinstance(word, str) for word in words):
-                raise TypeError(f"{name!r} must hold strings, but {array.dtype} was given: hand over an array of str")
-            numbers: List[Any] = list(map(codes.get, words))
+            numbers: List[Any] = list(map(codes.get, words)) if array.dtype.kind in "UO" else [None]
             if None in numbers:
+                if array.dtype.kind not in "UO" or not all(isinstance(word, str) for word in words):
+                    wanted = "hand over an array of str"
+                    raise TypeError(f"{name!r} must hold strings, but {array.dtype} was given: {wanted}")
                 for word in words:
                     if word not in codes:
                         fresh.setdefault(word, len(codes) + len(fresh))

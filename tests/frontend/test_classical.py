@@ -148,6 +148,8 @@ def test_imputer_of_integers() -> None:
         )
     floats = node("Imputer", "x", "y", ML, imputed_value_floats=[1.0], replaced_value_float=0.0)
     assert "imputed_value_int64s" in refusal(build(floats, {"x": x}, {"y": "int64"}))
+    large = node("Imputer", "x", "y", ML, imputed_value_int64s=[2**40], replaced_value_int64=1)
+    assert "beyond int32" in refusal(build(large, {"x": x.astype(np.int32)}, {"y": "int32"}))
 
 
 @pytest.mark.parametrize("shape", [(4, 3), (3,), (2, 2, 3)])
@@ -221,5 +223,4 @@ def test_label_encoder_of_tensors(given: str, made: str) -> None:
 
 def test_a_label_encoder_with_too_few_values_is_refused() -> None:
     tested = node("LabelEncoder", "x", "y", ML, keys_int64s=[1, 2], values_int64s=[1])
-    proto = build(tested, {"x": np.asarray([1])}, {"y": "int64"}, 2)
-    assert "2 keys and 1 values" in refusal(proto)
+    assert "2 keys and 1 values" in refusal(build(tested, {"x": np.asarray([1])}, {"y": "int64"}, 2))

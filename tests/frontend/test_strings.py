@@ -113,6 +113,30 @@ def test_constants_in_nodes_and_branches(tmp_path: Path) -> None:
         check(proto, tmp_path, {"c": np.asarray(condition), "x": np.asarray(["p", "other"], object)})
 
 
+def test_words_go_through_loops(tmp_path: Path) -> None:
+    values = {"c": (B, []), "v": (S, [3]), "next": (S, [3]), "now": (S, [3]), "same": (B, [3]), "i": (I, [])}
+    typed = {name: helper.make_tensor_value_info(name, *kind) for name, kind in values.items()}
+    nodes = [node("Gather", "v turn", "next"), node("Identity", "v", "now"), node("Equal", "v word", "same")]
+    body = helper.make_graph(
+        [node("Identity", "c", "on"), *nodes],
+        "body",
+        [typed["i"], typed["c"], typed["v"]],
+        [helper.make_tensor_value_info("on", B, []), typed["next"], typed["now"], typed["same"]],
+    )
+    loop = helper.make_node("Loop", ["n", "", "x"], ["last", "all", "hits"], body=body)
+    constants = {"n": np.asarray(4), "turn": np.asarray([1, 2, 0]), "word": np.asarray("b", object)}
+    proto = build([loop], {"x": (S, [3])}, {"last": (S, [3]), "all": (S, [4, 3]), "hits": (B, [4, 3])}, constants)
+    check(proto, tmp_path, {"x": np.asarray(["a", "b", "other"], object)})
+
+
+def test_as_many_words_as_the_data_say(tmp_path: Path) -> None:
+    """What lies behind the last word that is meant is no code of anything."""
+    proto = build([node("Compress", "x c", "y", axis=0)], {"x": (S, [300]), "c": (B, [300])}, {"y": (S, ["some"])})
+    words = np.asarray([f"w{number}" for number in range(300)], object)
+    for share in (0.0, 0.4, 1.0):
+        check(proto, tmp_path, {"x": words, "c": np.random.default_rng(0).random(300) < share})
+
+
 @pytest.mark.parametrize("operator", ["LabelEncoder", "CategoryMapper"])
 def test_old_tables(operator: str, tmp_path: Path) -> None:
     lists = {"classes_strings": ["a", "b", "a"]}
@@ -291,4 +315,9 @@ def test_all_refusals_are_listed() -> None:
 
 def test_tables_of_another_type_than_their_input_are_refused() -> None:
     hot = node("OneHotEncoder", "x", "y", ML, cats_int64s=[1, 2])
-    assert "its list none" in refusal(build([hot], {"x": (S, [3])}, {"y": (F, [3, 2])}))
+    assert "its input holds strings" in refusal(build([hot], {"x": (S, [3])}, {"y": (F, [3, 2])}))
+    words = node("OneHotEncoder", "x", "y", ML, cats_strings=["a", "b"])
+    assert "its list holds strings" in refusal(build([words], {"x": (I, [3])}, {"y": (F, [3, 2])}))
+    lists = {"cats_strings": ["a", "b"], "cats_int64s": [3]}
+    uneven = build([node("CategoryMapper", "x", "y", ML, **lists)], {"x": (S, [3])}, {"y": (I, [3])}, ml=1)
+    assert "2 keys and 1 values" in refusal(uneven)

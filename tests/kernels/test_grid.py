@@ -12,6 +12,7 @@ from tests.kernels import (
     cases_attention,
     cases_convolution,
     cases_elementwise,
+    cases_forest,
     cases_matrix,
     cases_rare,
     cases_recurrent,
@@ -31,6 +32,7 @@ FAMILIES = (
     | cases_rare.FAMILIES
     | cases_recurrent.FAMILIES
     | cases_support_vectors.FAMILIES
+    | cases_forest.FAMILIES
 )
 
 # Every case runs on the host; the others get a share of each family, since compiling takes the time.

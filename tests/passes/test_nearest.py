@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from compiler.kernels.limits import limits_of
-from compiler.passes.nearest_program import Nearest, least_points
+from compiler.passes.nearest_program import Nearest, least_points, limits_for
 from compiler.pipeline import compile_model
 from compiler.runtime.loader import Model
 from compiler.target import list_targets, load_target
@@ -25,15 +25,16 @@ Array = np.ndarray[Any, Any]
 @pytest.mark.parametrize("target", [t.name for t in list_targets()])
 @given(rows=st.integers(1, 3000), features=st.integers(1, 5000), points=st.integers(64, 100_000))
 def test_groups_cover_all_rows_and_panels_hold_whole_blocks(target: str, rows: int, features: int, points: int) -> None:
-    limits = limits_of(load_target(target))
-    plan = Nearest.plan((rows, features), points, 5, 2, False, limits)
-    assert plan.group % plan.tile == 0 and 1 <= plan.group <= rows <= plan.groups * plan.group
-    assert plan.panel % plan.width == 0 and plan.panel >= least_points(limits)
+    for dtype in ("float32", "float64"):
+        limits = limits_for(dtype, limits_of(load_target(target)))
+        plan = Nearest.plan((rows, features), points, 5, dtype, 2, False, limits)
+        assert plan.group % plan.tile == 0 and 1 <= plan.group <= rows <= plan.groups * plan.group
+        assert plan.panel % plan.width == 0 and plan.panel >= least_points(limits)
 
 
 def nearest(x: Array, points: Array, k: int, metric: str, shared: bool = False) -> onnx.ModelProto:
     """Distances by CDist or, of `manhattan`, a Scan, and the k nearest; `shared` returns the distances too."""
-    value, kind = helper.make_tensor_value_info, TensorProto.FLOAT
+    value, kind = helper.make_tensor_value_info, helper.np_dtype_to_tensor_dtype(x.dtype)
     if metric == "manhattan":
         axes = helper.make_tensor("axes", TensorProto.INT64, [1], [1])
         body = [
@@ -63,28 +64,29 @@ def nearest(x: Array, points: Array, k: int, metric: str, shared: bool = False) 
 def expected(x: Array, points: Array, k: int, metric: str) -> tuple[Array, Array]:
     difference = x[:, None].astype("float64") - points[None]
     sums = np.abs(difference).sum(2) if metric == "manhattan" else (difference**2).sum(2)
-    # As TopK gets them: roots of float32 may be equal where the sums are not.
-    distances = (np.sqrt(sums) if metric == "euclidean" else sums).astype("float32")
+    # As TopK gets them: their roots may be equal where the sums are not.
+    distances = (np.sqrt(sums) if metric == "euclidean" else sums).astype(x.dtype)
     order = np.argsort(distances, 1, kind="stable")[:, :k]
     return np.take_along_axis(distances, order, 1), order
 
 
 @pytest.mark.parametrize("target", ["host", "x86-64-v2"])
 @pytest.mark.parametrize(
-    ("rows", "points", "features", "k", "metric"),
+    ("rows", "points", "features", "k", "metric", "dtype"),
     [
-        (131, 4103, 3, 5, "euclidean"),
-        (1025, 1041, 2, 16, "manhattan"),
-        (67, 8200, 7, 1, "sqeuclidean"),
-        (3, 180_000, 1, 9, "euclidean"),
+        (131, 4103, 3, 5, "euclidean", "float32"),
+        (1025, 1041, 2, 32, "manhattan", "float32"),
+        (67, 8200, 7, 1, "sqeuclidean", "float32"),
+        (3, 180_000, 1, 9, "euclidean", "float32"),
+        (131, 4103, 3, 5, "euclidean", "float64"),
     ],
 )
 def test_the_same_points_are_found(
-    rows: int, points: int, features: int, k: int, metric: str, target: str, tmp_path: Path
+    rows: int, points: int, features: int, k: int, metric: str, dtype: str, target: str, tmp_path: Path
 ) -> None:
     # Small whole numbers: every sum is exact, and there are many ties, of which the first one counts.
     rng = np.random.default_rng(points)
-    x, p = (rng.integers(-9, 9, (n, features)).astype("float32") for n in (rows, points))
+    x, p = (rng.integers(-9, 9, (n, features)).astype(dtype) for n in (rows, points))
     artifact = compile_model(nearest(x, p, k, metric), target, tmp_path / "a.so", verify=False)
     assert "nearest" in {kernel["name"] for kernel in artifact.manifest["kernels"]}
     assert not artifact.unscheduled

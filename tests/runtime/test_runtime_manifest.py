@@ -226,6 +226,8 @@ def test_32_bit_python_on_a_64_bit_kernel(loader: ModuleType, artifact: Path, tm
         lambda m: m["inputs"][0].update(name="mode"),
         lambda m: m["inputs"][0].update(name=3),
         lambda m: m.update(steps=7),
+        lambda m: m.update(strings={"a": 0}),
+        lambda m: m.update(strings=["a", 7]),
         lambda m: m["requires"].update(glibc="two"),
         lambda m: m["requires"].update(os=None),
         lambda m: m["requires"].update(cpu_features=[{"name": "x", "auxv": [16, 64]}]),

@@ -75,7 +75,7 @@ class Call:
         for given in self.node.attribute:
             if given.name == name:
                 value = onnx.helper.get_attribute_value(given)
-                return value.decode() if isinstance(value, bytes) else value
+                return value.decode(errors="replace") if isinstance(value, bytes) else value
         return default
 
     def only(self, **values: Any) -> None:

@@ -99,7 +99,7 @@ def _default(call: Call, dtype: np.dtype[Any]) -> Any:
     whole, real = call.attribute("default_int64", -1), call.attribute("default_float", -0.0)
     call.attribute("default_string", None)  # of another type than the values
     if tensor is not None and tensor.data_type:
-        return onnx.numpy_helper.to_array(tensor).ravel()[0]
+        return onnx.numpy_helper.to_array(tensor).ravel()[0]  # onnx's inference demands one, of the values' type
     return dtype.type(whole if dtype.kind == "i" else real)
 
 

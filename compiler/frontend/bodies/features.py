@@ -60,7 +60,9 @@ def _imputer(call: Call) -> None:
     if not values:
         raise Refused(f"it has no imputed_value_{'int64s' if whole else 'floats'} for its input's type")
     dtype = _numpy(elem)
-    table = np.asarray(values, dtype)
+    table = np.asarray(values).astype(dtype)
+    if whole and (table.tolist() != list(values) or np.asarray(missing).astype(dtype) != missing):
+        raise Refused(f"its values are beyond {dtype}, its input's type")
     if len(shape) > 2 and table.size > 1:
         raise Refused(f"it has {table.size} values for an input of {len(shape)} dimensions")
     if table.size > 1 and (table.size,) != shape[-1:]:
@@ -68,7 +70,7 @@ def _imputer(call: Call) -> None:
     if not whole and math.isnan(missing):
         found = call.op("IsNaN", "X")
     else:
-        found = call.op("Equal", "X", call.tensor(np.asarray(missing, dtype)))
+        found = call.op("Equal", "X", call.tensor(np.asarray(missing).astype(dtype)))
     call.let("Y", "Where", found, call.tensor(table if table.size > 1 else table.reshape(())), "X")
 
 

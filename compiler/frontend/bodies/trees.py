@@ -6,6 +6,9 @@ score alone, and where leaves say nothing of a class.
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +22,8 @@ from ..programs import type_attributes
 from .body import FLOAT, Body, Call, Refused
 from .post_transform import post_transform
 
+_RECENT: OrderedDict[bytes, tuple[Any, frozenset[str]]] = OrderedDict()
+_MOST_RECENT = 8
 _DOUBLE = onnx.TensorProto.DOUBLE
 
 
@@ -41,7 +46,7 @@ def _walk(call: Call, ensemble: Ensemble, leaves: Array, x: str, elem_type: int)
     features = shape[-1]
     if ensemble.feature.max(initial=0) >= max(features, 1):
         raise Refused(f"it asks for feature {ensemble.feature.max()}, its input has {features}")
-    tables = tables_of(ensemble, leaves, features)
+    tables = _once(call, (leaves.tobytes(), str(leaves.shape), features), lambda: tables_of(ensemble, leaves, features))
     aggregate = "SUM" if ensemble.aggregate == "AVERAGE" else ensemble.aggregate
     rows = shape[0] if len(shape) == 2 else 1
     words, thresholds = tables.words, tables.thresholds
@@ -55,6 +60,24 @@ def _walk(call: Call, ensemble: Ensemble, leaves: Array, x: str, elem_type: int)
     }  # fmt: skip
     constants = [call.tensor(np.ascontiguousarray(part)) for part in (*parts, tables.roots, tables.leaves)]
     return call.own(PROGRAMS, "Forest", [x, *constants], attributes)
+
+
+def _once(call: Call, what: Sequence[Any], make: Callable[[], Any]) -> Any:
+    """What `make` makes of the node; remembered, since a model is prepared again for each number of rows."""
+    digest = hashlib.sha256(call.node.SerializeToString(deterministic=True))
+    for part in what:
+        digest.update(part if isinstance(part, bytes) else f"{part} ".encode())
+    key = digest.digest()
+    if key not in _RECENT:
+        before, call.read = call.read, set()
+        _RECENT[key] = make(), frozenset(call.read)
+        call.read |= before
+    while len(_RECENT) > _MOST_RECENT:
+        _RECENT.popitem(last=False)
+    _RECENT.move_to_end(key)
+    made, read = _RECENT[key]
+    call.read |= read
+    return made
 
 
 def _added(call: Call, scores: str, base: Array) -> str:
@@ -81,7 +104,7 @@ def _regressor(call: Call) -> None:
 def _regressor_body(call: Call) -> None:
     x, elem_type = _data(call)
     dtype, targets = _dtype(elem_type), call.attribute("n_targets", 1)
-    ensemble = read_ensemble(call.attribute, "target", targets, dtype)
+    ensemble = _once(call, ("nodes", dtype.name), lambda: read_ensemble(call.attribute, "target", targets, dtype))
     base = _base(call, targets, dtype)
     scores = _aggregated(call, ensemble, x, elem_type, base if len(base) == targets else base[:0])
     scores = _float(call, scores, elem_type)
@@ -131,7 +154,7 @@ def _classifier_body(call: Call) -> None:
     classes = len(labels)
     if not classes:
         raise Refused("it has no labels")
-    ensemble = read_ensemble(call.attribute, "class", classes, dtype)
+    ensemble = _once(call, ("nodes", dtype.name), lambda: read_ensemble(call.attribute, "class", classes, dtype))
     base, kind = _base(call, classes, dtype), call.attribute("post_transform", "NONE")
     if classes == 2 and len(set(ensemble.entries[1].tolist())) < 2:
         _one_score(call, ensemble, x, elem_type, labels, base, kind)

@@ -17,10 +17,10 @@ from tvm.script.ir_builder import tirx as T
 from ...operators.by_hand import independent, program, serial, whole
 from .radix import Order, key_of
 
-LARGEST = 16  # elements of a list
+LARGEST = 32  # elements of a list
 _LANES = 16  # elements of a vector; LLVM takes it apart where the machine's are shorter
 _VECTORS = 4  # of a block
-BLOCK = _LANES * _VECTORS  # also the number of parts, which LARGEST must not exceed; rows are no shorter
+BLOCK = _LANES * _VECTORS  # also the number of parts, twice LARGEST; rows are no shorter
 
 
 def selected_positions(data: Any, order: Order) -> Any:
@@ -28,17 +28,22 @@ def selected_positions(data: Any, order: Order) -> Any:
 
     def write(source: Any, result: Any) -> None:
         with independent(order.outer, order.outer * order.size) as row:
-            keys = T.alloc_buffer((order.count,), order.keys, scope="local")
-            places = T.alloc_buffer((order.count,), "int32", scope="local")
+            keys = T.alloc_buffer((list_size(order.count),), order.keys, scope="local")
+            places = T.alloc_buffer((list_size(order.count),), "int32", scope="local")
             limit = T.alloc_buffer((1,), order.keys, scope="local")
             filled = T.alloc_buffer((1,), "int64", scope="local")
             best = Best(order.count, order.keys, keys, places, limit, filled, ())
             best.bound(lambda i: key_of(source[row, i, whole(0)], order), order.size)
             best.scan(lambda i: key_of(source[row, i, whole(0)], order), whole(order.size), whole(0))
             with serial(order.count) as i:
-                T.buffer_store(result, places[i], [row, i, whole(0)])
+                T.buffer_store(result, places[i + whole(1)], [row, i, whole(0)])
 
     return program([data], [[order.outer, order.count, 1]], ["int32"], write, "select")
+
+
+def list_size(count: int) -> int:
+    """Of the buffers that hold a list: one element, and whole vectors."""
+    return 1 + -(-count // _LANES) * _LANES
 
 
 @dataclass(frozen=True)
@@ -48,11 +53,12 @@ class Best:
     Attributes:
         count: how many are wanted.
         dtype: of keys, unsigned.
-        keys, places: the list; [count] behind `at`.
-        limit: the largest key that may belong to the first ones; [1] behind `at`.
+        keys, places: the list, from the second element on; [list_size(count)] behind `at`.
+        limit: keys above it do not belong to the first ones; [1] behind `at`.
         filled: how many are in the list, int64; [1] behind `at`.
         at: the first indices of these buffers.
-        final: what is compared of a key; in the order of the keys, two of which it may make one.
+        final: what is compared of a key; in the order of the keys, several of which it may make one.
+        highest: for such a value, a key above which are no keys that it or less is made of.
     """
 
     count: int
@@ -63,6 +69,7 @@ class Best:
     filled: Any
     at: Sequence[Any]
     final: Callable[[Any], Any] = lambda key: key
+    highest: Callable[[Any], Any] = lambda value: value
 
     def bound(self, key: Callable[[Any], Any], size: int) -> None:
         """Makes the list empty, and bounds the keys by those of `size` elements, a block's or more."""
@@ -73,7 +80,7 @@ class Best:
         self._set(self.filled, whole(0), 0)
         with serial(BLOCK) as part:
             self._enter(self.final(least[part]), part)
-        self._set(self.limit, self._get(self.keys, self.count - 1), 0)
+        self._set(self.limit, self.highest(self._worst()), 0)
         self._set(self.filled, whole(0), 0)
 
     def scan(self, key: Callable[[Any], Any], size: Any, first: Any) -> None:
@@ -88,7 +95,7 @@ class Best:
                 with T.vectorized(half) as lane:
                     T.buffer_store(least, tirx.min(least[lane], least[half + lane]), [lane])
                 half //= 2
-            return self.final(tirx.min(least[0], least[1])) <= self._get(self.limit, 0)
+            return tirx.min(least[0], least[1]) <= self._get(self.limit, 0)
 
         with serial(blocks) as block:
             begin = block * whole(BLOCK)
@@ -102,33 +109,41 @@ class Best:
 
     def _look(self, key: Any, place: Any) -> None:
         """Enters an element that may belong to the first ones."""
-        value = self.final(key)
         none, one = (tirx.const(number, self.dtype) for number in (0, 1))
-        with T.If(value <= self._get(self.limit, 0)), T.Then():
-            self._enter(value, place)
+        with T.If(key <= self._get(self.limit, 0)), T.Then():
+            self._enter(self.final(key), place)
             with T.If(self._get(self.filled, 0) == whole(self.count)), T.Then():
-                worst = self._get(self.keys, self.count - 1)  # only what is below it enters
-                self._set(self.limit, tirx.Select(worst == none, none, worst - one), 0)
+                worst = self._worst()  # only what is below it enters
+                self._set(self.limit, self.highest(tirx.Select(worst == none, none, worst - one)), 0)
 
     def _enter(self, key: Any, place: Any) -> None:
         """Puts an element behind its equals; the last one leaves a full list."""
         own = T.alloc_buffer((1,), self.dtype, scope="local")
         T.buffer_store(own, key, [0])
         filled = self._get(self.filled, 0)
-        with T.If(tirx.any(filled < whole(self.count), own[0] < self._get(self.keys, self.count - 1))), T.Then():
+        with T.If(tirx.any(filled < whole(self.count), own[0] < self._worst())), T.Then():
+            # Places from the first with a higher key on get what is before them; the list begins with its second place.
+            for begin in reversed(range(0, self.count, _LANES)):
+                self._insert(own[0], place.astype("int32"), begin)
             self._set(self.filled, tirx.min(filled + whole(1), whole(self.count)), 0)
-            end = self._get(self.filled, 0) - whole(1)
-            self._put(own[0], place, end)
-            with serial(end) as step:
-                here = end - step
-                before = here - whole(1)
-                with T.If(self._get(self.keys, before) > own[0]), T.Then():
-                    self._put(self._get(self.keys, before), self._get(self.places, before), here)
-                    self._put(own[0], place, before)
 
-    def _put(self, key: Any, place: Any, i: Any) -> None:
-        self._set(self.keys, key, i)
-        self._set(self.places, place.astype("int32"), i)
+    def _insert(self, key: Any, place: Any, begin: int) -> None:
+        """One vector's part of it."""
+        moved, others = (T.alloc_buffer((_LANES,), t, scope="local") for t in (self.dtype, "int32"))
+        for buffer, target, new in ((self.places, others, place), (self.keys, moved, key)):
+            with T.vectorized(_LANES) as lane:
+                at = lane.astype("int64") + whole(begin)
+                known = self._get(self.keys, at + whole(1))
+                stays = tirx.all(known <= key, at < self._get(self.filled, 0))
+                here = tirx.any(at == whole(0), self._get(self.keys, at) <= key)
+                shifted = tirx.Select(here, new, self._get(buffer, at))
+                T.buffer_store(target, tirx.Select(stays, self._get(buffer, at + whole(1)), shifted), [lane])
+        for buffer, target in ((self.places, others), (self.keys, moved)):
+            with T.vectorized(_LANES) as lane:
+                self._set(buffer, target[lane], lane.astype("int64") + whole(begin + 1))
+
+    def _worst(self) -> Any:
+        return self._get(self.keys, self.count)
 
     def _get(self, buffer: Any, i: Any) -> Any:
         return buffer[self._place(i)]
