@@ -12,7 +12,7 @@ Columns = Mapping[str, Sequence[Result]]  # by target, in the catalogue's order
 
 
 def table(columns: Columns) -> str:
-    """A line a case of the first target: its library, operators, and how it went by target, – where it was not tried."""
+    """A line a case of the first target: library, operators, how it went by target; – where it was not tried."""
     head = ["estimator", "library", "operators", *columns]
     lines = [_line(head), "|---" * len(head) + "|"]
     verdicts = [{result.case.name: _verdict(result) for result in results} for results in columns.values()]
