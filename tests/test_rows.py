@@ -77,10 +77,11 @@ def test_rows_that_meet_need_a_shape(tmp_path: Path) -> None:
 
 
 def test_rows_along_other_axes(tmp_path: Path) -> None:
-    """Entries of a row one after the other, rows along the second axis, and after they were joined behind each other."""
+    """Entries of a row one after the other, rows along the second axis, and rows that were joined behind each other."""
     nodes = [
         node("Reshape", "x flat", "each"), node("Transpose", "x", "turned", perm=[1, 0]), node("Neg", "x", "n"),
-        node("Concat", "x n", "c", axis=0), node("Reshape", "c two", "r"), node("Transpose", "r", "pairs", perm=[1, 0, 2]),
+        node("Concat", "x n", "c", axis=0), node("Reshape", "c two", "r"),
+        node("Transpose", "r", "pairs", perm=[1, 0, 2]),
     ]  # fmt: skip
     constants = {"flat": np.array([-1, 3]), "two": np.array([2, -1, 6])}
     proto = model(nodes, {"x": ["n", 6]}, ["each", "turned", "pairs"], constants)

@@ -182,52 +182,46 @@ def _at(values: Array, places: Array) -> Array:
 
 
 def _packed(tests: Tests, leaves: Array, features: int) -> Tables:
-    """Pairs of nodes side by side, those that are passed more often first within the tree that needs them first."""
-    trees, depths, lengths, order, slots = len(tests.roots), [], [], [], np.full(len(tests.feature), -1, np.int64)
-    used = 0
-    for root in tests.roots:
-        first, used = used, used + 1
-        del first
-        pairs, depth, length = _reached(tests, int(root), slots)
-        depths.append(depth)
+    """Tree by tree, a place for the root and then pairs of nodes, those that are passed more often first."""
+    pair_of = np.full(len(tests.feature), -1, np.int64)  # where the followers of a node stand, once they have a place
+    roots, used = np.empty((len(tests.roots), 2), np.int32), 0
+    lengths: list[float] = []
+    content: list[Any] = []
+    for tree, root in enumerate(tests.roots):
+        nodes, depth, length = _reached(tests, int(root), pair_of)
+        roots[tree] = used, depth
         lengths.append(length)
-        slots[pairs] = used + 2 * np.arange(len(pairs))
-        used += 2 * len(pairs)
-        order.append(pairs)
-    roots = np.empty((trees, 2), np.int32)
-    content = np.empty(used, np.int64)  # what stands in each place
-    place = 0
-    for tree, pairs in enumerate(order):
-        roots[tree] = place, depths[tree]
-        content[place] = tests.roots[tree]
-        content[place + 1 : place + 1 + 2 * len(pairs) : 2] = tests.low[pairs]
-        content[place + 2 : place + 2 + 2 * len(pairs) : 2] = tests.high[pairs]
-        place += 1 + 2 * len(pairs)
-    mixed = bool(np.any(tests.flip[np.concatenate(order)])) if used > trees else False
+        pair_of[nodes] = used + 1 + 2 * np.arange(len(nodes))
+        used += 1 + 2 * len(nodes)
+        content += [[root], np.stack([tests.low[nodes], tests.high[nodes]], 1).reshape(-1)]
+    there = np.concatenate(content)
+    mixed = bool(np.any(tests.flip[pair_of >= 0]))
     feature_bits = max(features - 1, 1).bit_length()
     bits = feature_bits + mixed
-    leaf = content < 0
-    dtype = tests.threshold.dtype
-    integer, quiet = _QUIET[dtype.name]
-    inner = _at(slots << bits | tests.flip.astype(np.int64) << feature_bits | tests.feature, content)
+    leaf = there < 0
+    integer, quiet = _QUIET[tests.threshold.dtype.name]
+    inner = _at(pair_of << bits | tests.flip.astype(np.int64) << feature_bits | tests.feature, there)
     words = np.where(leaf, np.arange(used) << bits, inner)
-    numbers = quiet | np.where(leaf, ~content, 0).astype(integer)
-    thresholds = np.where(leaf, numbers, _at(tests.threshold.view(integer), content)).astype(integer)
-    if used << bits >= 1 << 32:
-        words_type: type[Any] = np.uint64
-    else:
-        words_type = np.uint32
-    shallow = max(depths, default=0) > _SHALLOW * (sum(lengths) / max(trees, 1)) + 1
-    return Tables(words.astype(words_type), thresholds.view(dtype), roots, leaves, feature_bits, mixed, bool(shallow))
+    numbers = quiet | np.where(leaf, ~there, 0).astype(integer)
+    thresholds = np.where(leaf, numbers, _at(tests.threshold.view(integer), there)).astype(integer)
+    return Tables(
+        words.astype(np.uint32 if used << bits < 1 << 32 else np.uint64),
+        thresholds.view(tests.threshold.dtype),
+        roots,
+        leaves,
+        feature_bits,
+        mixed,
+        bool(roots[:, 1].max(initial=0) > _SHALLOW * np.mean(lengths or [0]) + 1),
+    )
 
 
-def _reached(tests: Tests, root: int, slots: Array) -> tuple[Array, int, float]:
+def _reached(tests: Tests, root: int, pair_of: Array) -> tuple[Array, int, float]:
     """A tree's nodes whose followers have no place yet; its depth; the mean length of its paths."""
     level = np.asarray([root] if root >= 0 else [], np.int64)
     found, weights, depth, leaves, total = [], [], 0, int(root < 0), 0
     while len(level):
         depth += 1
-        fresh = np.unique(level[slots[level] < 0])
+        fresh = np.unique(level[pair_of[level] < 0])
         found.append(fresh)
         known = tests.weight[fresh]
         weights.append(np.where(known > 0, known, 0.0) if tests.weight.any() else np.full(len(fresh), 2.0**-depth))

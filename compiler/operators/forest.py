@@ -25,9 +25,9 @@ def forest(data: Any, tables: Sequence[Any], **attributes: Any) -> Any:
 
     Args:
         data: [rows, features], float32 or float64.
-        tables: with thresholds in float32, nodes [node, 2] uint32 of words and the bits of thresholds; with float64,
-            words [node] uint32 and thresholds [node]. Then roots [tree, 2] int32, of the node and the tree's depth,
-            and leaves [leaf, column] in the type of the result.
+        tables: nodes [node, 2] uint32 of words and the bits of thresholds in float32; or, where that is too narrow,
+            words [node] uint32 or uint64 and thresholds [node] in the type of the data. Then roots [tree, 2] int32, of
+            the node and the tree's depth, and leaves [leaf, column] in the type of the result.
         attributes: `feature_bits`, `mixed`, `aggregate` (one of AGGREGATES), and `shallow`, whether most paths are
             much shorter than the longest.
     """

@@ -57,7 +57,8 @@ class Writer:
         self.data, *tables, self.roots, self.leaves, self.result = buffers
         self.words = tables[0]
         self.thresholds: Any = tables[1] if len(tables) > 1 else None
-        self.floats, self.bits = ("float32", "uint32") if self.thresholds is None else ("float64", "uint64")
+        self.floats, self.word = str(self.data.dtype), str(self.words.dtype)
+        self.bits = {"float32": "uint32", "float64": "uint64"}[self.floats]
         self.dtype = str(self.result.dtype)
 
     def write(self) -> None:
@@ -134,12 +135,12 @@ class Writer:
         for k in range(walks):
             node = at[k].astype("int64")
             word = self.words[node] if self.thresholds is not None else self.words[node, 0]
-            feature = (word & tirx.const((1 << self.shape.feature_bits) - 1, "uint32")).astype("int64")
+            feature = (word & tirx.const((1 << self.shape.feature_bits) - 1, self.word)).astype("int64")
             value = self.data[row(k), feature]
             if self.shape.mixed:
                 value = self._signed(value, word)
             bits = self.shape.feature_bits + self.shape.mixed
-            child = (word >> tirx.const(bits, "uint32")).astype("uint64")
+            child = (word >> tirx.const(bits, self.word)).astype("uint64")
             after = child + (value <= self._threshold(node)).astype("uint64")
             if moved is not None:
                 store(moved, moved[0] | (after ^ at[k]), 0)
@@ -158,9 +159,10 @@ class Writer:
 
     def _leaf(self, node: Any) -> Any:
         if self.thresholds is None:
-            return (self.words[node, 1] & tirx.const((1 << LEAF_BITS) - 1, "uint32")).astype("int64")
-        bits = tirx.reinterpret("uint64", self.thresholds[node])
-        return (bits & tirx.const((1 << LEAF_BITS) - 1, "uint64")).astype("int64")
+            bits = self.words[node, 1]
+        else:
+            bits = tirx.reinterpret(self.bits, self.thresholds[node])
+        return (bits & tirx.const((1 << LEAF_BITS) - 1, self.bits)).astype("int64")
 
     def _add(self, sums: Any, row: Any, at: Any, k: int) -> None:
         leaf = T.alloc_buffer((1,), "int64", scope="local")

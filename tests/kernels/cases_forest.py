@@ -67,6 +67,7 @@ def forests() -> list[Case]:
         for c in (1, 19)
     ]
     cases += [_forest(f"features_{n}", replace(_PLAIN, features=n, depth=7), 18) for n in (1, 2, 5, 300)]
+    cases.append(_forest("words_of_64_bits", replace(_PLAIN, features=1 << 21, trees=20, depth=8), 1))
     cases += [_forest(f"{mode}_{c}", replace(_PLAIN, modes=(mode,)), c) for mode in MODES[:6] for c in (1, 40)]
     cases += [_forest(f"all_modes_{c}", replace(_PLAIN, modes=MODES[:6], trees=30), c) for c in (3, 50)]
     cases += [_forest(f"float64_{c}", replace(_PLAIN, modes=MODES[:6]), c, np.float64) for c in (1, 40)]
