@@ -19,7 +19,7 @@ from .case import Case, Sample, Scale
 from .reference import Arrays, difference, run_onnxruntime
 
 _SECONDS = 300.0  # the most that a step of a case may take
-_BATCH = 64  # cases of one process: its first one takes a second more than the others
+_BATCH = 16  # cases of one process: its first one takes a second more than the others
 _THREADS = 2
 _HERE = "host"  # an executor's name
 
