@@ -87,8 +87,8 @@ def main() -> None:
         for peer, runs in samples.items()  # the first of each warmed the page cache
     }
     base = medians["python"]
-    rows = f"{options.rows:,} rows, " if options.rows is not None else ""
-    title = f"{options.model.name}, {rows}{options.runs} runs"
+    rows = "" if options.rows is None else f"rows: {options.rows:,}, "
+    title = f"{options.model.name}, {rows}runs: {options.runs}"
     print(f"| {title} | start to first result, ms | resident MiB | above Python + NumPy, MiB | file, MiB |")
     print("|---|---|---|---|---|")
     for peer, row in medians.items():

@@ -137,6 +137,8 @@ def test_everyone_gets_constant_weights_and_static_shapes() -> None:
     assert [dim.dim_value for dim in fixed.graph.input[0].type.tensor_type.shape.dim] == [5, 3]
     dims = fix_model(scaling_model("N"), {}).graph.input[0].type.tensor_type.shape.dim
     assert [dim.dim_value for dim in dims] == [1, 3]
+    dims = fix_model(scaling_model("N"), {}, open_rows=True).graph.input[0].type.tensor_type.shape.dim
+    assert not dims[0].HasField("dim_value") and dims[1].dim_value == 3
     kept = scaling_model(4)
     assert fix_model(kept, {}) == kept
 
@@ -177,6 +179,28 @@ def test_wrong_results_are_not_timed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     [row] = bench_model(tmp_path / "scale.onnx", {}, Plan((1,), ("it",), 0.01), tmp_path)
     assert "y: error" in row["results"]["it"]["reason"] and "median" not in row["results"]["it"]
     assert row["results"]["edgec"]["runs"] >= 1
+
+
+def test_one_artifact_for_each_number_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def load(case: Case) -> Callable[[], Any]:
+        asked.append(case.inputs["x"].shape)
+        return lambda: [case.inputs["x"] * np.array([1, 2, 3], np.float32)]
+
+    monkeypatch.setattr(runtimes, "PEERS", peer(load))
+    path = tmp_path / "scale.onnx"
+    onnx.save(scaling_model("N"), path)
+    rows = bench_model(path, {}, Plan((1, 2), ("it",), 0.01, rows=(1, 1000)), tmp_path)
+    assert asked == [(1, 3), (1, 3), (1000, 3), (1000, 3)]
+    assert [(row["model"], row["rows"], row["threads"]) for row in rows] == [
+        ("scale, 1 row", 1, 1),
+        ("scale, 1 row", 1, 2),
+        ("scale, 1,000 rows", 1000, 1),
+        ("scale, 1,000 rows", 1000, 2),
+    ]
+    sizes = {"model": path.stat().st_size, "edgec": (tmp_path / "model.so").stat().st_size}
+    assert all(row["bytes"] == sizes and row["results"]["it"]["runs"] for row in rows)
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino", "mnn", "ncnn", "tvm"])

@@ -12,15 +12,18 @@ Columns = Mapping[str, Sequence[Result]]  # by target, in the catalogue's order
 
 
 def table(columns: Columns) -> str:
-    """A line a case: its library, operators, and how it went by target."""
+    """A line a case of the first target: library, operators, how it went by target; – where it was not tried."""
     head = ["estimator", "library", "operators", *columns]
     lines = [_line(head), "|---" * len(head) + "|"]
-    for results in zip(*columns.values(), strict=True):
-        case, operators = results[0].case, ", ".join(results[0].operators)
-        lines.append(_line([case.name, case.library, operators, *(_verdict(result) for result in results)]))
-    passed = (f"{target} {sum(r.reason is None for r in results)}" for target, results in columns.items())
-    total = len(next(iter(columns.values())))
-    return "\n".join([*lines, "", f"Passed of {total}: {', '.join(passed)}."])
+    verdicts = [{result.case.name: _verdict(result) for result in results} for results in columns.values()]
+    for result in next(iter(columns.values())):
+        case, operators = result.case, ", ".join(result.operators)
+        cells = (verdict.get(case.name, "–") for verdict in verdicts)
+        lines.append(_line([case.name, case.library, operators, *cells]))
+    passed = (
+        f"{target} {sum(r.reason is None for r in results)} of {len(results)}" for target, results in columns.items()
+    )
+    return "\n".join([*lines, "", f"Passed: {', '.join(passed)}."])
 
 
 def by_reason(results: Sequence[Result]) -> str:

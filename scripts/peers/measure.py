@@ -171,7 +171,7 @@ def bench_model(path: Path, shapes: Shapes, plan: Plan, folder: Path) -> list[Ro
     rows: list[Row] = []
     for size in plan.rows or (None,):
         inputs = seeded_inputs(input_tensors(proto, size))
-        title = path.stem if size is None else f"{path.stem}, {size:,} rows"
+        title = path.stem if size is None else f"{path.stem}, {size:,} {'row' if size == 1 else 'rows'}"
         for count in plan.threads:
             private = folder / f"{size}-{count}"
             private.mkdir()

@@ -53,6 +53,11 @@ APART: dict[str, onnx.ModelProto] = {
         node("Reshape", "x f", "a"), node("Relu", "a", "b"), node("Reshape", "b s", "y"),
         constants={"f": np.array([-1]), "s": np.array([-1, 3, 2])},
     ),
+    "two tables": chain(
+        node("TopK", "x k", "v i"), node("Reshape", "i f", "j"), node("Gather", "w j", "g", axis=1),
+        node("Reshape", "g s", "r"), node("Transpose", "r", "y", perm=[1, 0, 2]),
+        constants={"k": np.array([3]), "f": np.array([-1]), "w": WEIGHTS.T[:2], "s": np.array([2, -1, 3])},
+    ),
     "joined": chain(node("Relu", "x", "r"), node("Concat", "x r", "y", axis=1)),
     "parts": chain(node("Split", "x s", "a b", axis=1), node("Mul", "a b", "y"), constants={"s": np.array([3, 3])}),
     "slice": chain(node("Slice", "x b e a", "y"), constants={"b": INDICES[1:2], "e": INDICES[:1], "a": np.array([1])}),
