@@ -29,10 +29,11 @@ ACCUMULATOR = "packed_accumulator"  # the block that this rule recognises
 def block_width(channels: int, limits: Limits) -> int:
     """NR: output channels of a tile. Two vectors, which hide the latency of a multiply-add; one if that is enough.
 
-    Few channels take a narrower vector, of which every instruction set has some: as fast, on fewer weights.
+    Of channels for three vectors, two tiles of two would compute a fourth for nothing. Few channels take a narrower
+    vector, of which every instruction set has some: as fast, on fewer weights.
     """
     if channels > limits.lanes:
-        return 2 * limits.lanes
+        return limits.lanes if -(-channels // limits.lanes) == 3 else 2 * limits.lanes
     narrow = max(_NARROWEST, 1 << (channels - 1).bit_length())
     return min(narrow, limits.lanes)
 

@@ -13,8 +13,9 @@
 
 uint8_t *edgec_unpacked;
 
-static atomic_int owner; /* process id of the thread that changes what follows; another id was cut off by a fork */
+/* Contexts that there are, and the process id of the thread that changes these; another id was cut off by a fork. */
 static uint32_t users;
+static atomic_int owner;
 
 static void lock(int process) {
   for (;;) {

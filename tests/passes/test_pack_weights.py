@@ -105,9 +105,14 @@ def test_a_product_of_one_column_is_a_sum_of_each_row(rows: tuple[int, ...], inp
     assert artifact.manifest["memory"]["weights_bytes"] == -(-inputs * 4 // 64) * 64
 
 
-def test_few_channels_take_narrow_vectors() -> None:
-    widths = {lanes: [block_width(n, Limits(lanes, 32)) for n in (1, 4, 5, 8, 9, 17)] for lanes in (4, 8, 16)}
-    assert widths == {4: [4, 4, 8, 8, 8, 8], 8: [4, 4, 8, 8, 16, 16], 16: [4, 4, 8, 8, 16, 32]}
+def test_little_of_a_block_is_for_nothing() -> None:
+    channels = (1, 4, 5, 8, 9, 17, 25, 33, 49)
+    widths = {lanes: [block_width(n, Limits(lanes, 32)) for n in channels] for lanes in (4, 8, 16)}
+    assert widths == {
+        4: [4, 4, 8, 8, 4, 8, 8, 8, 8],
+        8: [4, 4, 8, 8, 16, 8, 16, 16, 16],
+        16: [4, 4, 8, 8, 16, 32, 32, 16, 32],
+    }
 
 
 def test_what_does_not_fit_stays_as_it_was(tmp_path: Path) -> None:
