@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -145,6 +146,7 @@ def test_inspect_suggests_shapes_for_dynamic_dimensions(tmp_path: Path) -> None:
         (["run", "net.onnx"], "net.onnx"),
         (["run", "none.so"], "none.so"),
         (["bench", "text.txt"], "text.txt"),
+        (["compile", "forest.pkl"], "skl2onnx.to_onnx"),
         (["inspect", "none"], "cannot read"),
         (["inspect", "text.txt"], "ONNX"),
         (["verify", "text.txt", "net.onnx"], "text.txt"),
@@ -155,6 +157,7 @@ def test_inspect_suggests_shapes_for_dynamic_dimensions(tmp_path: Path) -> None:
 def test_bad_input_ends_with_status_2_and_no_traceback(arguments: list[str], words: str, tmp_path: Path) -> None:
     onnx.save(convnet(), tmp_path / "net.onnx")
     (tmp_path / "text.txt").write_text("hello")
+    (tmp_path / "forest.pkl").write_bytes(pickle.dumps([1]))
     before = sorted(p.name for p in tmp_path.iterdir())
     done = edgec(*arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
