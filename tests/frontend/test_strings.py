@@ -330,7 +330,7 @@ def test_tables_of_another_type_than_their_input_are_refused() -> None:
 )
 def test_stopwords(tmp_path: Path, stopwords: list[str], words: list[Any]) -> None:
     x = np.asarray(words, object)
-    tested = node("StringNormalizer", "x", "y", is_case_sensitive=1, stopwords=stopwords)
+    tested = node("StringNormalizer", "x", "y", is_case_sensitive=1, **({"stopwords": stopwords} if stopwords else {}))
     proto = build([tested], {"x": (S, x.shape)}, {"y": (S, [None] * x.ndim)})
     artifact = compile_model(proto, out=tmp_path / "words.so", verify=False)
     left = [word for word in x.ravel() if word not in stopwords] or [""]
