@@ -16,8 +16,8 @@ FOLDER (default: the environment's EDGEC_CORPUS) has a `catalog.json`:
 and each golden file the arrays `in_names`, `in_0`, `in_1` ..., `out_names`, `out_0` ...: inputs, and the
 outputs that another runtime computed from them. Targets of other machines run in qemu (scripts/userland).
 
-Writes OUT.json and OUT.md, and prints the table. Exit status: 1 if a model without classical operators (`ai.onnx.ml`)
-did not compile, or ran with wrong results.
+Writes OUT.json and OUT.md, and prints the table. Exit status: 1 if a model did not compile, or ran
+with wrong results.
 """
 
 from __future__ import annotations
@@ -57,11 +57,6 @@ COLUMNS = [
 DEFAULT_TARGETS = ["host", "raspberry-pi-5"]
 
 
-def is_required(entry: Entry) -> bool:
-    """Whether the model is not a classical one: then it must pass."""
-    return not any(operator.startswith("ai.onnx.ml.") for operator in entry["op_histogram"])
-
-
 def read_golden(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Inputs and expected outputs by name."""
     with np.load(path, allow_pickle=False) as golden:
@@ -81,7 +76,7 @@ class Workers:
 
     def check(self, folder: Path, entry: Entry, target_name: str) -> Entry:
         """One row: `status` is `pass`, `differs`, `refused` (with a reason), `crashed` or `not run`."""
-        row: Entry = {"model": entry["file"], "target": target_name, "required": is_required(entry)}
+        row: Entry = {"model": entry["file"], "target": target_name}
         if self.pool is None:
             self.pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
         with tempfile.TemporaryDirectory(prefix="edgec-corpus-") as scratch:
@@ -143,15 +138,14 @@ def format_table(rows: list[Entry], targets: list[str]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|---" * (1 + 5 * len(targets)) + "|"]
     cells = {(row["model"], row["target"]): row for row in rows}
     for model in dict.fromkeys(row["model"] for row in rows):
-        line = [model if cells[model, targets[0]]["required"] else f"*{model}*"]
+        line = [model]
         for target in targets:
             row = cells[model, target]
             line += [_format_result(row), *(_format(row, *column) for column in COLUMNS)]
         lines.append("| " + " | ".join(line) + " |")
     passed = [f"{t}: {sum(r['status'] == 'pass' for r in rows if r['target'] == t)}" for t in targets]
     total = len({row["model"] for row in rows})
-    note = "Models in *italics* have classical operators; errors are relative."
-    return "\n".join([*lines, "", f"Passed of {total} models: {', '.join(passed)}. {note}", ""])
+    return "\n".join([*lines, "", f"Passed of {total} models: {', '.join(passed)}. Errors are relative.", ""])
 
 
 def _format_result(row: Entry) -> str:
@@ -197,7 +191,7 @@ def main() -> int:
     arguments.out.with_suffix(".json").write_text(text + "\n")
     arguments.out.with_suffix(".md").write_text(table)
     print(table)
-    failed = [row for row in rows if row["required"] and row["status"] not in ("pass", "not run")]
+    failed = [row for row in rows if row["status"] not in ("pass", "not run")]
     for row in failed:
         print(f"FAILED, and must pass: {row['model']} for {row['target']}", file=sys.stderr)
     return 1 if failed else 0

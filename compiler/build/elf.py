@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..target import Target
+from .memory import ALIGNMENT
 
 _GLIBC = re.compile(rb"\0GLIBC_(\d+(?:\.\d+)+)(?=\0)")
 
@@ -21,7 +22,7 @@ _PAGE = 4096
 
 @contextmanager
 def data_object(path: Path, target: Target, section: str, symbol: str) -> Iterator[BinaryIO]:
-    """Writes an object file with one section of read-only data, aligned to pages: what the body writes.
+    """Writes an object file with one section of read-only data, aligned as kernels need it: what the body writes.
 
     An assembler would do the same, but read and write all weights once more.
 
@@ -42,7 +43,7 @@ def data_object(path: Path, target: Target, section: str, symbol: str) -> Iterat
             symbols = bytes(16) + struct.pack("<IIIBBH", 1, 0, end - _PAGE, 0x11, 2, 1)
         rows = (  # name, type, flags, offset, size, link, info, alignment, size of an entry
             (b"", 0, 0, 0, 0, 0, 0, 0, 0),
-            (section.encode(), 1, 2, _PAGE, end - _PAGE, 0, 0, _PAGE, 0),
+            (section.encode(), 1, 2, _PAGE, end - _PAGE, 0, 0, ALIGNMENT, 0),
             (b".symtab", 2, 0, end, len(symbols), 3, 1, 8, len(symbols) // 2),
             (b".strtab", 3, 0, end + len(symbols), len(names), 0, 0, 1, 0),
             (b".note.GNU-stack", 1, 0, end, 0, 0, 0, 1, 0),  # no code on the stack

@@ -43,6 +43,7 @@ def generate(
         lines += writer.emit(names[2], version.program, version.plan)
         tables = [name if tensors else "0" for name, tensors in zip(names, (version.inputs, version.outputs), strict=False)]
         table.append(f"  {{{', '.join([*tables, names[2], str(len(version.program.steps))])}}},")
+    lines += _packed_table(weights)
     last, arena = versions[-1], max(version.plan.arena_bytes for version in versions)
     lines += [
         *table,
@@ -50,10 +51,20 @@ def generate(
         "",
         "const edgec_program edgec_program_ = {",
         f"  EDGEC_ABI, {len(last.inputs)}, {len(last.outputs)}, {len(versions)}, versions, {arena}, {fast_cores or 0},",
+        f"  {len(weights.packed)}, {weights.unpacked_bytes}, {'packed' if weights.packed else 0},",
         "};",
         "",
     ]
     return "\n".join(lines)
+
+
+def _packed_table(weights: Weights) -> list[str]:
+    rows = [
+        f"  {{edgec_weights + {weights.offsets[number]}, {to}, {form.count}, {form.escaped}, "
+        f"EDGEC_PACKED_{form.kind}, {form.top}}},"
+        for number, (form, to) in weights.packed.items()
+    ]
+    return ["static const edgec_packed packed[] = {", *rows, "};", ""] if rows else []
 
 
 def _tensor_table(name: str, tensors: Sequence[Tensor]) -> list[str]:

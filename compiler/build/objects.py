@@ -32,7 +32,7 @@ from .memory import ALIGNMENT
 
 # A kernel named `exp` or `round` must not stand in for libm's.
 _PREFIX = "edgec_kernel_"
-_SYMBOL_DIGITS = 32  # of the key, in hexadecimal
+_SYMBOL_DIGITS = 16  # of the key, in hexadecimal
 # TVM and LLVM recurse over nested expressions; a thread's default may be a fourth of what the process began with.
 _STACK_BYTES = 16 << 20
 

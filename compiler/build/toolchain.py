@@ -87,10 +87,12 @@ def _system_gcc(target: Target) -> Toolchain | None:
     if path is None:
         return None
     status = os.stat(path)
+    # Code and constants share pages, of which none is writable; apart, as Zig's linker fits them without this, each
+    # would begin at a page of the file.
     return Toolchain(
         Path(path).name,
         (path, *_GCC_FLAGS.get(target.machine, ())),
-        ("-static-libgcc", "-Wl,--build-id=none"),
+        ("-static-libgcc", "-nostartfiles", "-Wl,--build-id=none", "-Wl,-z,noseparate-code"),
         f"{os.path.realpath(path)} {status.st_size} {status.st_mtime_ns}",
     )
 
@@ -151,8 +153,12 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split("."))
 
 
-# The guard of the stack lives in the dynamic linker, which would become a library that artifacts need.
-_C_FLAGS = ("-fPIC", "-O2", "-std=c11", "-fvisibility=hidden", "-fno-stack-protector", "-ffunction-sections", "-g0")
+# The guard of the stack lives in the dynamic linker, which would become a library that artifacts need. No exception
+# passes through our code, so it has no tables for that.
+_C_FLAGS = (
+    *("-fPIC", "-O2", "-std=c11", "-fvisibility=hidden", "-fno-stack-protector", "-ffunction-sections", "-g0"),
+    *("-fno-unwind-tables", "-fno-asynchronous-unwind-tables"),
+)
 
 
 def _compile_library(toolchain: Toolchain, library: Path, folder: Path, cache: Cache | None) -> list[Path]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
 from ..errors import UserError
 from ..files import write_atomically
@@ -30,6 +31,28 @@ def read_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
         raise UserError(f"cannot read the arrays: {error.strerror or error}", str(path)) from error
     except (ValueError, zipfile.BadZipFile, EOFError, KeyError, NotImplementedError) as error:
         raise UserError(f"this is not an .npz archive of plain arrays: {error}", str(path), _FIX) from error
+
+
+def read_samples(path: Path, model: onnx.ModelProto) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays of a `.npz` file by name, or of a `.npy` file for the model's only input.
+
+    Raises:
+        UserError: as `read_arrays`, or a single array for several inputs.
+    """
+    try:
+        with path.open("rb") as file:
+            single = file.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX
+        if not single:
+            return read_arrays(path)
+        array = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise UserError(f"cannot read the arrays: {error.strerror or error}", str(path)) from error
+    except (ValueError, EOFError) as error:
+        raise UserError(f"this is not a plain array: {error}", str(path), _FIX) from error
+    names = {value.name for value in model.graph.input} - {tensor.name for tensor in model.graph.initializer}
+    if len(names) != 1:
+        raise UserError(f"this is one array, the model has {len(names)} inputs", str(path), _FIX)
+    return dict.fromkeys(names, array)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:

@@ -12,10 +12,12 @@ from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
+from ..calibration import calibrate
 from ..frontend.prepare import load_model
 from ..frontend.shapes import parse_shapes, range_text
 from ..pipeline import Artifact, Clock, Options, compile_with, count_phases, resolve
 from ..report.kernels import failed_rules
+from .arrays import read_samples
 from .show import kib
 
 
@@ -31,6 +33,12 @@ from .show import kib
     help="Fix an input's shape, or a range like 1..8x3x224x224; repeatable.",
 )
 @click.option("--precision", type=click.Choice(["fp32"]), default="fp32", show_default=True, help="Of the arithmetic.")
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    metavar="DATA",
+    help="Sample rows, .npz by input or .npy; trees are laid out for them.",
+)
 @click.option("--dump", type=click.Path(path_type=Path), help="Folder for the graph after each phase.")
 @click.option("--no-verify", is_flag=True, help="Do not compare the result with a reference.")
 @click.option("--no-cache", is_flag=True, help="Compile every kernel anew.")
@@ -43,6 +51,7 @@ def command(
     out: Path | None,
     shapes: tuple[str, ...],
     precision: str,
+    calibration: Path | None,
     dump: Path | None,
     no_verify: bool,
     no_cache: bool,
@@ -51,6 +60,8 @@ def command(
     """Compile MODEL, an ONNX file, into one native module for a board."""
     fixed, clock = parse_shapes(shapes), Clock()
     loaded = load_model(model)  # input at fault is known before TVM is imported
+    if calibration is not None:
+        loaded = calibrate(loaded, read_samples(calibration, loaded.proto))
     clock.lap("read")
     options = resolve(loaded, target, out, fixed, not no_verify, dump, not no_cache)
     if as_json:

@@ -117,6 +117,7 @@ def _artifact_lines(manifest: dict[str, Any]) -> list[str]:
     target, requires, memory = manifest["target"], manifest["requires"], manifest["memory"]
     versions = manifest["versions"]
     features = ", ".join(f["name"] for f in requires["cpu_features"]) or "none beyond the machine's own"
+    unpacked = f" (unpacked {kib(memory['unpacked_bytes'])})" if "unpacked_bytes" in memory else ""
     verification = manifest["verification"]
     detail = "".join(
         f", {key} {verification[key]}" for key in ("max_error", "reference", "where", "reason") if key in verification
@@ -126,7 +127,7 @@ def _artifact_lines(manifest: dict[str, Any]) -> list[str]:
         f"{manifest['precision']}",
         f"needs        {requires['machine']}, {requires['os']}, glibc {requires.get('glibc', '-')}; "
         f"CPU features: {features}",
-        f"memory       weights {kib(memory['weights_bytes'])}, arena {kib(memory['arena_bytes'])}",
+        f"memory       weights {kib(memory['weights_bytes'])}{unpacked}, arena {kib(memory['arena_bytes'])}",
         f"verification {verification['status']}{detail}",
         f"made by      edgec {versions['edgec']}, TVM {versions['tvm']}, LLVM {versions['llvm']}",
         "",

@@ -72,13 +72,13 @@ def tables_of(ensemble: Ensemble, leaves: Array, features: int) -> Tables:
     def named(refs: Array) -> Array:
         return np.where(refs < 0, ~_at(names, ~refs), refs)
 
-    tests = _tests(ensemble)
+    tests = tests_of(ensemble)
     tests = replace(tests, high=named(tests.high), low=named(tests.low), roots=named(tests.roots))
     return _packed(_shared(tests), distinct, features)
 
 
-def _tests(e: Ensemble) -> Tests:
-    """One comparison a node; nodes that need several get further ones at the end."""
+def tests_of(e: Ensemble) -> Tests:
+    """One comparison a node, in the same order; nodes that need several get further ones at the end."""
     t, mode, tracks = e.value, e.mode, e.tracks
     with np.errstate(over="ignore"):
         least, most = np.nextafter(t, t.dtype.type(-np.inf)), np.nextafter(t, t.dtype.type(np.inf))

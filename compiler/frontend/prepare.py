@@ -28,7 +28,7 @@ from .infer import infer_shapes
 from .lengths import lengths_of
 from .maps import maps_to_tensors
 from .read import copy_model, parse_model, read_file
-from .sequences import eliminate_sequences
+from .sequences import eliminate_sequences, split_outputs
 from .shapes import fix_shapes, value_table
 from .simplify import simplify
 from .strings import Strings, encode_strings, has_strings
@@ -67,7 +67,8 @@ class Model:
 
     Attributes:
         name: for people; the file's stem, or the graph's name.
-        proto: the model as given, checked, with its external data loaded, and tensors in the place of maps.
+        proto: the model as given, checked, with its external data loaded, and tensors in the place of maps and
+            of outputs that are sequences.
         sha256: of the file and its external data, or of the serialised proto.
         path: the file, if it came from one, and `proto` is what is in it.
     """
@@ -121,7 +122,7 @@ def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> Model:
         digest = hashlib.sha256(proto.SerializeToString(deterministic=True))
     for tensor in external:
         digest.update(tensor.raw_data)
-    if maps_to_tensors(proto):
+    if any([maps_to_tensors(proto), split_outputs(proto)]):
         path = None
     check_model(proto, where)
     return Model(name, proto, digest.hexdigest(), path)

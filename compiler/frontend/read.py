@@ -14,17 +14,36 @@ MAX_FILE_BYTES = (1 << 31) - 1
 
 _EXPORT = "export the model as ONNX again (PyTorch: torch.onnx.export, Keras: tf2onnx)"
 _SKLEARN = (
-    "edgec needs ONNX; from scikit-learn make it with skl2onnx:"
-    " skl2onnx.to_onnx(model, X[:1].astype('float32')).SerializeToString()"
+    "make ONNX of the model with skl2onnx, in Python; X holds rows of its data, and the file must be one you trust:\n"
+    "    import joblib, skl2onnx\n"
+    "    model = joblib.load({path!r})\n"
+    "    open('model.onnx', 'wb').write(skl2onnx.to_onnx(model, X[:1].astype('float32')).SerializeToString())"
+)
+_ONNXMLTOOLS = """\
+make ONNX of the model with onnxmltools, in Python:
+    import {library}, onnxmltools
+    model = {load}
+    data = onnxmltools.convert.common.data_types.FloatTensorType([None, model.{features}])
+    onnxmltools.save_model(onnxmltools.convert_{library}(model, initial_types=[('X', data)]), 'model.onnx')"""
+_XGBOOST = _ONNXMLTOOLS.format(
+    library="xgboost", load="xgboost.Booster(model_file={path!r})", features="num_features()"
+)
+_LIGHTGBM = _ONNXMLTOOLS.format(
+    library="lightgbm", load="lightgbm.Booster(model_file={path!r})", features="num_feature()"
 )
 # What people give instead of an ONNX file, by its first bytes.
-_PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"ZF", b"x\x9c", b"x\x01", b"x\xda")
+_PICKLES = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
+_PACKED_PICKLES = (b"ZF", b"x\x01", b"x^", b"x\x9c", b"x\xda")  # zlib, as joblib compresses
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd")
+_PICKLE = ("a pickle or joblib file, which may run any code when it is read", _SKLEARN)
+_XGBOOST_MODEL = ("a model of XGBoost", _XGBOOST)
 _KINDS = (
-    (_PICKLES, "a pickle or joblib file", _SKLEARN),
+    ((*_PICKLES, *_PACKED_PICKLES), *_PICKLE),
+    ((b'{"learner":', b"{L\0\0\0\0\0\0\0\x07learner"), *_XGBOOST_MODEL),
+    ((b"tree\nversion=",), "a model of LightGBM", _LIGHTGBM),
     ((b"PK\x03\x04",), "a zip archive, as torch.save, Keras and NumPy write them", _EXPORT),
     ((b"\x89HDF",), "an HDF5 file, as Keras writes them", "convert it with tf2onnx"),
-    (_COMPRESSED, "a compressed file", "unpack it; if joblib wrote it: " + _SKLEARN),
+    (_COMPRESSED, "a compressed file", "unpack it; if joblib wrote it, " + _SKLEARN),
     (
         (b"version https://git-lfs",),
         "a Git LFS pointer, not the model itself",
@@ -32,6 +51,7 @@ _KINDS = (
     ),
     ((b"<!DOCTYPE", b"<!doctype", b"<html", b"<?xml"), "a web page or XML file", "download the model itself"),
 )
+_ENDINGS = {**dict.fromkeys((".joblib", ".pkl", ".pickle"), _PICKLE), **dict.fromkeys((".bst", ".ubj"), _XGBOOST_MODEL)}
 
 
 def read_file(path: Path) -> bytes:
@@ -91,9 +111,11 @@ def _is_text(message: Message) -> bool:
 
 
 def _not_onnx(data: bytes, where: str, reason: str) -> UserError:
-    for starts, what, fix in _KINDS:
-        if data.startswith(starts):
-            return UserError(f"this is not an ONNX file but {what}", where, fix)
+    kinds = [(what, fix) for starts, what, fix in _KINDS if data.startswith(starts)]
+    found = kinds[0] if kinds else _ENDINGS.get(Path(where).suffix.lower())
+    if found:
+        what, fix = found
+        return UserError(f"this is not an ONNX file but {what}", where, fix.replace("{path!r}", repr(where)))
     if data[4:8] == b"TFL3":
         return UserError(
             "this is not an ONNX file but a TensorFlow Lite model", where, "convert it with tf2onnx --tflite"

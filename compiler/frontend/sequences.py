@@ -18,6 +18,39 @@ from .graph import replace_nodes
 from .shapes import Types, value_table
 
 
+def split_outputs(model: onnx.ModelProto) -> bool:
+    """Puts tensors NAME_0, NAME_1, … into the place of each output NAME that is a sequence of known length.
+
+    Such a sequence is made of its elements at once, by SequenceConstruct. Nodes may be in any order.
+
+    Returns:
+        Whether the model had any.
+    """
+    graph = model.graph
+    makers = {name: node for node in graph.node for name in node.output if not node.domain}
+    outputs: list[onnx.ValueInfoProto] = []
+    for value in graph.output:
+        maker = makers.get(value.name)
+        if not value.type.HasField("sequence_type") or maker is None or maker.op_type != "SequenceConstruct":
+            outputs.append(value)
+            continue
+        elem_type = value.type.sequence_type.elem_type.tensor_type.elem_type
+        for number, element in enumerate(maker.input):
+            name = f"{value.name}_{number}"
+            graph.node.append(onnx.helper.make_node("Identity", [element], [name]))
+            outputs.append(onnx.helper.make_tensor_value_info(name, elem_type, None))
+    if len(outputs) == len(graph.output) and all(a is b for a, b in zip(outputs, graph.output, strict=True)):
+        return False
+    read = {name for node in graph.node for name in node.input} | {value.name for value in outputs}
+    unread = [n for n in graph.node if n.op_type == "SequenceConstruct" and not n.domain and n.output[0] not in read]
+    for node in unread:
+        graph.node.remove(node)
+    kept = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in outputs]
+    del graph.output[:]
+    graph.output.extend(kept)
+    return True
+
+
 def eliminate_sequences(model: onnx.ModelProto) -> bool:
     """Replaces what reads known sequences, in a model of operator set 13 or newer; returns whether anything changed.
 

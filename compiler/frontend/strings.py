@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, TensorProto, numpy_helper
+from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from ..errors import UserError
-from .graph import DEFAULT_DOMAINS, all_nodes, describe, subgraphs
+from .graph import DEFAULT_DOMAINS, all_nodes, describe, replace_nodes, subgraphs
+from .stopwords import without_stopwords
 from .support import Obstacle, operator_name
 from .tensors import iter_tensors
 
@@ -122,10 +123,24 @@ class _Encoder:
             if tensor.data_type == TensorProto.STRING:
                 self.tensor(tensor)
                 found.add(tensor.name)
+        nodes = []
         for node in graph.node:
-            made = self.node(node, found)
-            found.update(name for name in made if name)
+            normalizer = self.normalizer(node, graph)
+            found.update(node.output if normalizer else filter(None, self.node(node, found)))
+            nodes += normalizer or [node]
+        replace_nodes(graph, nodes)
         return frozenset(found)
+
+    def normalizer(self, node: onnx.NodeProto, graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+        """What takes the place of a StringNormalizer that changes no letters; nothing for other nodes."""
+        given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        stopwords = given.get("stopwords", [])
+        letters = given.get("case_change_action", b"NONE") != b"NONE"
+        if node.op_type != "StringNormalizer" or letters or (stopwords and not given.get("is_case_sensitive", 0)):
+            return []
+        nodes, constants = without_stopwords(node, self.encode(stopwords), self.encode([b""])[0])
+        graph.initializer.extend(constants)
+        return nodes
 
     def node(self, node: onnx.NodeProto, held: set[str]) -> Sequence[str]:
         """Rewrites a node; returns those of its results that hold strings."""
@@ -180,7 +195,7 @@ class _Encoder:
             one = attribute.name == "value_string"
             codes = np.asarray(self.encode([attribute.s] if one else attribute.strings), np.int64)
             tensor = numpy_helper.from_array(codes.reshape(()) if one else codes)
-            attribute.CopyFrom(onnx.helper.make_attribute("value", tensor))
+            attribute.CopyFrom(helper.make_attribute("value", tensor))
             return True
         return False
 
@@ -206,7 +221,7 @@ class _Encoder:
             if made and not self.retensor(node, "default_tensor"):
                 _take(node, "default_int64")
                 (code,) = self.encode([default.s if default else b"_Unused"])
-                node.attribute.append(onnx.helper.make_attribute("default_int64", code))
+                node.attribute.append(helper.make_attribute("default_int64", code))
         elif fed:
             return self.refuse(node, _LOOKS)
         if keyed != fed:
@@ -233,7 +248,7 @@ class _Encoder:
         for name, values, attr_type in lists:
             kind = "keys" if fed == (name == "strings") else "values"
             chosen = [values[place] for place in kept if place < len(values)]
-            node.attribute.append(onnx.helper.make_attribute(f"{kind}_{name}", chosen, attr_type=attr_type))
+            node.attribute.append(helper.make_attribute(f"{kind}_{name}", chosen, attr_type=attr_type))
         _take(node, "default_string" if fed else "default_int64")
 
     def rename(self, node: onnx.NodeProto, old: str, new: str) -> bool:
@@ -241,7 +256,7 @@ class _Encoder:
         attribute = _take(node, old)
         if attribute is None or not attribute.strings:
             return False
-        node.attribute.append(onnx.helper.make_attribute(new, self.encode(attribute.strings)))
+        node.attribute.append(helper.make_attribute(new, self.encode(attribute.strings)))
         return True
 
     def retensor(self, node: onnx.NodeProto, name: str) -> bool:

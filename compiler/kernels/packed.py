@@ -20,14 +20,22 @@ from .tile import compute_tile, tile_cost
 # Rows of a depthwise tile, whose inputs overlap and are best read once.
 _DEPTHWISE_ROWS = 8
 _MOST_UNROLLED = 49
+_NARROWEST = 4  # lanes
 _PREFETCH = 64  # rounds of the innermost loop ahead
 
 ACCUMULATOR = "packed_accumulator"  # the block that this rule recognises
 
 
 def block_width(channels: int, limits: Limits) -> int:
-    """NR: output channels of a tile. Two vectors, which hide the latency of a multiply-add; one if that is enough."""
-    return limits.lanes if channels <= limits.lanes else 2 * limits.lanes
+    """NR: output channels of a tile. Two vectors, which hide the latency of a multiply-add; one if that is enough.
+
+    Of channels for three vectors, two tiles of two would compute a fourth for nothing. Few channels take a narrower
+    vector, of which every instruction set has some: as fast, on fewer weights.
+    """
+    if channels > limits.lanes:
+        return limits.lanes if -(-channels // limits.lanes) == 3 else 2 * limits.lanes
+    narrow = max(_NARROWEST, 1 << (channels - 1).bit_length())
+    return min(narrow, limits.lanes)
 
 
 def takes_elements(anchor: Block, limits: Limits) -> bool:

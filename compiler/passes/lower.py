@@ -18,6 +18,7 @@ from .forests import lower_forests
 from .group_norms import fuse_group_norms
 from .layout import convert_layout
 from .legalize import legalize
+from .narrow_tables import narrow_tables
 from .nearest import find_nearest
 from .normalisations import fuse_normalisations
 from .pack_weights import pack_weights
@@ -64,7 +65,7 @@ def phases(limits: Limits) -> tuple[Phase, ...]:
         programs = (lower_recurrent, lower_forests, find_nearest)
         for change in (*programs, merge_parallel_products, use_winograd, pack_weights):
             module = change(module, limits)
-        return module
+        return narrow_tables(module)
 
     return (
         Phase(

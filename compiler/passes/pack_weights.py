@@ -22,6 +22,7 @@ from .constants import constant
 from .rewrite import operator_of, rewrite_calls
 
 FUSES_ELEMENTWISE = 4  # TVM's kOutEWiseFusable: what follows element by element joins the kernel
+_DOT = "dot_product"
 
 
 def pack_weights(module: tvm.IRModule, limits: Limits) -> tvm.IRModule:
@@ -42,7 +43,7 @@ def pack_weights(module: tvm.IRModule, limits: Limits) -> tvm.IRModule:
 
     module = rewrite_calls(module, visit)
     for variable, function in list(module.functions.items()):
-        if variable.name_hint.startswith("packed_"):
+        if variable.name_hint.startswith(("packed_", _DOT)):
             module.update_func(variable, function.with_attr("op_pattern", FUSES_ELEMENTWISE))
     return module
 
@@ -94,12 +95,24 @@ def _product(builder: relax.BlockBuilder, data: Any, weight: np.ndarray[Any, Any
     """[…, I] by [I, O] → […, O]."""
     inputs, channels = weight.shape
     shape = [*(int(d) for d in list(data.ty.shape)[:-1]), channels]
+    if channels == 1 and inputs >= limits.lanes:
+        return _dot_product(builder, data, weight[:, 0], shape)
 
     def term(x: Any, w: Any, i: Any, r: Any) -> Any:
         *rows, block, lane = i
         return x(*rows, *r) * w(block, *r, lane)
 
     return packed_call(builder, data, pack(weight, block_width(channels, limits)), shape, [inputs], term, name)
+
+
+def _dot_product(builder: relax.BlockBuilder, data: Any, weight: np.ndarray[Any, Any], shape: list[int]) -> Any:
+    """[…, I] by [I] → […, 1]: vectors run along I, where a tile of columns would be empty but for one."""
+
+    def compute(x: Any, w: Any) -> Any:
+        r = te.reduce_axis((0, len(weight)), "r")
+        return te.compute(shape, lambda *i: te.sum(x(*i[:-1], r) * w(r), axis=r), name=_DOT)
+
+    return builder.call_te(compute, data, constant(weight), primfunc_name_hint=_DOT)
 
 
 def _convolution(

@@ -37,6 +37,14 @@ edgec_status edgec_create(int threads, const char *affinity, edgec_context **out
     return fail_create(EDGEC_OUT_OF_MEMORY,
                        "not enough memory for the model's intermediate tensors (memory.arena_bytes in its manifest)");
   }
+  edgec_status held = edgec_weights_hold();
+  if (held != EDGEC_OK) {
+    free(ctx->arena);
+    free(ctx);
+    return fail_create(held, held == EDGEC_OUT_OF_MEMORY
+                                 ? "not enough memory for the model's weights (memory.unpacked_bytes in its manifest)"
+                                 : "the model's weights are damaged: compile it again");
+  }
   ctx->placement = placement;
   ctx->version = &edgec_program_.versions[edgec_program_.num_versions - 1];
   ctx->took_ns = UINT64_MAX; /* not known yet */
@@ -225,6 +233,7 @@ edgec_status edgec_destroy(edgec_context *ctx) {
   if (!acquire(ctx, process)) return EDGEC_BUSY;
   drop_inherited_pool(ctx, process);
   if (ctx->pool != NULL) edgec_pool_destroy(ctx->pool);
+  edgec_weights_release();
   free(ctx->arena);
   free(ctx);
   return EDGEC_OK;

@@ -100,7 +100,9 @@ EDGEC_API const char *edgec_warning(const edgec_context *ctx);
 
 /* For a model that was compiled for several shapes: chooses those of the next runs; a new context has the largest.
  * shapes: for each input an array of as many sizes as its rank; NULL for one of rank 0. EDGEC_INVALID_ARGUMENT, and
- * nothing changes, if the model was not compiled for these. */
+ * nothing changes, if the model was not compiled for these.
+ * A model whose manifest has `rows` treats every row by itself: any number of them can be run in blocks of the sizes in
+ * `shapes`, one after the other. `rows` is the axis of the rows in each output; in inputs it is the first. */
 EDGEC_API edgec_status edgec_set_shapes(edgec_context *ctx, const int64_t *const *shapes);
 
 /* The index-th input or output of the shapes that were chosen; NULL if there is none. */

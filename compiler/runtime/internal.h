@@ -69,4 +69,8 @@ EDGEC_HIDDEN bool edgec_can_bind(const edgec_cpus *cpus); /* tries it in a threa
 /* memory.c: 64-byte aligned; NULL if there is not enough, or if `bytes` does not fit into size_t. */
 EDGEC_HIDDEN void *edgec_aligned_alloc(uint64_t bytes);
 
+/* unpack.c: unpacks the weights for the first user, and frees them after the last. */
+EDGEC_HIDDEN edgec_status edgec_weights_hold(void);
+EDGEC_HIDDEN void edgec_weights_release(void);
+
 #endif /* EDGEC_INTERNAL_H_ */

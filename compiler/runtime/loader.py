@@ -422,8 +422,8 @@ class Model:
             outputs: arrays to write results into, for any of the outputs; the others are allocated.
             nanoseconds: gets how long each of the manifest's `steps` (of this shape's version) took; as many uint64.
 
-        Returns all outputs by name. Raises TypeError or ValueError for arrays that do not fit, RuntimeError if a
-        kernel fails or the model is closed.
+        Returns all outputs by name; those that were lists as NAME_0, NAME_1 and so on. Raises TypeError or ValueError
+        for arrays that do not fit, RuntimeError if a kernel fails or the model is closed.
         """
         given: Arrays = outputs or {}
         if inputs.keys() != self._names[0] or not given.keys() <= self._names[1]:

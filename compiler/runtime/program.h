@@ -18,16 +18,42 @@ typedef struct edgec_version {
   uint32_t num_steps;
 } edgec_version;
 
+/* How packed weights stand in the file; integers of one byte come first. */
+enum {
+  EDGEC_PACKED_INT8,
+  EDGEC_PACKED_UINT8,
+  EDGEC_PACKED_INT16,
+  EDGEC_PACKED_UINT16,
+  EDGEC_PACKED_FLOAT16,
+  EDGEC_PACKED_BFLOAT16,
+  EDGEC_PACKED_EXPONENTS
+};
+
+/* float32 numbers that the file holds in fewer bits (compiler/build/packing.py). */
+typedef struct edgec_packed {
+  const uint8_t *from;
+  uint32_t to;      /* their place in the unpacked weights, in bytes */
+  uint32_t count;
+  uint32_t escaped; /* exponents that stand in a list */
+  uint8_t kind, top; /* top: the largest exponent that has a code */
+} edgec_packed;
+
 typedef struct edgec_program {
   uint32_t abi; /* EDGEC_ABI the program was generated for */
   uint32_t num_inputs, num_outputs, num_versions;
   const edgec_version *versions; /* the last has the largest shapes */
   size_t arena_bytes;            /* one 64-byte aligned arena a context, owned by the runtime, not cleared */
   int32_t fast_cores;            /* of the target; 0: not known */
+  uint32_t num_packed;
+  uint32_t unpacked_bytes;
+  const edgec_packed *packed;
 } edgec_program;
 
 extern EDGEC_HIDDEN const edgec_program edgec_program_;    /* defined by the generated file */
 extern EDGEC_HIDDEN const char edgec_manifest_section[];   /* the manifest section, from its magic on */
+
+/* unpack.c: there while there is a context. */
+extern EDGEC_HIDDEN uint8_t *edgec_unpacked;
 
 /* clock.c: nanoseconds since some moment. */
 EDGEC_HIDDEN uint64_t edgec_now_ns(void);

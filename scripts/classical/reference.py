@@ -15,7 +15,8 @@ Arrays = dict[str, Array]
 
 
 def run_onnxruntime(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> Arrays:
-    """The outputs by name, computed on one thread; those of a ZipMap as the array that it takes apart, [N, classes].
+    """The outputs by name, computed on one thread; those of a ZipMap as the array that it takes apart, [N, classes],
+    and those that are lists of arrays as NAME_0, NAME_1, …
 
     Raises:
         Exception: what onnxruntime raises.
@@ -26,15 +27,16 @@ def run_onnxruntime(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> Arra
     options.intra_op_num_threads, options.log_severity_level = 1, 4
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     results = session.run(None, dict(inputs))
-    return {output.name: _array(result) for output, result in zip(session.get_outputs(), results, strict=True)}
+    named = [_arrays(output.name, result) for output, result in zip(session.get_outputs(), results, strict=True)]
+    return {name: array for arrays in named for name, array in arrays.items()}
 
 
-def _array(result: Any) -> Array:
+def _arrays(name: str, result: Any) -> Arrays:
     if not isinstance(result, list):
-        return np.asarray(result)
+        return {name: np.asarray(result)}
     if result and isinstance(result[0], np.ndarray):
-        return np.stack(result)
-    return np.array([list(row.values()) for row in result], np.float32)
+        return {f"{name}_{number}": array for number, array in enumerate(result)}
+    return {name: np.array([list(row.values()) for row in result], np.float32)}
 
 
 def difference(results: Mapping[str, Array], expected: Mapping[str, Array]) -> str | None:

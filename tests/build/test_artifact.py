@@ -47,10 +47,17 @@ def test_only_the_api_is_exported(artifact: Artifact) -> None:
     assert len(api) > 8
 
 
+@readelf
+def test_nothing_is_writable_and_code(artifact: Artifact) -> None:
+    text = subprocess.run(["readelf", "-lW", artifact.path], check=True, capture_output=True, text=True).stdout
+    flags = re.findall(r"LOAD +(?:0x\w+ +){5}(.{3}) ", text)
+    assert "R E" in flags and set(flags) <= {"R  ", "R E", "RW "}
+
+
 def test_code_and_tables_stay_small_beyond_kernels_and_weights(tmp_path: Path) -> None:
     # One trivial kernel of a few hundred bytes, no weights: the rest is runtime, host program and manifest.
     artifact = compile_model(elementwise(), "host", tmp_path / "tiny.so", verify=False)
-    assert artifact.size < 64 * 1024
+    assert artifact.size < 40 * 1024
 
 
 def test_weights_are_mapped_not_copied(artifact: Artifact) -> None:

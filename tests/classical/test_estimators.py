@@ -20,7 +20,6 @@ from scripts.classical.table import by_reason, table
 # What does not pass, with a part of the reason.
 KNOWN = {
     "KNNImputer": "its branches give results of different shapes",
-    "MultiOutputClassifier": "the output is a sequence",
 }
 PARTS = 5  # of the catalogue, whose neighbours are alike: one of them is tested always
 SHARDS = 4

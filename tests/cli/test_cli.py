@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import numpy as np
 import onnx
 import pytest
 
+from scripts.classical import forest
+from scripts.classical.special import model_of
 from tests.networks import convnet, elementwise
 
 
@@ -145,6 +148,11 @@ def test_inspect_suggests_shapes_for_dynamic_dimensions(tmp_path: Path) -> None:
         (["run", "net.onnx"], "net.onnx"),
         (["run", "none.so"], "none.so"),
         (["bench", "text.txt"], "text.txt"),
+        (["compile", "forest.pkl"], "skl2onnx.to_onnx"),
+        (["compile", "net.onnx", "--calibration", "none.npz"], "cannot read the arrays"),
+        (["compile", "net.onnx", "--calibration", "text.txt"], "numpy.savez"),
+        (["compile", "net.onnx", "--calibration", "objects.npy"], "plain array"),
+        (["compile", "net.onnx", "--calibration", "rows.npy"], "nothing to calibrate"),
         (["inspect", "none"], "cannot read"),
         (["inspect", "text.txt"], "ONNX"),
         (["verify", "text.txt", "net.onnx"], "text.txt"),
@@ -155,6 +163,9 @@ def test_inspect_suggests_shapes_for_dynamic_dimensions(tmp_path: Path) -> None:
 def test_bad_input_ends_with_status_2_and_no_traceback(arguments: list[str], words: str, tmp_path: Path) -> None:
     onnx.save(convnet(), tmp_path / "net.onnx")
     (tmp_path / "text.txt").write_text("hello")
+    (tmp_path / "forest.pkl").write_bytes(pickle.dumps([1]))
+    np.save(tmp_path / "rows.npy", np.zeros((2, 3), np.float32))
+    np.save(tmp_path / "objects.npy", np.array([None]), allow_pickle=True)
     before = sorted(p.name for p in tmp_path.iterdir())
     done = edgec(*arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
@@ -183,3 +194,16 @@ def test_help_is_instant_because_tvm_is_not_imported() -> None:
     code = "import sys; sys.argv = ['edgec', '--help']\nfrom compiler.cli import main\n"
     code += "try:\n    main()\nexcept SystemExit:\n    assert 'tvm' not in sys.modules and 'onnx' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("ending", ["npy", "npz"])
+def test_compile_for_sample_rows(ending: str, tmp_path: Path) -> None:
+    rows = forest.rows(forest.Kind(), 40)
+    write = {"npy": lambda path: np.save(path, rows), "npz": lambda path: np.savez(path, X=rows)}[ending]
+    write(tmp_path / f"rows.{ending}")
+    tree = forest.ensemble(forest.Kind(), "TreeEnsembleRegressor")
+    onnx.save(model_of([tree], rows, {"y": onnx.TensorProto.FLOAT}), tmp_path / "forest.onnx")
+    options = ["--calibration", f"rows.{ending}", "-o", "forest.so"]
+    done = edgec("compile", "forest.onnx", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "verification passed" in done.stdout

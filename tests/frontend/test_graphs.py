@@ -200,7 +200,7 @@ def test_inputs_that_are_no_tensors_of_numbers(kind: onnx.TypeProto, expected: s
 
 def test_results_that_are_no_tensors_of_numbers() -> None:
     assert "no tensor of numbers" in refusal(model([node("Cast", "x", "y", to=8)], {"x": [2]}, ["y"]))
-    assert "is a sequence" in refusal(model([node("SequenceConstruct", "x x", "y")], {"x": [2]}, ["y"]))
+    assert "is a sequence" in refusal(model([node("SplitToSequence", "x", "y")], {"x": [2]}, ["y"]))
     nodes = [node("NonZero", "x", "i"), node("Cast", "i", "f", to=1), node("Softmax", "f", "y")]
     assert "depends on the data" in refusal(model(nodes, {"x": [2]}, ["y"]))
 

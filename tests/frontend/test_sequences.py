@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.frontend.checks import prepared, refusal, same_results
+from tests.frontend.checks import prepared, refusal, run_prepared, same_results
 from tests.models import graph, model, node, value
 
 
@@ -147,3 +147,31 @@ def test_a_loop_whose_shapes_another_loop_tells_is_not_written_out() -> None:
     ]
     proto = model(nodes, {"x": [2]}, [value("z", [2])], {"three": np.int64(3), "yes": np.bool_(True)})
     assert lists(proto, run=False) == ["Repeat", "Repeat"]
+
+
+def test_a_list_as_output_becomes_an_output_for_each_element() -> None:
+    nodes = [
+        node("Softmax", "x", "first"),
+        node("ReduceSum", "x", "second", keepdims=0),
+        node("SequenceConstruct", "first x second first", "scores"),
+        node("SequenceLength", "scores", "length"),
+        node("Neg", "x", "y"),
+    ]
+    proto = model(nodes, {"x": [2, 3]}, ["y", "scores", value("length", [], "int64")])
+    assert proto.graph.output[1].type.HasField("sequence_type")
+    inputs = {"x": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    onnxruntime = pytest.importorskip("onnxruntime")
+    y, scores, length = onnxruntime.InferenceSession(proto.SerializeToString()).run(None, inputs)
+    result = prepared(proto)
+    names = ["y", "scores_0", "scores_1", "scores_2", "scores_3", "length"]
+    assert [(t.name, t.shape) for t in result.outputs] == list(
+        zip(names, [(2, 3), (2, 3), (2, 3), (), (2, 3), ()], strict=True)
+    )
+    got = run_prepared(result, inputs)
+    for name, expected in zip(names, [y, *scores, np.asarray(length)], strict=True):
+        np.testing.assert_array_equal(got[name], expected)
+
+
+def test_the_name_of_an_element_is_taken() -> None:
+    nodes = [node("Neg", "x", "y_1"), node("SequenceConstruct", "x y_1", "y")]
+    assert "y_1" in refusal(model(nodes, {"x": [2]}, ["y"]))

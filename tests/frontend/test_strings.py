@@ -321,3 +321,24 @@ def test_tables_of_another_type_than_their_input_are_refused() -> None:
     lists = {"cats_strings": ["a", "b"], "cats_int64s": [3]}
     uneven = build([node("CategoryMapper", "x", "y", ML, **lists)], {"x": (S, [3])}, {"y": (I, [3])}, ml=1)
     assert "2 keys and 1 values" in refusal(uneven)
+
+
+@pytest.mark.parametrize("stopwords", [[], ["monday"], ["monday", "ü", "friday"]])
+@pytest.mark.parametrize(
+    "words",
+    [["monday", "tuesday", "ü", "monday"], [["x", "monday", "ü"]], ["monday"], [["monday", "ü"]], ["new", "new"]],
+)
+def test_stopwords(tmp_path: Path, stopwords: list[str], words: list[Any]) -> None:
+    x = np.asarray(words, object)
+    tested = node("StringNormalizer", "x", "y", is_case_sensitive=1, stopwords=stopwords)
+    proto = build([tested], {"x": (S, x.shape)}, {"y": (S, [None] * x.ndim)})
+    artifact = compile_model(proto, out=tmp_path / "words.so", verify=False)
+    left = [word for word in x.ravel() if word not in stopwords] or [""]
+    with Model(artifact.path) as opened:
+        result = opened.run({"x": x})["y"]
+    np.testing.assert_array_equal(result, np.asarray(left, object).reshape(*x.shape[:-1], -1))
+
+
+def test_stopwords_without_regard_to_case_are_refused() -> None:
+    tested = node("StringNormalizer", "x", "y", stopwords=["a"])
+    assert "it looks into strings" in refusal(build([tested], {"x": (S, [3])}, {"y": (S, [None])}))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from compiler.kernels.limits import limits_of
+from compiler.kernels.limits import Limits, limits_of
 from compiler.kernels.packed import block_width, rows_of_tile
 from compiler.passes.pack_weights import pack
 from compiler.pipeline import compile_model
@@ -83,8 +83,36 @@ def test_results_equal_the_reference(target: str, tmp_path: Path) -> None:
     result = artifact.manifest["verification"]
     assert result["status"] == "passed", result
     assert result["max_error"] < 1e-5
-    assert {k["rule"] for k in artifact.manifest["kernels"] if k["name"].count("packed")} == {"packed"}
-    assert sum(k["calls"] for k in artifact.manifest["kernels"] if k["name"].count("packed")) == 28
+    rules = [k["rule"] for k in artifact.manifest["kernels"] for _call in range(k["calls"]) if k["rule"] != "injective"]
+    dots = sum(inputs >= load_target(target).simd_bits // 32 for inputs in (5, 6))
+    assert rules.count("packed") == 28 - dots and rules.count("rows") == dots
+
+
+@pytest.mark.parametrize(("rows", "inputs"), [((1,), 16), ((3, 5), 50), ((2, 4, 4), 2000)])
+def test_a_product_of_one_column_is_a_sum_of_each_row(rows: tuple[int, ...], inputs: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    weight = rng.standard_normal((inputs, 1)).astype(np.float32)
+    graph = [helper.make_node("MatMul", ["x", "w"], ["p"]), helper.make_node("Sigmoid", ["p"], ["y"])]
+    shape = [*rows, inputs]
+    x, y = (
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, size)]
+        for name, size in (("x", shape), ("y", [*rows, 1]))
+    )
+    network = model(graph, x, y, [numpy_helper.from_array(weight, "w")])
+    artifact = compile_model(network, "host", tmp_path / "a.so", verify=True)
+    assert artifact.verified == "passed"
+    assert [k["rule"] for k in artifact.manifest["kernels"]] == ["rows"]
+    assert artifact.manifest["memory"]["weights_bytes"] == -(-inputs * 4 // 64) * 64
+
+
+def test_little_of_a_block_is_for_nothing() -> None:
+    channels = (1, 4, 5, 8, 9, 17, 25, 33, 49)
+    widths = {lanes: [block_width(n, Limits(lanes, 32)) for n in channels] for lanes in (4, 8, 16)}
+    assert widths == {
+        4: [4, 4, 8, 8, 4, 8, 8, 8, 8],
+        8: [4, 4, 8, 8, 16, 8, 16, 16, 16],
+        16: [4, 4, 8, 8, 16, 32, 32, 16, 32],
+    }
 
 
 def test_what_does_not_fit_stays_as_it_was(tmp_path: Path) -> None:

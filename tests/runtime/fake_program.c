@@ -23,6 +23,14 @@
 #ifndef FAKE_FAST_CORES
 #define FAKE_FAST_CORES 0
 #endif
+#ifdef FAKE_DAMAGED /* more numbers with an exponent of their own than there are such exponents */
+#define FAKE_KIND EDGEC_PACKED_EXPONENTS
+#else
+#define FAKE_KIND EDGEC_PACKED_INT8
+#endif
+#ifndef FAKE_UNPACKED
+#define FAKE_UNPACKED 64
+#endif
 #ifndef FAKE_ABI
 #define FAKE_ABI EDGEC_ABI
 #endif
@@ -68,7 +76,8 @@ static int scale_task(int id, group_env *env, void *data) {
   size_t bytes = (size_t)(end - begin) * 4;
   float *scratch = __TVMBackendAllocWorkspace(1, 0, bytes, 2, 32);
   if (scratch == NULL || ((uintptr_t)scratch & 63) != 0) return -1;
-  for (int i = begin; i < end; ++i) scratch[i - begin] = s->x[i] * FAKE_SCALE + 1.0f;
+  const float *weights = (const float *)(const void *)edgec_unpacked;
+  for (int i = begin; i < end; ++i) scratch[i - begin] = s->x[i] * weights[0] + weights[1];
   for (int i = begin; i < end; ++i) s->y[i] = scratch[i - begin];
   return __TVMBackendFreeWorkspace(1, 0, scratch);
 }
@@ -122,4 +131,7 @@ static const edgec_tensor outputs[] = {
 
 static const edgec_version versions[] = {{inputs, outputs, run, FAKE_ROUNDS}};
 
-const edgec_program edgec_program_ = {FAKE_ABI, 3, 3, 1, versions, FAKE_ARENA, FAKE_FAST_CORES};
+static const uint8_t weights[] = {(uint8_t)FAKE_SCALE, 1, 0, 0, 0, 0, 255};
+static const edgec_packed packed[] = {{weights, 0, 2, 0, FAKE_KIND, 127}};
+
+const edgec_program edgec_program_ = {FAKE_ABI, 3, 3, 1, versions, FAKE_ARENA, FAKE_FAST_CORES, 1, FAKE_UNPACKED, packed};

@@ -103,6 +103,7 @@ def test_thread_sanitizer_would_see_a_race(tmp_path: Path) -> None:
         (["-DFAKE_ABI=99"], 6, "compile it again"),
         (["-DFAKE_ARENA=SIZE_MAX"], 3, "memory.arena_bytes"),
         (["-DFAKE_ARENA=(SIZE_MAX/2)"], 3, "memory.arena_bytes"),
+        (["-DFAKE_DAMAGED"], 6, "the model's weights are damaged"),
     ],
 )
 def test_create_errors(tmp_path: Path, flags: List[str], status: int, words: str) -> None:

@@ -161,13 +161,14 @@ def test_loader_evaluates_nothing_newer_than_python_38() -> None:
 
 
 def test_no_global_state_in_c() -> None:
-    """Writable static data: the thread keys, and the pointer variables that kernels read."""
+    """Writable static data: the thread keys, the users of unpacked weights, and the pointers that kernels read."""
     static = set()
     for path in fake_artifact.runtime_sources():
         for line in Path(path).read_text().splitlines():
             if line.startswith("static ") and line.endswith(";") and "(" not in line and "const" not in line:
                 static.add(line)
-    assert static == {"static pthread_key_t current_key, error_key;", "static bool ready;"}
+    keys = {"static pthread_key_t current_key, error_key;", "static bool ready;"}
+    assert static == keys | {"static atomic_int owner;", "static uint32_t users;"}
 
 
 def test_a_launch_does_not_wait_for_descheduled_workers(loader: Any, artifact: Path) -> None:

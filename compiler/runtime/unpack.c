@@ -1,0 +1,127 @@
+/* Weights that the file holds in fewer bits: unpacked into memory that all contexts of the model share. */
+#define _DEFAULT_SOURCE /* madvise */
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define ABSENT 14  /* the code of an exponent of zero: zeros, and numbers below the normal ones */
+#define ESCAPED 15 /* the code of an exponent that stands in a list */
+
+uint8_t *edgec_unpacked;
+
+/* Contexts that there are, and the process id of the thread that changes these; another id was cut off by a fork. */
+static uint32_t users;
+static atomic_int owner;
+
+static void lock(int process) {
+  for (;;) {
+    int now = atomic_load(&owner);
+    if (now != process && atomic_compare_exchange_strong(&owner, &now, process)) return;
+    (void)sched_yield();
+  }
+}
+
+static uint32_t half_to_float(uint32_t half) {
+  uint32_t sign = (half & 0x8000) << 16, exponent = half >> 10 & 31, mantissa = half & 0x3ff;
+  if (exponent == 31) return sign | 0x7f800000u | mantissa << 13;
+  if (exponent == 0) {
+    if (mantissa == 0) return sign;
+    for (exponent = 1; !(mantissa & 0x400); --exponent) mantissa <<= 1;
+    mantissa &= 0x3ff;
+  }
+  return sign | (exponent + 112) << 23 | mantissa << 13;
+}
+
+static uint32_t float_bits(float value) {
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
+/* This and the next one return the end of what they read; NULL if it is not what it should be. */
+static const uint8_t *unpack_narrow(const edgec_packed *packed, uint8_t *to) {
+  const uint8_t *from = packed->from;
+  bool wide = packed->kind >= EDGEC_PACKED_INT16;
+  for (uint32_t i = 0; i < packed->count; ++i) {
+    uint32_t bits = wide ? from[2 * i] | (uint32_t)from[2 * i + 1] << 8 : from[i];
+    switch (packed->kind) {
+      case EDGEC_PACKED_INT8: bits = float_bits((float)(int32_t)(bits ^ 0x80) - 128.0f); break;
+      case EDGEC_PACKED_INT16: bits = float_bits((float)(int32_t)(bits ^ 0x8000) - 32768.0f); break;
+      case EDGEC_PACKED_BFLOAT16: bits <<= 16; break;
+      case EDGEC_PACKED_FLOAT16: bits = half_to_float(bits); break;
+      default: bits = float_bits((float)bits); break; /* without a sign */
+    }
+    memcpy(to + 4 * (size_t)i, &bits, sizeof bits);
+  }
+  return from + (wide ? 2 : 1) * (size_t)packed->count;
+}
+
+/* Sign and mantissa in three bytes a number, then a code of four bits for its exponent, then exponents of their own. */
+static const uint8_t *unpack_exponents(const edgec_packed *packed, uint8_t *to) {
+  const uint8_t *from = packed->from, *codes = from + 3 * (size_t)packed->count;
+  const uint8_t *next = codes + (packed->count + 1) / 2, *end = next + packed->escaped;
+  uint32_t exponents[16] = {0};
+  for (uint32_t code = 0; code < ABSENT && code <= packed->top; ++code) exponents[code] = (packed->top - code) << 23;
+  for (uint32_t i = 0; i < packed->count; ++i, from += 3) {
+    uint32_t low = from[0] | (uint32_t)from[1] << 8 | (uint32_t)from[2] << 16;
+    uint32_t code = codes[i / 2] >> (i % 2 * 4) & 15, exponent = exponents[code];
+    if (code == ESCAPED) {
+      if (next == end) return NULL;
+      exponent = (uint32_t)*next++ << 23;
+    }
+    uint32_t bits = (low & 0x800000u) << 8 | exponent | (low & 0x7fffffu);
+    memcpy(to + 4 * (size_t)i, &bits, sizeof bits);
+  }
+  return next == end ? end : NULL;
+}
+
+/* The pages of the file that are not needed any more; never changed, they can be read again. */
+static void drop_pages(const uint8_t *begin, const uint8_t *end) {
+  long size = sysconf(_SC_PAGESIZE);
+  if (size <= 0) return;
+  uintptr_t mask = (uintptr_t)size - 1, first = ((uintptr_t)begin + mask) & ~mask, last = (uintptr_t)end & ~mask;
+  if (first < last) (void)madvise((void *)first, last - first, MADV_DONTNEED);
+}
+
+static edgec_status unpack(void) {
+  const edgec_program *program = &edgec_program_;
+  uint8_t *memory = edgec_aligned_alloc(program->unpacked_bytes);
+  if (memory == NULL) return EDGEC_OUT_OF_MEMORY;
+  for (uint32_t i = 0; i < program->num_packed; ++i) {
+    const edgec_packed *packed = &program->packed[i];
+    uint8_t *to = memory + packed->to;
+    bool exponents = packed->kind == EDGEC_PACKED_EXPONENTS;
+    const uint8_t *end = exponents ? unpack_exponents(packed, to) : unpack_narrow(packed, to);
+    if (end == NULL) {
+      free(memory);
+      return EDGEC_INCOMPATIBLE;
+    }
+    drop_pages(packed->from, end);
+  }
+  edgec_unpacked = memory;
+  return EDGEC_OK;
+}
+
+edgec_status edgec_weights_hold(void) {
+  edgec_status status = EDGEC_OK;
+  if (edgec_program_.num_packed == 0) return status;
+  lock((int)getpid());
+  if (users == 0) status = unpack();
+  if (status == EDGEC_OK) ++users;
+  atomic_store(&owner, 0);
+  return status;
+}
+
+void edgec_weights_release(void) {
+  if (edgec_program_.num_packed == 0) return;
+  lock((int)getpid());
+  if (--users == 0) {
+    free(edgec_unpacked);
+    edgec_unpacked = NULL;
+  }
+  atomic_store(&owner, 0);
+}
