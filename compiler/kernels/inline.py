@@ -13,6 +13,7 @@ from .analysis import Block
 
 _SMALL = 1 << 14  # elements that may be computed before the rest, which takes memory of the kernel's own
 _AGAIN = 4  # times that transcendental functions of one element may be computed
+_COPIES = 8  # times that others may: TVM's simplifier takes seconds for conditions in conditions of more
 
 
 def inline_producers(sch: Any, blocks: Sequence[Block], cheap_only: bool = False) -> None:
@@ -41,7 +42,8 @@ def inline_once(sch: Any, blocks: Sequence[Block]) -> None:
     for block in reversed(blocks):
         consumers = [sch.get(rv) for rv in sch.get_consumers(sch.get_sblock(block.name))]
         uses = sum(times[c.name_hint] * _loads(c, sch.get(sch.get_sblock(block.name))) for c in consumers)
-        again = uses > _AGAIN * block.work and block.transcendental and block.work <= _SMALL
+        most = _AGAIN if block.transcendental else _COPIES
+        again = uses > most * block.work and block.work <= _SMALL
         if again or not consumers:
             kept.add(block.name)
         times[block.name] = block.work if block.name in kept else uses

@@ -65,6 +65,14 @@ def test_a_gate_is_computed_once_for_each_channel() -> None:
     assert len(stores) == 2, "the gate, then the product"
 
 
+def test_conditions_in_conditions_do_not_grow_without_bound() -> None:
+    value = x = te.placeholder((60, 1), name="x")
+    for step in range(6):  # each reads the one before three times
+        value = topi.where(topi.greater(value, float(step)), topi.subtract(value, 1.0), topi.add(value, 2.0))
+    made = scheduled(x, value)
+    assert len(found(made, ir.TensorLoad)) < 200, "all inlined they would read x 729 times"
+
+
 def test_what_is_read_as_often_as_it_is_made_is_inlined() -> None:
     x = te.placeholder((64, 512), name="x")
     assert len(found(scheduled(x, topi.nn.relu(topi.exp(x))), tirx.BufferStore)) == 1
