@@ -31,6 +31,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     onnx.save(classifier(), folder / "forest.onnx")
     done = edgec("compile", "forest.onnx", "-o", "forest.so", "--no-verify", cwd=folder)
     assert done.returncode == 0, done.stderr
+    assert "shapes    any number of rows\n" in done.stdout
     return folder / "forest.onnx", folder / "forest.so"
 
 
