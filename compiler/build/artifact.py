@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 from ..cpu_features import required_features
 from ..errors import UserError
+from ..frontend.forest_nodes import count_trees
 from ..frontend.prepare import Model, Tensor
 from ..runtime.loader import ABI, FORMAT
 from ..target import Target
@@ -154,7 +155,7 @@ def _manifest(
             for step in version.program.steps
         ]
 
-    largest = versions[-1]
+    largest, forest = versions[-1], count_trees(model.proto.graph)
     strings = any(tensor.strings for tensor in (*largest.inputs, *largest.outputs))
     several = [
         {
@@ -174,7 +175,7 @@ def _manifest(
     return {
         "format": FORMAT,
         "abi": ABI,
-        "model": {"name": model.name, "sha256": model.sha256},
+        "model": {"name": model.name, "sha256": model.sha256} | ({"forest": forest} if forest else {}),
         "inputs": table(largest.inputs),
         "outputs": table(largest.outputs),
         **({"strings": list(largest.vocabulary)} if strings else {}),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.argument("artifact", type=click.Path(path_type=Path))
 @thread_options
 @click.option("--seconds", type=click.FloatRange(min=0), default=2.0, show_default=True, help="How long to measure.")
+@click.option("--rows", type=click.IntRange(min=1), help="Of each run, if the artifact takes any number of them.")
 @click.option("--profile", "profiled", is_flag=True, help="Also measure each kernel, and the machine's limits.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write the numbers to this file.")
 def command(
@@ -30,16 +31,19 @@ def command(
     threads: int | None,
     affinity: str | None,
     seconds: float,
+    rows: int | None,
     profiled: bool,
     json_path: Path | None,
 ) -> None:
     """Measure ARTIFACT's latency on this machine, on seeded inputs."""
+    if rows is not None and profiled:
+        raise click.UsageError("--profile measures the largest block of rows: leave --rows out")
     from ..report.latency import measure
     from ..report.profile import profile
     from ..report.rates import measure_rates
 
     try:
-        latency = measure(artifact, threads, seconds, affinity)
+        latency = measure(artifact, threads, seconds, affinity, rows)
         result: dict[str, Any] = {"artifact": str(artifact), **latency.to_dict()}
         if profiled:
             rates = measure_rates(latency.threads)
@@ -50,7 +54,8 @@ def command(
     if json_path is not None:
         write_text(json_path, json.dumps(result, indent=2) + "\n")
     spread = f"{milliseconds(latency.p05)} to {milliseconds(latency.p95)}"
-    click.echo(f"threads {latency.threads}, {latency.runs} runs")
+    each = f" of {latency.rows} rows" if latency.rows is not None else ""
+    click.echo(f"threads {latency.threads}, {latency.runs} runs{each}")
     click.echo(f"median  {milliseconds(latency.median)} (5th to 95th percentile {spread})")
     click.echo(f"load    {milliseconds(latency.load)}, first run {milliseconds(latency.first)}")
     if profiled:

@@ -14,6 +14,7 @@ from rich.progress import Progress as Bar
 
 from ..calibration import calibrate
 from ..frontend.prepare import load_model
+from ..frontend.rows import rows_shapes
 from ..frontend.shapes import parse_shapes, range_text
 from ..pipeline import Artifact, Clock, Options, compile_with, count_phases, resolve
 from ..report.kernels import failed_rules
@@ -67,7 +68,7 @@ def command(
     if as_json:
         artifact = compile_with(loaded, options, clock)
     else:
-        _print_options(model, options, precision)
+        _print_options(model, options, precision, rows=not fixed and rows_shapes(loaded.proto) is not None)
         with _progress(options, clock):
             artifact = compile_with(loaded, options, clock)
     if as_json:
@@ -78,13 +79,13 @@ def command(
         ctx.exit(1)
 
 
-def _print_options(model: Path, options: Options, precision: str) -> None:
+def _print_options(model: Path, options: Options, precision: str, rows: bool) -> None:
     shapes = " ".join(f"{name}={'x'.join(map(range_text, shape))}" for name, shape in options.shapes.items())
     target = options.target
     click.echo(f"model     {model}")
     click.echo(f"target    {target.name} ({target.triple}, {target.core})")
     click.echo(f"output    {options.out}")
-    click.echo(f"shapes    {shapes or 'as in the model'}")
+    click.echo(f"shapes    {shapes or ('any number of rows' if rows else 'as in the model')}")
     click.echo(f"precision {precision}")
     click.echo(f"verify    {'yes, where it can run' if options.verify else 'no'}")
 

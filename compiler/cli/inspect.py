@@ -58,8 +58,18 @@ def _tensor_rows(manifest: dict[str, Any]) -> list[tuple[str, ...]]:
     for kind in ("input", "output"):
         for tensor in manifest[f"{kind}s"]:
             dtype = "string" if tensor.get("strings") else tensor["dtype"]
-            rows.append((kind, tensor["name"], dtype, shape_text(tensor["shape"])))
+            shape = ["N", *tensor["shape"][1:]] if manifest.get("rows") else tensor["shape"]
+            rows.append((kind, tensor["name"], dtype, shape_text(shape)))
     return rows
+
+
+def _classical_lines(forest: dict[str, int] | None, rows: str | None, strings: int | None) -> list[str]:
+    """What classical models have."""
+    return [
+        *([f"forest       {forest['trees']} trees, {forest['nodes']} nodes"] if forest else []),
+        *([f"rows         any number, N below{rows}"] if rows is not None else []),
+        *([f"strings      {strings} known to the model"] if strings is not None else []),
+    ]
 
 
 def _model_lines(summary: dict[str, Any]) -> list[str]:
@@ -97,7 +107,7 @@ def _model_lines(summary: dict[str, Any]) -> list[str]:
 
 def _traits(summary: dict[str, Any]) -> list[str]:
     """Lines on what is special about a model, and what it costs on the target."""
-    lines = []
+    lines = _classical_lines(summary["forest"], "" if summary["rows"] else None, summary["strings"])
     if quantised := summary["quantised"]:
         lines.append(f"quantised    {', '.join(quantised['forms'])}; {kib(quantised['int8_weights'])} of 8-bit weights")
     if summary["control_flow"]:
@@ -105,8 +115,9 @@ def _traits(summary: dict[str, Any]) -> list[str]:
     if summary["data_sized"]:
         lines.append(f"sizes        of {', '.join(summary['data_sized'])} depend on the data")
     if cost := summary["estimate"]:
+        rows = f"for {summary['rows']} rows " if summary["rows"] else ""
         lines.append(
-            f"estimate     {cost['seconds_on_one_core'] * 1e3:.3g} ms on one core of {cost['target']}: "
+            f"estimate     {cost['seconds_on_one_core'] * 1e3:.3g} ms {rows}on one core of {cost['target']}: "
             f"{cost['flops'] / 1e6:.4g} MFLOP, {kib(cost['bytes'])} moved by {cost['kernels']} kernels; "
             f"weights {kib(cost['weights_bytes'])}, arena {kib(cost['arena_bytes'])}"
         )
@@ -119,6 +130,9 @@ def _artifact_lines(manifest: dict[str, Any]) -> list[str]:
     features = ", ".join(f["name"] for f in requires["cpu_features"]) or "none beyond the machine's own"
     unpacked = f" (unpacked {kib(memory['unpacked_bytes'])})" if "unpacked_bytes" in memory else ""
     verification = manifest["verification"]
+    blocks = ", ".join(str(shapes["inputs"][0][0]) for shapes in manifest.get("shapes", []))
+    rows = f", taken in blocks of {blocks}" if manifest.get("rows") else None
+    strings = len(manifest["strings"]) if "strings" in manifest else None
     detail = "".join(
         f", {key} {verification[key]}" for key in ("max_error", "reference", "where", "reason") if key in verification
     )
@@ -128,6 +142,7 @@ def _artifact_lines(manifest: dict[str, Any]) -> list[str]:
         f"needs        {requires['machine']}, {requires['os']}, glibc {requires.get('glibc', '-')}; "
         f"CPU features: {features}",
         f"memory       weights {kib(memory['weights_bytes'])}{unpacked}, arena {kib(memory['arena_bytes'])}",
+        *_classical_lines(manifest["model"].get("forest"), rows, strings),
         f"verification {verification['status']}{detail}",
         f"made by      edgec {versions['edgec']}, TVM {versions['tvm']}, LLVM {versions['llvm']}",
         "",

@@ -21,6 +21,8 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def shape_text(shape: Sequence[int]) -> str:
-    """`1x3x224x224`; `scalar` for rank 0."""
+def shape_text(shape: Sequence[int | str] | None) -> str:
+    """`1x3x224x224`; `scalar` for rank 0, `unknown` for None."""
+    if shape is None:
+        return "unknown"
     return "x".join(map(str, shape)) or "scalar"

@@ -32,6 +32,7 @@ def command(ctx: click.Context, artifact: Path, model: Path, input_path: Path | 
                 "error": min(d.error, 1e300),
                 "tolerance": d.tolerance,
                 "ok": bool(d),
+                "equal": d.equal,
                 "reason": d.reason,
             }
             for d in result.differences

@@ -173,6 +173,20 @@ def read_ensemble_of_5(attribute: Attribute) -> tuple[Ensemble, str]:
     return ensemble, TRANSFORMS[transform]
 
 
+def count_trees(graph: onnx.GraphProto) -> dict[str, int] | None:
+    """How many `trees` and `nodes`, leaves too, the graph's ensembles have; None if there is no ensemble."""
+    trees = nodes = 0
+    for node in graph.node:
+        given = {a.name: a for a in node.attribute}
+        if node.domain == "ai.onnx.ml" and node.op_type == "TreeEnsemble":
+            trees += len(given["tree_roots"].ints)
+            nodes += len(given["nodes_featureids"].ints) + len(given["leaf_targetids"].ints)
+        elif node.domain == "ai.onnx.ml" and "nodes_treeids" in given:
+            trees += len(set(given["nodes_treeids"].ints))
+            nodes += len(given["nodes_treeids"].ints)
+    return {"trees": trees, "nodes": nodes} if nodes else None
+
+
 def leaf_tables(ensemble: Ensemble) -> tuple[Array, Array]:
     """What each leaf adds, [leaf, column], and whether it says anything of the column.
 

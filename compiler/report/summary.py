@@ -15,8 +15,10 @@ from onnx import TensorProto
 from ..errors import UserError
 from ..frontend.check import opset_of
 from ..frontend.convert import dtype_name
+from ..frontend.forest_nodes import count_trees
 from ..frontend.graph import all_nodes
-from ..frontend.prepare import load_model, prepare
+from ..frontend.prepare import Model, PreparedModel, Tensor, load_model, prepare
+from ..frontend.rows import blocks_of, check_rows, rows_shapes
 from ..frontend.shapes import Sizes, each_shape, parse_shapes, suggest_shapes
 from ..frontend.support import find_obstacles, operator_name, support_of
 from ..target import Target
@@ -37,14 +39,17 @@ def summarize_model(
     parameters, quantised (how), control_flow (nodes with bodies), data_sized (outputs whose size depends on the data),
     dynamic (what `--shape` has to fix, and one that would), obstacles (by node, each with its reason and a way out),
     estimate (of one inference on the target; None if there are obstacles). Dynamic dimensions that `shapes` leaves
-    open get the suggested sizes for the last two.
+    open get the suggested sizes for the last two. Of classical models also forest (trees and nodes; None without), rows
+    (how many the estimate is for, if the model takes any number of them, else None) and strings (how many different
+    ones it has; None if none come in or go out).
     """
     model = load_model(source)
     graph = model.proto.graph
     initializers = {t.name for t in graph.initializer}
     dynamic, obstacles, prepared = None, [], None
+    rows = None if shapes else _any_rows(model)
     try:
-        prepared = prepare(model, each_shape(model.proto, shapes or {}, model.name)[-1])
+        prepared = rows or prepare(model, each_shape(model.proto, shapes or {}, model.name)[-1])
         obstacles = list(prepared.obstacles)
     except UserError as error:
         if shapes or "dynamic dimensions" not in error.what:
@@ -58,6 +63,10 @@ def summarize_model(
                 if not guessed.obstacles:
                     prepared, obstacles = guessed, []
                     break
+    outputs = [_value(v) for v in graph.output]
+    if rows:
+        outputs = [_tensor(t) for t in rows.outputs]
+    texts = [v["dtype"] == "string" for v in (*map(_value, graph.input), *outputs)]
     nodes = list(all_nodes(graph.node))
     versions = {entry.domain: entry.version for entry in model.proto.opset_import}
     counts = Counter(operator_name(node) for node in nodes)
@@ -69,7 +78,10 @@ def summarize_model(
         "opset": opset_of(model.proto),
         "ir_version": model.proto.ir_version,
         "inputs": [_value(v) for v in graph.input if v.name not in initializers],
-        "outputs": [_value(v) for v in graph.output],
+        "outputs": outputs,
+        "rows": rows.inputs[0].shape[0] if rows else None,
+        "strings": len(prepared.vocabulary) if prepared and any(texts) else None,
+        "forest": count_trees(graph),
         "nodes": len(nodes),
         "operators": [
             {"operator": name, "count": count, "support": support[name]} for name, count in sorted(counts.items())
@@ -84,6 +96,21 @@ def summarize_model(
         ],
         "estimate": estimate(prepared, target, model.name) if prepared and target and not obstacles else None,
     }
+
+
+def _any_rows(model: Model) -> PreparedModel | None:
+    """The model for the largest block of rows, if it takes any number of them and nothing stands in the way."""
+    shapes = rows_shapes(model.proto)
+    if shapes is None:
+        return None
+    try:
+        prepared = prepare(model, blocks_of(shapes)[-1])
+        if prepared.obstacles:
+            return None
+        check_rows(prepared.proto, shapes, model.name)
+    except UserError:
+        return None
+    return prepared
 
 
 def _quantised(counts: Mapping[str, int], graph: onnx.GraphProto) -> dict[str, Any] | None:
@@ -105,8 +132,17 @@ _QUANTISED = {
 
 def _value(value: onnx.ValueInfoProto) -> dict[str, Any]:
     tensor = value.type.tensor_type
-    shape: list[int | str] = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim]
+    shape = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim]
     dtype = dtype_name(tensor.elem_type) if tensor.elem_type else "unknown"
     if tensor.elem_type == TensorProto.STRING:
         dtype = "string"
-    return {"name": value.name, "dtype": dtype, "shape": shape}
+    return {"name": value.name, "dtype": dtype, "shape": shape if tensor.HasField("shape") else None}
+
+
+def _tensor(tensor: Tensor) -> dict[str, Any]:
+    """Of any number of rows."""
+    return {
+        "name": tensor.name,
+        "dtype": "string" if tensor.strings else tensor.dtype,
+        "shape": ["N", *tensor.shape[1:]],
+    }

@@ -21,19 +21,25 @@ class Difference:
             integers and booleans the share of elements that differ.
         tolerance: the largest `error` that passes.
         reason: what is wrong beyond the numbers, as a wrong shape or type; None otherwise.
+        equal: of integers, booleans and strings, as the labels of a classifier, the share of elements that are equal;
+            None of others.
     """
 
     name: str
     error: float
     tolerance: float
     reason: str | None = None
+    equal: float | None = None
 
     def __bool__(self) -> bool:
         return self.reason is None and self.error <= self.tolerance
 
     def __str__(self) -> str:
         verdict = "ok" if self else "DIFFERS"
-        return f"{self.name}: {self.reason or f'error {self.error:.2e} (tolerance {self.tolerance:.0e})'} {verdict}"
+        measured = f"error {self.error:.2e} (tolerance {self.tolerance:.0e})"
+        if self.equal is not None:
+            measured = f"{self.equal:.2%} equal"
+        return f"{self.name}: {self.reason or measured} {verdict}"
 
 
 def compare(
@@ -64,7 +70,8 @@ def _compare(name: str, result: Any, expected: Any, bfloat16: bool) -> Differenc
     if not expected.size:
         return Difference(name, 0.0, tolerance)
     if expected.dtype.kind != "f":
-        return Difference(name, float(np.mean(result != expected)), tolerance)
+        differ = float(np.mean(result != expected))
+        return Difference(name, differ, tolerance, equal=1 - differ)
     a, b = result.astype(np.float64), expected.astype(np.float64)
     finite = np.isfinite(b)
     if not np.array_equal(finite, np.isfinite(a)) or not np.array_equal(a[~finite], b[~finite], equal_nan=True):

@@ -40,10 +40,25 @@ def seeded_inputs(
     return made
 
 
-def inputs_of(manifest: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
-    """Seeded inputs for an artifact, by its manifest."""
+def inputs_of(manifest: Mapping[str, Any], rows: int | None = None) -> dict[str, np.ndarray[Any, Any]]:
+    """Seeded inputs for an artifact, by its manifest.
+
+    Args:
+        rows: for an artifact that takes any number of them; by default as many as its largest block has.
+
+    Raises:
+        ValueError: rows of an artifact with fixed shapes.
+    """
+    if rows is not None and not manifest.get("rows"):
+        raise ValueError("the artifact has fixed shapes, not any number of rows")
     tensors = [
-        Tensor(t["name"], t["dtype"], tuple(t["shape"]), strings=t.get("strings", False)) for t in manifest["inputs"]
+        Tensor(
+            t["name"],
+            t["dtype"],
+            tuple(t["shape"]) if rows is None else (rows, *t["shape"][1:]),
+            strings=t.get("strings", False),
+        )
+        for t in manifest["inputs"]
     ]
     return seeded_inputs(tensors, manifest.get("strings", ()))
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compiler.verify.compare import compare
+from compiler.verify.compare import Difference, compare
 
 ONE = np.array([1.0, -2.0, 4.0], np.float32)
 
 
-def only(result: object, expected: object) -> object:
+def only(result: object, expected: object) -> Difference:
     return compare({"y": result}, {"y": expected})[0]  # type: ignore[dict-item]
 
 
@@ -50,7 +50,8 @@ def test_infinities_and_nans_in_the_same_places_pass() -> None:
 def test_integers_have_to_be_equal() -> None:
     whole = np.arange(4)
     assert only(whole, whole)
-    assert not only(whole + np.array([0, 0, 0, 1]), whole)
+    wrong = only(whole + np.array([0, 0, 0, 1]), whole)
+    assert not wrong and wrong.equal == 0.75 and str(wrong) == "y: 75.00% equal DIFFERS"
 
 
 def test_empty_and_scalar_arrays() -> None:
