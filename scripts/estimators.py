@@ -90,7 +90,7 @@ def _facts() -> dict[str, object]:
     libraries = ", ".join(f"{package} {metadata.version(package)}" for package in _PACKAGES)
     return {
         "libraries": libraries,
-        "host": load_target("host").board,
+        "host": load_target("host").core,
         "onnxruntime": metadata.version("onnxruntime"),
         "tolerance": TOLERANCE,
     }
