@@ -87,12 +87,10 @@ def _system_gcc(target: Target) -> Toolchain | None:
     if path is None:
         return None
     status = os.stat(path)
-    # Code and constants share pages, of which none is writable; apart, as Zig's linker fits them without this, each
-    # would begin at a page of the file.
     return Toolchain(
         Path(path).name,
         (path, *_GCC_FLAGS.get(target.machine, ())),
-        ("-static-libgcc", "-nostartfiles", "-Wl,--build-id=none", "-Wl,-z,noseparate-code"),
+        ("-static-libgcc", "-nostartfiles", "-Wl,--build-id=none"),
         f"{os.path.realpath(path)} {status.st_size} {status.st_mtime_ns}",
     )
 

@@ -21,6 +21,9 @@ from .graph import describe, node_inputs
 from .shapes import Types, value_table
 
 BLOCKS = (1, 8, 64, 512)  # rows
+# For graphs of so many nodes as take long to compile, and of which each makes a kernel in every block.
+FEW_BLOCKS = (1, 64)
+_MANY_NODES = 500
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,10 @@ def rows_shapes(model: onnx.ModelProto) -> dict[str, tuple[int | None, ...]] | N
     return shapes if shapes and len(names) == 1 else None
 
 
-def blocks_of(shapes: Mapping[str, Sequence[int | None]]) -> list[dict[str, tuple[int, ...]]]:
-    """The inputs' shapes with each number of rows of BLOCKS."""
-    return [{name: tuple(rows if n is None else n for n in shape) for name, shape in shapes.items()} for rows in BLOCKS]
+def blocks_of(shapes: Mapping[str, Sequence[int | None]], nodes: int) -> list[dict[str, tuple[int, ...]]]:
+    """The inputs' shapes with each number of rows that a graph of so many nodes is compiled for."""
+    blocks = BLOCKS if nodes <= _MANY_NODES else FEW_BLOCKS
+    return [{name: tuple(rows if n is None else n for n in shape) for name, shape in shapes.items()} for rows in blocks]
 
 
 def check_rows(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int | None]], where: str) -> dict[str, int]:

@@ -9,9 +9,14 @@ from __future__ import annotations
 import tvm
 from tvm import relax
 
+from .rewrite import definitions_of, operator_of
+
 _CHANNELS_LAST = {"relax.nn.conv2d": ["NHWC", "HWIO"]}
 
 
 def convert_layout(module: tvm.IRModule) -> tvm.IRModule:
     """The module with its convolutions, and what TVM knows to follow them, in the one layout."""
+    operators = {operator_of(call) for call in definitions_of(module).values()}
+    if operators.isdisjoint(_CHANNELS_LAST):
+        return module  # TVM takes seconds to find nothing in a graph of thousands of calls
     return relax.transform.ConvertLayout(_CHANNELS_LAST)(module)

@@ -130,4 +130,5 @@ def test_inputs_of_other_forms_need_shapes(inputs: dict[str, Any]) -> None:
 
 def test_blocks() -> None:
     assert list(BLOCKS) == sorted(BLOCKS) and BLOCKS[0] == 1
-    assert blocks_of({"x": (None, 6), "z": (None,)})[1] == {"x": (BLOCKS[1], 6), "z": (BLOCKS[1],)}
+    assert blocks_of({"x": (None, 6), "z": (None,)}, 3)[1] == {"x": (BLOCKS[1], 6), "z": (BLOCKS[1],)}
+    assert len(blocks_of({"x": (None, 6)}, 10_000)) == 2
