@@ -186,7 +186,7 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
 
     # ONNX → Relax → calls of fused tensor programs, for each choice of shapes
     rows = rows_shapes(model.proto) if not options.shapes else None
-    choices = blocks_of(rows, len(model.proto.graph.node)) if rows else each_shape(model.proto, options.shapes, model.name)
+    choices = blocks_of(model.proto, rows) if rows else each_shape(model.proto, options.shapes, model.name)
     versions: list[Version] = []
     programs: dict[str, Any] = {}
     constants = Constants()

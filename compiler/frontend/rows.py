@@ -66,9 +66,9 @@ def rows_shapes(model: onnx.ModelProto) -> dict[str, tuple[int | None, ...]] | N
     return shapes if shapes and len(names) == 1 else None
 
 
-def blocks_of(shapes: Mapping[str, Sequence[int | None]], nodes: int) -> list[dict[str, tuple[int, ...]]]:
-    """The inputs' shapes with each number of rows that a graph of so many nodes is compiled for."""
-    blocks = BLOCKS if nodes <= _MANY_NODES else FEW_BLOCKS
+def blocks_of(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int | None]]) -> list[dict[str, tuple[int, ...]]]:
+    """The inputs' shapes with each number of rows that a model is compiled for."""
+    blocks = BLOCKS if len(model.graph.node) <= _MANY_NODES else FEW_BLOCKS
     return [{name: tuple(rows if n is None else n for n in shape) for name, shape in shapes.items()} for rows in blocks]
 
 

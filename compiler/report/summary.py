@@ -104,7 +104,7 @@ def _any_rows(model: Model) -> PreparedModel | None:
     if shapes is None:
         return None
     try:
-        prepared = prepare(model, blocks_of(shapes)[-1])
+        prepared = prepare(model, blocks_of(model.proto, shapes)[-1])
         if prepared.obstacles:
             return None
         check_rows(prepared.proto, shapes, model.name)

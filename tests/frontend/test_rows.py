@@ -10,7 +10,7 @@ import pytest
 
 from compiler.errors import UserError
 from compiler.frontend.prepare import load_model, prepare
-from compiler.frontend.rows import BLOCKS, blocks_of, check_rows, rows_shapes
+from compiler.frontend.rows import BLOCKS, FEW_BLOCKS, blocks_of, check_rows, rows_shapes
 from tests.models import model, node
 
 WEIGHTS = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
@@ -130,5 +130,9 @@ def test_inputs_of_other_forms_need_shapes(inputs: dict[str, Any]) -> None:
 
 def test_blocks() -> None:
     assert list(BLOCKS) == sorted(BLOCKS) and BLOCKS[0] == 1
-    assert blocks_of({"x": (None, 6), "z": (None,)}, 3)[1] == {"x": (BLOCKS[1], 6), "z": (BLOCKS[1],)}
-    assert len(blocks_of({"x": (None, 6)}, 10_000)) == 2
+    shapes = {"x": (None, 6), "z": (None,)}
+    small, large = (
+        chain(*[node("Relu", "x", f"r{n}") for n in range(count)], node("Relu", "x", "y")) for count in (1, 600)
+    )
+    assert blocks_of(small, shapes)[1] == {"x": (BLOCKS[1], 6), "z": (BLOCKS[1],)}
+    assert [shape["z"][0] for shape in blocks_of(large, shapes)] == list(FEW_BLOCKS)
