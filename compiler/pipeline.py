@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, float], None]
 
-# Bytes of working memory; of more, blocks of rows are made smaller.
-_MOST_FOR_ROWS = 8 << 20
+# Bytes of working memory, which second-level caches hold; of more, blocks of rows are made smaller.
+_MOST_FOR_ROWS = 2 << 20
 
 
 @dataclass(frozen=True)
