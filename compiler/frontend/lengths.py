@@ -11,6 +11,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from .domains import COUNTED, FLOW
+from .elementwise import ELEMENTWISE
 from .flow import Facts
 from .graph import node_inputs
 from .shapes import Types
@@ -220,15 +221,9 @@ def _shape(walk: _Walk, node: onnx.NodeProto, given: dict[str, Any]) -> Lengths:
     return {}  # counted.py takes it apart
 
 
-_ELEMENTWISE = (
-    "Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike "
-    "Ceil Celu Clip Cos Cosh Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish Identity "
-    "IsInf IsNaN LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow Reciprocal Relu Round "
-    "Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum Tan Tanh ThresholdedRelu Where Xor"
-)
 _REDUCTIONS = "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum"
 _RULES: dict[str, Rule] = {
-    **dict.fromkeys(_ELEMENTWISE.split(), _elementwise),
+    **dict.fromkeys(ELEMENTWISE, _elementwise),
     **dict.fromkeys([*_REDUCTIONS.split(), "ReduceSumSquare"], _along(1)),
     **dict.fromkeys(["ArgMax", "ArgMin"], _split),
     **dict.fromkeys(["Softmax", "LogSoftmax", "TopK"], _softmax),
