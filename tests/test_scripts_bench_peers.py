@@ -106,7 +106,7 @@ def test_agreement() -> None:
     assert "1 results, not 2" in str(disagreement(["y", "i"], ours, near[:1]))
     wrong = [np.array([1, 2.1], np.float32), near[1]]
     assert "y: error" in str(disagreement(["y", "i"], ours, wrong))
-    assert "i: error" in str(disagreement(["y", "i"], ours, [near[0], np.array([4], np.int32)]))
+    assert "i: 0.00% equal" in str(disagreement(["y", "i"], ours, [near[0], np.array([4], np.int32)]))
     assert "float64" in str(disagreement(["y", "i"], ours, [near[0].astype(np.float64), near[1]]))
 
 
