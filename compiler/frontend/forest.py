@@ -7,6 +7,7 @@ and membership become searches among intervals. No decision changes, whatever th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -74,7 +75,18 @@ def tables_of(ensemble: Ensemble, leaves: Array, features: int) -> Tables:
 
     tests = tests_of(ensemble)
     tests = replace(tests, high=named(tests.high), low=named(tests.low), roots=named(tests.roots))
-    return _packed(_shared(tests), distinct, features)
+    tests = replace(tests, threshold=_narrowest(tests.threshold, ("float32",)))
+    return _packed(_shared(tests), _narrowest(distinct, ("int8", "int16", "float32")), features)
+
+
+def _narrowest(values: Array, dtypes: Sequence[str]) -> Array:
+    """The values in the first of these types that holds all of them exactly, or as they are."""
+    for dtype in dtypes:
+        with np.errstate(invalid="ignore", over="ignore"):
+            narrow = values.astype(dtype)
+        if np.array_equal(narrow.astype(values.dtype), values, equal_nan=True):
+            return narrow
+    return values
 
 
 def tests_of(e: Ensemble) -> Tests:

@@ -26,8 +26,8 @@ def forest(data: Any, tables: Sequence[Any], **attributes: Any) -> Any:
     Args:
         data: [rows, features], float32 or float64.
         tables: nodes [node, 2] uint32 of words and the bits of thresholds in float32; or, where that is too narrow,
-            words [node] uint32 or uint64 and thresholds [node] in the type of the data. Then roots [tree, 2] int32, of
-            the node and the tree's depth, and leaves [leaf, column] in the type of the result.
+            words [node] uint32 or uint64 and thresholds [node] of floats. Then roots [tree, 2] int32, of the node and
+            the tree's depth, and leaves [leaf, column] of any numbers. All is compared and summed in the data's type.
         attributes: `feature_bits`, `mixed`, `aggregate` (one of AGGREGATES), and `shallow`, whether most paths are
             much shorter than the longest.
     """
@@ -36,7 +36,7 @@ def forest(data: Any, tables: Sequence[Any], **attributes: Any) -> Any:
 
 def _infer_type(call: Any) -> Any:
     rows, leaves = call.args[0].ty.shape[0], call.args[-1].ty
-    return relax.TensorType([int(rows), int(leaves.shape[1])], str(leaves.dtype))
+    return relax.TensorType([int(rows), int(leaves.shape[1])], str(call.args[0].ty.dtype))
 
 
 _call = define(FOREST, _infer_type)

@@ -17,6 +17,7 @@ from tvm.script.ir_builder import tirx as T
 from ..kernels.vectors import index, store, vector
 from ..operators.by_hand import independent, serial
 
+_BITS = {"float32": "uint32", "float64": "uint64"}
 LEAF_BITS = 22  # of a NaN in float32, beside those that make it a quiet one
 _STEPS = 3  # between two looks whether all walks have ended
 
@@ -58,7 +59,7 @@ class Writer:
         self.words = tables[0]
         self.thresholds: Any = tables[1] if len(tables) > 1 else None
         self.floats, self.word = str(self.data.dtype), str(self.words.dtype)
-        self.bits = {"float32": "uint32", "float64": "uint64"}[self.floats]
+        self.bits = _BITS[self.floats]
         self.dtype = str(self.result.dtype)
 
     def write(self) -> None:
@@ -154,21 +155,22 @@ class Writer:
 
     def _threshold(self, node: Any) -> Any:
         if self.thresholds is not None:
-            return self.thresholds[node]
-        return tirx.reinterpret("float32", self.words[node, 1])
+            return self.thresholds[node].astype(self.floats)
+        return tirx.reinterpret("float32", self.words[node, 1]).astype(self.floats)
 
     def _leaf(self, node: Any) -> Any:
         if self.thresholds is None:
-            bits = self.words[node, 1]
+            bits, dtype = self.words[node, 1], "uint32"
         else:
-            bits = tirx.reinterpret(self.bits, self.thresholds[node])
-        return (bits & tirx.const((1 << LEAF_BITS) - 1, self.bits)).astype("int64")
+            dtype = _BITS[str(self.thresholds.dtype)]
+            bits = tirx.reinterpret(dtype, self.thresholds[node])
+        return (bits & tirx.const((1 << LEAF_BITS) - 1, dtype)).astype("int64")
 
     def _add(self, sums: Any, row: Any, at: Any, k: int) -> None:
         leaf = T.alloc_buffer((1,), "int64", scope="local")
         store(leaf, self._leaf(at[k].astype("int64")), 0)
         combine = {"SUM": lambda a, b: a + b, "MIN": tirx.min, "MAX": tirx.max}[self.shape.aggregate]
-        self._columns(lambda c: store(sums, combine(sums[row, c], self.leaves[leaf[0], c]), row, c))
+        self._columns(lambda c: store(sums, combine(sums[row, c], self.leaves[leaf[0], c].astype(self.dtype)), row, c))
 
     def _clear(self, sums: Any, rows: int) -> None:
         zero = tirx.const(0, self.dtype)

@@ -123,6 +123,29 @@ def test_what_is_passed_often_stands_first() -> None:
         assert min(places, key=lambda n: places[n]) == first
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [([-128, 127], "int8"), ([0, 300], "int16"), ([0.5, 2], "float32"), ([1e9, 0], "float32"), ([0.1, 1], None)],
+)
+def test_leaves_are_kept_in_the_narrowest_type(dtype: Any, values: list[float], kept: str | None) -> None:
+    e = replace(_stump(2), value=np.zeros(1, dtype), true=np.array([-1]), false=np.array([-2]))
+    tables = tables_of(e, np.array(values, dtype)[:, None], 1)
+    assert tables.leaves.dtype == np.dtype(kept or dtype)
+    np.testing.assert_array_equal(np.sort(tables.leaves[:, 0]), np.sort(np.array(values, dtype)))
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"), [(0.5, np.float32), (0.1, np.float64), (float(np.float32(0.1)), np.float32)]
+)
+def test_thresholds_of_doubles_are_floats_where_that_is_exact(value: float, kept: Any) -> None:
+    e = replace(_stump(2), value=np.array([value]), true=np.array([-1]), false=np.array([-2]))
+    tables = tables_of(e, np.array([[0.5], [1.5]]), 1)
+    assert tables.thresholds.dtype == kept
+    for x, leaf in ((value, 0.5), (np.nextafter(value, 9), 1.5)):
+        assert tables.leaves[walk(tables, 0, np.array([x])), 0] == leaf
+
+
 def _stump(leaves: int) -> Ensemble:
     return Ensemble(
         np.zeros(1, np.int64), np.array(["BRANCH_LEQ"]), np.zeros(1, np.float32), np.zeros(1, bool), np.array([-1]),

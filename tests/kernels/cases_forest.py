@@ -13,6 +13,7 @@ from compiler.verify.reference import run_reference
 from scripts.classical.forest import MODES, Kind, ensemble, rows
 from tests.kernels.grid import DOMAINS, OPSET, Case
 
+_DTYPES = (np.float32, np.float64)
 _PLAIN = Kind(trees=5, features=4)
 
 
@@ -71,6 +72,9 @@ def forests() -> list[Case]:
     cases += [_forest(f"{mode}_{c}", replace(_PLAIN, modes=(mode,)), c) for mode in MODES[:6] for c in (1, 40)]
     cases += [_forest(f"all_modes_{c}", replace(_PLAIN, modes=MODES[:6], trees=30), c) for c in (3, 50)]
     cases += [_forest(f"float64_{c}", replace(_PLAIN, modes=MODES[:6]), c, np.float64) for c in (1, 40)]
+    cases += [
+        _forest(f"halves_{np.dtype(d)}_{c}", replace(_PLAIN, modes=MODES[:1]), c, d) for d in _DTYPES for c in (1, 40)
+    ]
     cases += [
         _forest(f"{function}_{c}", replace(_PLAIN, targets=3), c, aggregate_function=function)
         for function in ("AVERAGE", "MIN", "MAX")
