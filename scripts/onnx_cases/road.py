@@ -17,14 +17,12 @@ import onnx
 
 from compiler.build.artifact import build_artifact
 from compiler.build.cache import Cache
-from compiler.build.extract import Constants, extract_program
+from compiler.build.extract import Constants
+from compiler.build.lower import lower as lower_prepared
 from compiler.build.objects import CompiledKernel, Objects, compile_kernels
 from compiler.build.program import Program, kernel_uses
-from compiler.build.variants import variant_programs
 from compiler.build.version import Version
-from compiler.frontend.prepare import Model, Tensor, load_model, prepare, refuse
-from compiler.kernels.limits import limits_of
-from compiler.passes.lower import phases
+from compiler.frontend.prepare import Model, Tensor, load_model, prepare
 from compiler.runtime.loader import Model as Loaded
 from compiler.target import Target
 
@@ -40,12 +38,8 @@ class Lowered:
     """A compiled case that is not linked yet."""
 
     case: Case
-    model: Model
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-    program: Program
+    version: Version
     kernels: dict[str, CompiledKernel]
-    vocabulary: tuple[str, ...]
 
 
 def lower(case: Case, target: Target, cache: Cache, constants: Constants) -> Lowered:
@@ -55,23 +49,14 @@ def lower(case: Case, target: Target, cache: Cache, constants: Constants) -> Low
         constants: shared by the cases that may be joined.
 
     Raises:
-        UserError: the frontend refuses it.
-        ExtractError: an operator has no kernel.
+        UserError: it cannot be compiled.
         Exception: what TVM raises.
     """
-    import tvm
-
     model = load_model(case.static)
     given = zip((value.name for value in inputs_of(case.static.graph)), case.left, strict=True)
     prepared = prepare(model, {name: case.inputs[place].shape for name, place in given})
-    refuse(prepared.obstacles, model.name)
-    modules = [prepared.module, *prepared.bodies]
-    with tvm.target.Target(target.tvm_target()):
-        for phase in phases(limits_of(target)):
-            modules = [phase.run(module) for module in modules]
-    program, functions = extract_program(modules[0], modules[1:], prefix=f"{case.name}.", constants=constants)
-    kernels = compile_kernels(variant_programs(program, functions), target, cache).kernels
-    return Lowered(case, model, prepared.inputs, prepared.outputs, program, kernels, prepared.vocabulary)
+    version, programs = lower_prepared(prepared, target, model.name, f"{case.name}.", constants)
+    return Lowered(case, version, compile_kernels(programs, target, cache).kernels)
 
 
 def join(parts: Sequence[Lowered]) -> Lowered:
@@ -79,12 +64,13 @@ def join(parts: Sequence[Lowered]) -> Lowered:
 
     A part that has a vocabulary is the only one.
     """
-    program, kernels = Program(constants=parts[0].program.constants), {}
+    begin = parts[0].version
+    program, kernels = Program(constants=begin.program.constants), {}
     inputs: list[Tensor] = []
     outputs: list[Tensor] = []
     for number, part in enumerate(parts):
         first, slots = len(program.values), {"input": len(inputs), "output": len(outputs)}
-        for value in part.program.values:
+        for value in part.version.program.values:
             program.values.append(
                 replace(
                     value,
@@ -93,13 +79,13 @@ def join(parts: Sequence[Lowered]) -> Lowered:
                     alias=None if value.alias is None else first + value.alias,
                 )
             )
-        for step in part.program.steps:
+        for step in part.version.program.steps:
             program.steps.append(replace(step, args=tuple(first + index for index in step.args)))
         kernels.update(part.kernels)
-        inputs += [_numbered(tensor, number) for tensor in part.inputs]
-        outputs += [_numbered(tensor, number) for tensor in part.outputs]
-    model = Model("cases", onnx.ModelProto(), "")
-    return Lowered(parts[0].case, model, tuple(inputs), tuple(outputs), program, kernels, parts[0].vocabulary)
+        inputs += [_numbered(tensor, number) for tensor in part.version.inputs]
+        outputs += [_numbered(tensor, number) for tensor in part.version.outputs]
+    version = Version(tuple(inputs), tuple(outputs), program, begin.vocabulary)
+    return Lowered(parts[0].case, version, kernels)
 
 
 def _numbered(tensor: Tensor, number: int) -> Tensor:
@@ -112,12 +98,12 @@ def run(parts: Sequence[Lowered], target: Target, cache: Cache, send: Send) -> N
     joined = join(parts)
     table = [
         {"name": name, "calls": calls, "symbol": joined.kernels[name].symbol}
-        for name, calls in sorted(kernel_uses(joined.program).items())
+        for name, calls in sorted(kernel_uses(joined.version.program).items())
     ]
     with tempfile.TemporaryDirectory(prefix="edgec-cases-") as folder:
         linked = build_artifact(
-            joined.model,
-            [Version(joined.inputs, joined.outputs, joined.program, joined.vocabulary)],
+            Model("cases", onnx.ModelProto(), ""),
+            [joined.version],
             Objects(joined.kernels, 0),
             table,
             target,
@@ -137,7 +123,7 @@ def run(parts: Sequence[Lowered], target: Target, cache: Cache, send: Send) -> N
 
 def _given(parts: Sequence[Lowered]) -> Any:
     for number, part in enumerate(parts):
-        names = [tensor.name for tensor in part.inputs]
+        names = [tensor.name for tensor in part.version.inputs]
         for name, place in zip(names, part.case.left, strict=True):
             array = part.case.inputs[place]
             yield f"{number}.{name}", array.view(np.uint16) if array.dtype.name == "bfloat16" else array
