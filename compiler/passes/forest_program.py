@@ -14,11 +14,11 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from ..frontend.forest import LEAF_BITS
 from ..kernels.vectors import index, store, vector
 from ..operators.by_hand import independent, serial
 
 _BITS = {"float32": "uint32", "float64": "uint64"}
-LEAF_BITS = 22  # of a NaN in float32, beside those that make it a quiet one
 _STEPS = 3  # between two looks whether all walks have ended
 
 

@@ -144,6 +144,23 @@ class Call:
     def mean(self, x: str, axes: list[int], keep: int = 1) -> str:
         return self.reduce("ReduceMean", x, axes, keep)
 
+    def rows(self, elem_type: int = FLOAT) -> str:
+        """The input X, [rows, features] or one row, as [rows, features] of an element type.
+
+        Raises:
+            Refused: it has another number of dimensions.
+        """
+        rank = len(self.shape("X"))
+        if rank not in (1, 2):
+            raise Refused(f"its input has {rank} dimensions, not 2")
+        x = "X" if self.elem("X") == elem_type else self.cast("X", elem_type)
+        return x if rank == 2 else self.op("Unsqueeze", x, self.ints(0))
+
+    def count_rows(self) -> int:
+        """Of the input X."""
+        shape = self.shape("X")
+        return shape[0] if len(shape) == 2 else 1
+
     def reduce(self, operator: str, x: str, axes: list[int], keep: int = 1) -> str:
         """ReduceMean, ReduceMax or another over axes, which were an attribute up to operator set 17."""
         if self.opset >= 18:

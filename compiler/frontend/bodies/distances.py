@@ -9,9 +9,7 @@ from .body import Body, Call, Refused
 
 def squared_distances(call: Call, x: str, columns: str, shape: tuple[int, int], elem_type: int) -> str:
     """x [N, K], columns [K, P] → [N, P], which is `shape`."""
-    attributes = {"power": 2, **type_attributes((elem_type, shape))}
-    text = ", ".join(f"{name} = {value}" for name, value in attributes.items())
-    return call.op(f"{PROGRAMS}.Distances <{text}>", x, columns)
+    return call.own(PROGRAMS, "Distances", [x, columns], {"power": 2, **type_attributes((elem_type, shape))})
 
 
 def _cdist(call: Call) -> None:

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from .body import FLOAT, Body, Call, Refused
+from .body import Body, Call, Refused
 from .post_transform import post_transform
 
 
 def _products(call: Call, targets: int) -> str:
     """X [N, features] or [features] -> float32 [N, targets]."""
-    shape = call.shape("X")
-    x = "X" if call.elem("X") == FLOAT else call.cast("X", FLOAT)
-    if len(shape) == 1:
-        x = call.op("Unsqueeze", x, call.ints(0))
-    elif len(shape) != 2:
-        raise Refused(f"its input has {len(shape)} dimensions, not 2")
-    features = shape[-1]
+    x, features = call.rows(), call.shape("X")[-1]
     weights = np.asarray(call.attribute("coefficients", ()), np.float32)
     if weights.size != targets * features:
         raise Refused(f"it has {weights.size} coefficients for {targets} x {features}")

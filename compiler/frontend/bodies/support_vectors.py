@@ -28,8 +28,7 @@ def _rows(call: Call, features: int) -> str:
     shape = call.shape("X")
     if len(shape) not in (1, 2) or shape[-1] != features:
         raise Refused(f"its input has the shape {list(shape)}, its support vectors have {features} elements")
-    x = "X" if call.elem("X") == FLOAT else call.cast("X", FLOAT)
-    return x if len(shape) == 2 else call.op("Unsqueeze", x, call.ints(0))
+    return call.rows()
 
 
 def _sums(call: Call, vectors: Floats, coefficients: Floats) -> str:
@@ -47,7 +46,7 @@ def _sums(call: Call, vectors: Floats, coefficients: Floats) -> str:
     order = _interleaved(coefficients)
     columns = call.tensor(np.ascontiguousarray(vectors[order].T))
     if kind == "RBF":
-        squares = squared_distances(call, x, columns, (_count(call), len(vectors)), FLOAT)
+        squares = squared_distances(call, x, columns, (call.count_rows(), len(vectors)), FLOAT)
         y = call.op("Exp", call.op("Mul", squares, call.number(-gamma)))
     elif kind in ("POLY", "SIGMOID"):
         y = call.op("Mul", call.op("MatMul", x, columns), call.number(gamma))
@@ -69,11 +68,6 @@ def _interleaved(coefficients: Floats) -> Integers:
     for group, size in enumerate(sizes):
         place[groups == group] = (np.arange(size) + 0.5) / size
     return np.argsort(place, kind="stable")
-
-
-def _count(call: Call) -> int:
-    """The number of rows."""
-    return call.shape("X")[0] if len(call.shape("X")) == 2 else 1
 
 
 def _power(call: Call, y: str, degree: int) -> str:
@@ -148,9 +142,8 @@ def _classifier(call: Call) -> None:
         logits = call.op("Sub", logits, call.tensor(shifts[: len(pairs)]))
         bounds = (call.number(_LEAST), call.number(float(np.float32(1) - np.float32(_LEAST))))
         sure = call.op("Clip", call.op("Sigmoid", logits), *bounds)
-        types = type_attributes((FLOAT, (_count(call), classes)))
-        attributes = ", ".join(f"{name} = {value}" for name, value in types.items())
-        chances = call.op(f"{PROGRAMS}.Coupling <{attributes}>", sure)
+        types = type_attributes((FLOAT, (call.count_rows(), classes)))
+        chances = call.own(PROGRAMS, "Coupling", [sure], types)
         call.let("Z", "Identity", post_transform(call, chances, kind, classes))
         return
     if classes == 2 and kind == "PROBIT":

@@ -27,28 +27,31 @@ _MOST_RECENT = 8
 _DOUBLE = onnx.TensorProto.DOUBLE
 
 
+def _refusing(write: Callable[[Call], None]) -> Callable[[Call], None]:
+    """A body that refuses invalid forests."""
+
+    def refusing(call: Call) -> None:
+        try:
+            write(call)
+        except InvalidForest as error:
+            raise Refused(str(error)) from error
+
+    return refusing
+
+
 def _data(call: Call) -> tuple[str, int]:
     """The rows as floats [N, F], and their type."""
-    elem_type = call.elem("X")
-    kind = _DOUBLE if elem_type == _DOUBLE else FLOAT
-    x = "X" if elem_type == kind else call.cast("X", kind)
-    shape = call.shape("X")
-    if len(shape) == 1:
-        return call.op("Unsqueeze", x, call.ints(0)), kind
-    if len(shape) != 2:
-        raise Refused(f"its input has {len(shape)} dimensions, not 2")
-    return x, kind
+    elem_type = _DOUBLE if call.elem("X") == _DOUBLE else FLOAT
+    return call.rows(elem_type), elem_type
 
 
 def _walk(call: Call, ensemble: Ensemble, leaves: Array, x: str, elem_type: int) -> str:
     """[N, F] → [N, columns of `leaves`]: of the leaves that each row reaches."""
-    shape = call.shape("X")
-    features = shape[-1]
+    features = call.shape("X")[-1]
     if ensemble.feature.max(initial=0) >= max(features, 1):
         raise Refused(f"it asks for feature {ensemble.feature.max()}, its input has {features}")
     tables = _once(call, (leaves.tobytes(), str(leaves.shape), features), lambda: tables_of(ensemble, leaves, features))
     aggregate = "SUM" if ensemble.aggregate == "AVERAGE" else ensemble.aggregate
-    rows = shape[0] if len(shape) == 2 else 1
     words, thresholds = tables.words, tables.thresholds
     if words.dtype == np.uint32 and thresholds.dtype == np.float32:
         parts = [np.stack([words, thresholds.view(np.uint32)], 1)]
@@ -56,7 +59,7 @@ def _walk(call: Call, ensemble: Ensemble, leaves: Array, x: str, elem_type: int)
         parts = [words, thresholds]
     attributes = {
         "feature_bits": tables.feature_bits, "mixed": int(tables.mixed), "shallow": int(tables.shallow),
-        "aggregate": aggregate, **type_attributes((elem_type, (rows, leaves.shape[1]))),
+        "aggregate": aggregate, **type_attributes((elem_type, (call.count_rows(), leaves.shape[1]))),
     }  # fmt: skip
     constants = [call.tensor(np.ascontiguousarray(part)) for part in (*parts, tables.roots, tables.leaves)]
     return call.own(PROGRAMS, "Forest", [x, *constants], attributes)
@@ -97,11 +100,8 @@ def _float(call: Call, scores: str, elem_type: int) -> str:
     return scores if elem_type == FLOAT else call.cast(scores, FLOAT)
 
 
+@_refusing
 def _regressor(call: Call) -> None:
-    _refuse_invalid(_regressor_body, call)
-
-
-def _regressor_body(call: Call) -> None:
     x, elem_type = _data(call)
     dtype, targets = _dtype(elem_type), call.attribute("n_targets", 1)
     ensemble = _once(call, ("nodes", dtype.name), lambda: read_ensemble(call.attribute, "target", targets, dtype))
@@ -111,13 +111,10 @@ def _regressor_body(call: Call) -> None:
     call.let("Y", "Identity", post_transform(call, scores, call.attribute("post_transform", "NONE"), targets))
 
 
+@_refusing
 def _ensemble_of_5(call: Call) -> None:
-    _refuse_invalid(_ensemble_of_5_body, call)
-
-
-def _ensemble_of_5_body(call: Call) -> None:
     x, elem_type = _data(call)
-    ensemble, transform = read_ensemble_of_5(call.attribute)
+    ensemble, transform = _once(call, ("nodes",), lambda: read_ensemble_of_5(call.attribute))
     if ensemble.value.dtype != _dtype(elem_type):
         x, elem_type = call.cast(x, _DOUBLE), _DOUBLE  # halves and floats are doubles too
     scores = _aggregated(call, ensemble, x, elem_type, np.zeros(0))
@@ -144,11 +141,8 @@ def _silent(call: Call, ensemble: Ensemble, said: Array, x: str, elem_type: int)
     return call.op("Greater", call.number(0.5, elem_type), counts)
 
 
+@_refusing
 def _classifier(call: Call) -> None:
-    _refuse_invalid(_classifier_body, call)
-
-
-def _classifier_body(call: Call) -> None:
     x, elem_type = _data(call)
     labels, dtype = call.labels(), _dtype(elem_type)
     classes = len(labels)
@@ -241,13 +235,6 @@ def _positive(call: Call, score: str, labels: Any, bound: float, elem_type: int)
 
 def _dtype(elem_type: int) -> Any:
     return np.dtype(np.float64 if elem_type == _DOUBLE else np.float32)
-
-
-def _refuse_invalid(write: Any, call: Call) -> None:
-    try:
-        write(call)
-    except InvalidForest as error:
-        raise Refused(str(error)) from error
 
 
 _ML = "ai.onnx.ml"
