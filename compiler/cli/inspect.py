@@ -11,6 +11,7 @@ import click
 
 from ..errors import UserError
 from ..frontend.prepare import describe_obstacles
+from ..frontend.rows import open_shape
 from ..frontend.shapes import parse_shapes
 from ..frontend.support import Obstacle
 from ..report.kernels import describe_kernels, failed_rules
@@ -54,11 +55,16 @@ def _is_binary(path: Path) -> bool:
 
 
 def _tensor_rows(manifest: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Of an artifact's manifest, or of a model's summary, in which outputs of any number of rows say so already."""
     rows: list[tuple[str, ...]] = [("", "NAME", "DTYPE", "SHAPE")]
+    axes = manifest.get("rows")
     for kind in ("input", "output"):
-        for tensor in manifest[f"{kind}s"]:
-            dtype = "string" if tensor.get("strings") else tensor["dtype"]
-            shape = ["N", *tensor["shape"][1:]] if manifest.get("rows") else tensor["shape"]
+        for place, tensor in enumerate(manifest[f"{kind}s"]):
+            dtype, shape = "string" if tensor.get("strings") else tensor["dtype"], tensor["shape"]
+            if axes and kind == "input":
+                shape = ["N", *shape[1:]]
+            elif isinstance(axes, list):
+                shape = open_shape(shape, axes[place], manifest["inputs"][0]["shape"][0])
             rows.append((kind, tensor["name"], dtype, shape_text(shape)))
     return rows
 

@@ -48,6 +48,12 @@ def blocks_of(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int | None]]
     return [{name: tuple(rows if n is None else n for n in shape) for name, shape in shapes.items()} for rows in blocks]
 
 
+def open_shape(shape: Sequence[int], axis: int, rows: int) -> list[int | str]:
+    """A shape of so many rows along an axis for any number: N stands for it, or 2N where a row has two entries."""
+    each = shape[axis] // rows
+    return [*shape[:axis], "N" if each == 1 else f"{each}N", *shape[axis + 1 :]]
+
+
 def check_rows(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int | None]], where: str) -> dict[str, int]:
     """Demands that no two rows meet, in the settled model of some number of rows.
 

@@ -18,7 +18,7 @@ from ..frontend.convert import dtype_name
 from ..frontend.forest_nodes import count_trees
 from ..frontend.graph import all_nodes
 from ..frontend.prepare import Model, PreparedModel, Tensor, load_model, prepare
-from ..frontend.rows import blocks_of, check_rows, rows_shapes
+from ..frontend.rows import blocks_of, check_rows, open_shape, rows_shapes
 from ..frontend.shapes import Sizes, each_shape, parse_shapes, suggest_shapes
 from ..frontend.support import find_obstacles, operator_name, support_of
 from ..target import Target
@@ -47,7 +47,7 @@ def summarize_model(
     graph = model.proto.graph
     initializers = {t.name for t in graph.initializer}
     dynamic, obstacles, prepared = None, [], None
-    rows = None if shapes else _any_rows(model)
+    rows, axes = (None, {}) if shapes else _any_rows(model)
     try:
         prepared = rows or prepare(model, each_shape(model.proto, shapes or {}, model.name)[-1])
         obstacles = list(prepared.obstacles)
@@ -65,7 +65,8 @@ def summarize_model(
                     break
     outputs = [_value(v) for v in graph.output]
     if rows:
-        outputs = [_tensor(t) for t in rows.outputs]
+        count = rows.inputs[0].shape[0]
+        outputs = [_tensor(t, open_shape(t.shape, axes[t.name], count)) for t in rows.outputs]
     texts = [v["dtype"] == "string" for v in (*map(_value, graph.input), *outputs)]
     nodes = list(all_nodes(graph.node))
     versions = {entry.domain: entry.version for entry in model.proto.opset_import}
@@ -98,19 +99,16 @@ def summarize_model(
     }
 
 
-def _any_rows(model: Model) -> PreparedModel | None:
-    """The model for the largest block of rows, if it takes any number of them and nothing stands in the way."""
+def _any_rows(model: Model) -> tuple[PreparedModel | None, dict[str, int]]:
+    """The model for the largest block of rows, and their axis in each output; None if it does not take any number of
+    them, or something stands in the way."""
     shapes = rows_shapes(model.proto)
-    if shapes is None:
-        return None
-    try:
-        prepared = prepare(model, blocks_of(model.proto, shapes)[-1])
-        if prepared.obstacles:
-            return None
-        check_rows(prepared.proto, shapes, model.name)
-    except UserError:
-        return None
-    return prepared
+    with contextlib.suppress(UserError):
+        if shapes is not None:
+            prepared = prepare(model, blocks_of(model.proto, shapes)[-1])
+            if not prepared.obstacles:
+                return prepared, check_rows(prepared.proto, shapes, model.name)
+    return None, {}
 
 
 def _quantised(counts: Mapping[str, int], graph: onnx.GraphProto) -> dict[str, Any] | None:
@@ -139,10 +137,5 @@ def _value(value: onnx.ValueInfoProto) -> dict[str, Any]:
     return {"name": value.name, "dtype": dtype, "shape": shape if tensor.HasField("shape") else None}
 
 
-def _tensor(tensor: Tensor) -> dict[str, Any]:
-    """Of any number of rows."""
-    return {
-        "name": tensor.name,
-        "dtype": "string" if tensor.strings else tensor.dtype,
-        "shape": ["N", *tensor.shape[1:]],
-    }
+def _tensor(tensor: Tensor, shape: list[int | str]) -> dict[str, Any]:
+    return {"name": tensor.name, "dtype": "string" if tensor.strings else tensor.dtype, "shape": shape}

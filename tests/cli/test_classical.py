@@ -65,6 +65,20 @@ def test_inspect_as_json(built: tuple[Path, Path]) -> None:
     assert of_model["forest"] == of_artifact["model"]["forest"]
 
 
+def test_rows_along_other_axes(tmp_path: Path) -> None:
+    nodes = [
+        onnx.helper.make_node("Transpose", ["X"], ["turned"], perm=[1, 0]),
+        onnx.helper.make_node("Reshape", ["X", "two"], ["halves"]),
+    ]
+    proto = model_of(nodes, np.zeros((1, 4), np.float32), {"turned": FLOAT, "halves": FLOAT})
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1, 2]), "two"))
+    onnx.save(proto, tmp_path / "net.onnx")
+    run("compile", tmp_path / "net.onnx", "-o", tmp_path / "net.so", "--no-verify")
+    for path in ("net.onnx", "net.so"):
+        text = " ".join(run("inspect", tmp_path / path).split())
+        assert "output turned float32 4xN output halves float32 2Nx2" in text, text
+
+
 def test_a_model_without_all_that(tmp_path: Path) -> None:
     helper = onnx.helper
     softmax = helper.make_node("Softmax", ["X"], ["y"], axis=0)  # down the rows, which meet
