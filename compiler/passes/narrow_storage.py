@@ -14,6 +14,7 @@ import tvm
 import tvm_ffi
 from tvm import ir, relax, s_tir, tirx
 
+from ..kernels.packed import ACCUMULATOR, WIDENED
 from ..kernels.vectors import substitute
 from .constants import constant
 from .rewrite import definitions_of, operator_of, rewrite_calls, variables_of
@@ -206,31 +207,35 @@ def narrow_constant(array: np.ndarray[Any, Any], dtype: str) -> Any:
 
 def narrow_parameters(func: Any, changed: Sequence[bool], dtype: str) -> Any:
     """A PrimFunc whose parameters are of `dtype` where `changed` says so: loads are widened, and stores narrowed."""
-    buffers, behind = {}, {}
+    data = _data_of_product(func)
+    buffers: dict[Any, Any] = {}  # of 16 bits
+    own: dict[Any, Any] = {}  # of float32, in the place of some of them
     for param, change in zip(func.params, changed, strict=True):
         if not change:
             continue
         buffers[param] = tirx.decl_buffer(param.ty.shape, dtype, param.name, layout=None)
-        if _is_written(func, param) and _is_read(func, param):
-            behind[param] = tirx.decl_buffer(param.ty.shape, WIDE, f"{param.name}_wide", layout=None)
+        if (_is_written(func, param) and _is_read(func, param)) or (data is not None and param.same_as(data)):
+            own[param] = tirx.decl_buffer(param.ty.shape, WIDE, f"{param.name}_wide", layout=None)
 
     def on_load(load: Any) -> Any:
         buffer = _of(buffers, load.source)
-        if buffer is None or _of(behind, load.source) is not None:
+        if buffer is None or _of(own, load.source) is not None:
             return load
         narrow = tirx.BufferLoad(buffer, list(load.indices))
         return tirx.Cast(str(load.ty.dtype), narrow)
 
     def on_store(store: Any) -> Any:
         buffer = _of(buffers, store.buffer)
-        if buffer is None or _of(behind, store.buffer) is not None:
+        if buffer is None or _of(own, store.buffer) is not None:
             return store
         return tirx.BufferStore(buffer, narrowed(store.value, dtype), list(store.indices))
 
     body = tvm_ffi.structural_map(func.body, [(ir.TensorLoad, on_load), (tirx.BufferStore, on_store)])
-    body = substitute(body, behind | {p: b for p, b in buffers.items() if p not in behind})
-    if behind:
-        body = _with_copies(body, [(wide, buffers[param]) for param, wide in behind.items()], dtype)
+    body = substitute(body, buffers | own)
+    if own:
+        before = [(buffers[param], wide) for param, wide in own.items() if data is not None and param.same_as(data)]
+        behind = [(wide, buffers[param]) for param, wide in own.items() if data is None or not param.same_as(data)]
+        body = _with_copies(body, before, behind)
     params = [_of(buffers, param) if _of(buffers, param) is not None else param for param in func.params]
     return tirx.PrimFunc(params, body, func.ret_type, func.attrs)
 
@@ -273,29 +278,47 @@ def _moves(value: Any, dtype: str) -> bool:
     )
 
 
-def _with_copies(body: Any, copies: Sequence[tuple[Any, Any]], dtype: str) -> Any:
-    """The program's body with blocks behind it that narrow buffers of its own into parameters."""
+def _with_copies(body: Any, before: Sequence[tuple[Any, Any]], behind: Sequence[tuple[Any, Any]]) -> Any:
+    """The program's body with blocks around it that convert parameters, and into parameters.
+
+    Args:
+        before: pairs of a parameter, and the program's own buffer that takes its place.
+        behind: pairs of such a buffer, and the parameter.
+    """
     root = body.block
-    parts = [*(root.body.seq if isinstance(root.body, tirx.SeqStmt) else [root.body])]
-    for wide, narrow in copies:
-        parts.append(_copy(wide, narrow, dtype))
-    buffers = [*root.alloc_buffers, *(wide for wide, _ in copies)]
+    parts = [_copy(*pair, WIDENED) for pair in before]
+    parts += [*(root.body.seq if isinstance(root.body, tirx.SeqStmt) else [root.body])]
+    parts += [_copy(*pair, "narrowed") for pair in behind]
+    buffers = [*root.alloc_buffers, *(wide for _, wide in before), *(wide for wide, _ in behind)]
     fields = (root.iter_vars, root.reads, root.writes, root.name_hint, tirx.SeqStmt(parts), root.init, buffers)
     block = s_tir.SBlock(*fields, root.match_buffers, root.annotations)
     return s_tir.SBlockRealize(list(body.iter_values), body.predicate, block)
 
 
-def _copy(wide: Any, narrow: Any, dtype: str) -> Any:
-    extents = [int(size) for size in wide.ty.shape]
+def _data_of_product(func: Any) -> Any:
+    """The parameter that a program on packed weights reads its data from; None if there is none."""
+    found: list[Any] = []
+
+    def on_block(block: Any) -> None:
+        if block.name_hint.startswith(ACCUMULATOR):
+            found.append(block.reads[0].source)
+
+    tvm_ffi.structural_walk(func.body, [(s_tir.SBlock, on_block)])
+    return next((param for param in func.params if found and param.same_as(found[0])), None)
+
+
+def _copy(source: Any, made: Any, name: str) -> Any:
+    """Loops around a block that stores what is in `source`, converted, in `made`."""
+    extents = [int(size) for size in source.ty.shape]
     own, loops = ([tirx.Var(f"{letter}{n}", "int64") for n in range(len(extents))] for letter in "vi")
     region = [ir.Range.from_min_extent(var, tirx.IntImm("int64", 1)) for var in own]
     axes = [
         tirx.IterVar(ir.Range.from_min_extent(tirx.IntImm("int64", 0), tirx.IntImm("int64", extent)), var, 0)
         for var, extent in zip(own, extents, strict=True)
     ]
-    store = tirx.BufferStore(narrow, tirx.Cast(dtype, tirx.BufferLoad(wide, own)), own)
-    reads, writes = ([tirx.BufferRegion(buffer, region)] for buffer in (wide, narrow))
-    body = s_tir.SBlockRealize(loops, tirx.IntImm("bool", 1), s_tir.SBlock(axes, reads, writes, "narrowed", store))
+    store = tirx.BufferStore(made, tirx.Cast(str(made.ty.dtype), tirx.BufferLoad(source, own)), own)
+    reads, writes = ([tirx.BufferRegion(buffer, region)] for buffer in (source, made))
+    body = s_tir.SBlockRealize(loops, tirx.IntImm("bool", 1), s_tir.SBlock(axes, reads, writes, name, store))
     for var, extent in reversed(list(zip(loops, extents, strict=True))):
         body = tirx.For(var, tirx.IntImm("int64", 0), tirx.IntImm("int64", extent), tirx.ForKind.SERIAL, body)
     return body
