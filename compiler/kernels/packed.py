@@ -7,7 +7,10 @@ computed as the tile is written. Reaches about 90 % of a core's multiply-add pea
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from .analysis import Block, blocks_of
 from .inline import inline_producers
@@ -95,27 +98,32 @@ def _channels_outside(sch: Any, anchor: Block, rows: int, limits: Limits) -> boo
     It reads the data again for each block of channels; the other way round, each tile of rows reads all weights
     again. What does not fit half of the second-level cache comes from beyond it every time.
     """
-    data, weights = _operands(sch, anchor)
+    data, weights = (buffer.size * buffer.itemsize for buffer in _operands(sch, anchor))
     products = _products(sch, anchor)
     passes = math.prod(anchor.spatial[:-3]) // products * -(-anchor.spatial[-3] // rows)
 
     def read(size: int, times: int) -> int:
         return size if size <= limits.l2 // 2 else size * times
 
-    data, weights = 4 * data // products, 4 * weights // products
+    data, weights = data // products, weights // products
     return read(data, anchor.spatial[-2]) + read(weights, 1) < read(data, 1) + read(weights, passes)
 
 
-def _operands(sch: Any, anchor: Block) -> tuple[int, int]:
-    """Elements of the data and of the weights."""
-    reads = sch.get(sch.get_sblock(anchor.name)).reads
-    data, weights = (math.prod(int(d) for d in region.source.ty.shape) for region in list(reads)[:2])
-    return data, weights
+@dataclass(frozen=True)
+class _Operand:
+    size: int  # elements
+    itemsize: int  # bytes
+
+
+def _operands(sch: Any, anchor: Block) -> list[_Operand]:
+    """The data and the weights."""
+    types = [region.source.ty for region in list(sch.get(sch.get_sblock(anchor.name)).reads)[:2]]
+    return [_Operand(math.prod(int(d) for d in ty.shape), np.dtype(str(ty.dtype)).itemsize) for ty in types]
 
 
 def _products(sch: Any, anchor: Block) -> int:
     """How many products there are, each with weights of its own: as many as the first axis is long, or one."""
-    return _operands(sch, anchor)[1] // (math.prod(anchor.spatial[-2:]) * math.prod(anchor.reduction))
+    return _operands(sch, anchor)[1].size // (math.prod(anchor.spatial[-2:]) * math.prod(anchor.reduction))
 
 
 def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Parameters, widened: bool) -> None:
