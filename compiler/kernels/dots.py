@@ -40,11 +40,8 @@ for _kind in ("uint8", "int8", "bfloat16"):
 
 
 def word(elements: list[Any]) -> Any:
-    """Four 8-bit integers, or two bfloat16, in a row as one int32, the first in the lowest bits."""
-    if len(elements) == WORD // 2:  # as bits, which TVM does not turn into float32
-        bits = [tirx.reinterpret("uint16", element) for element in elements]
-        return ir.Call(ir.Op.get(_PAIR), bits, ret_ty=ir.PrimType("int32"))
-    return ir.Call(ir.Op.get(_WORD), elements, ret_ty=ir.PrimType("int32"))
+    """Four 8-bit integers, or the bits of two bfloat16, in a row as one int32, the first in the lowest bits."""
+    return ir.Call(ir.Op.get(_WORD if len(elements) == WORD else _PAIR), elements, ret_ty=ir.PrimType("int32"))
 
 
 def dot(data: Any, weights: Any, dtype: str) -> Any:

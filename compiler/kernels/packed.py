@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import tvm_ffi
-from tvm import ir
+from tvm import tirx
 
 from .analysis import Block, blocks_of
 from .inline import inline_producers
@@ -94,8 +94,10 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
 
 
 def _converts(sch: Any, block: Block) -> bool:
-    """Whether a block does more than to move."""
-    return not isinstance(sch.get(sch.get_sblock(block.name)).body.value, ir.TensorLoad)
+    """Whether a block does more than to take bits as they are."""
+    casts: list[Any] = []
+    tvm_ffi.structural_walk(sch.get(sch.get_sblock(block.name)).body.value, [(tirx.Cast, casts.append)])
+    return bool(casts)
 
 
 def _channels_outside(sch: Any, anchor: Block, rows: int, limits: Limits) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import tvm
-from tvm import ir, relax, te
+from tvm import ir, relax, te, tirx
 
 from ..kernels.limits import Limits
 from ..kernels.packed import ACCUMULATOR, CONVERTED, block_width
@@ -226,14 +226,16 @@ def packed_call(
         shape: of the result, channels last.
         reduced: extents of the axes that are summed over.
         term: of data, weights, an element […, block, lane], and the reduced axes: what is summed.
-        dtype: that the data is converted to, if it is of another.
+        dtype: of the numbers that are multiplied; float32 data is rounded to bfloat16.
     """
     blocks, width = weight.shape[0], weight.shape[-1]
 
     def compute(given: Any, w: Any) -> Any:
         x = given
-        if dtype is not None and str(given.dtype) != dtype:
-            x = te.compute(given.shape, lambda *i: given(*i).astype(dtype), name=CONVERTED)
+        if dtype == "bfloat16":  # as bits, which TVM does not turn into float32
+            x = te.compute(
+                given.shape, lambda *i: tirx.reinterpret("uint16", given(*i).astype(dtype)), name=CONVERTED
+            )
         r = [te.reduce_axis((0, extent), f"r{axis}") for axis, extent in enumerate(reduced)]
         sums = te.compute((*shape[:-1], blocks, width), lambda *i: te.sum(term(x, w, i, r), axis=r), name=ACCUMULATOR)
         return te.compute(shape, lambda *i: sums(*i[:-1], i[-1] // width, i[-1] % width), name="unpacked")
