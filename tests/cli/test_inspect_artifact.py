@@ -49,6 +49,16 @@ def test_kernels_of_an_artifact(artifact: Path) -> None:
     assert row[1:7] == ["1", "0.264", "24.0", "KiB", "8.0", "KiB"]
 
 
+def test_zeros_among_the_weights(tmp_path: Path) -> None:
+    weights = np.ones((8, 8), np.float32)
+    weights[::2] = 0
+    proto = model([node("MatMul", "x w", "y", name="half")], {"x": [1, 8]}, ["y"], {"w": weights})
+    path = compile_model(proto, "host", tmp_path / "half.so", verify=False).path
+    sparsity = json.loads(edgec("inspect", path, "--json").stdout)["model"]["sparsity"]
+    assert sparsity["zeros"] == 0.5 and sparsity["layers"][0]["name"] == "MatMul 'half'"
+    assert "50.0% of 64 weights are zero" in edgec("inspect", path).stdout
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system lets no program choose its CPUs")
 def test_affinity(artifact: Path, tmp_path: Path) -> None:
     cpu = min(os.sched_getaffinity(0))

@@ -1,0 +1,1 @@
+"""Weights of fewer bits, and fewer weights: everything here takes ONNX models and gives ONNX models."""
