@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from compiler import compile_model
@@ -57,6 +58,18 @@ def test_zeros_among_the_weights(tmp_path: Path) -> None:
     sparsity = json.loads(edgec("inspect", path, "--json").stdout)["model"]["sparsity"]
     assert sparsity["zeros"] == 0.5 and sparsity["layers"][0]["name"] == "MatMul 'half'"
     assert "50.0% of 64 weights are zero" in edgec("inspect", path).stdout
+
+
+def test_dead_channels_are_dropped_and_told(tmp_path: Path) -> None:
+    v = np.ones((8, 21), np.float32)
+    v[:, 5:9] = 0
+    nodes = [node("MatMul", "x v", "a", name="up"), node("Relu", "a", "h"), node("MatMul", "h w", "y")]
+    onnx.save(model(nodes, {"x": [2, 8]}, ["y"], {"v": v, "w": np.ones((21, 8), np.float32)}), tmp_path / "dead.onnx")
+    done = edgec("compile", tmp_path / "dead.onnx", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "dropped 4 dead output channels of 1 layers" in done.stdout
+    done = edgec("compile", tmp_path / "dead.onnx", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["dropped_channels"] == {"MatMul 'up'": [21, 17]}
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system lets no program choose its CPUs")
