@@ -65,10 +65,10 @@ def test_dead_channels_are_dropped_and_told(tmp_path: Path) -> None:
     v[:, 5:9] = 0
     nodes = [node("MatMul", "x v", "a", name="up"), node("Relu", "a", "h"), node("MatMul", "h w", "y")]
     onnx.save(model(nodes, {"x": [2, 8]}, ["y"], {"v": v, "w": np.ones((21, 8), np.float32)}), tmp_path / "dead.onnx")
-    done = edgec("compile", tmp_path / "dead.onnx", cwd=tmp_path)
+    done = edgec("compile", tmp_path / "dead.onnx", "-o", tmp_path / "dead.so")
     assert done.returncode == 0, done.stderr
     assert "dropped 4 dead output channels of 1 layers" in done.stdout
-    done = edgec("compile", tmp_path / "dead.onnx", "--json", cwd=tmp_path)
+    done = edgec("compile", tmp_path / "dead.onnx", "-o", tmp_path / "dead.so", "--json")
     assert json.loads(done.stdout)["dropped_channels"] == {"MatMul 'up'": [21, 17]}
 
 
