@@ -18,6 +18,7 @@ from .check import VALUE_TYPES, check_model, opset_of
 from .compose import compose_operators
 from .convert import dtype_name, to_relax
 from .counted import lower_counted
+from .dead_channels import Dropped, drop_dead_channels
 from .domains import FLOW
 from .flow import body_graphs, lower_control_flow
 from .fold import constants_to_initializers
@@ -90,6 +91,7 @@ class PreparedModel:
             obstacles.
         bodies: Relax of the bodies of If and Loop, which `edgec.branch` and `edgec.loop` name by their place here.
         vocabulary: the strings of the model, in the order of their codes.
+        dropped: layers that lost output channels on which no result depends.
     """
 
     proto: onnx.ModelProto
@@ -99,6 +101,7 @@ class PreparedModel:
     module: tvm.IRModule | None
     bodies: tuple[tvm.IRModule, ...] = ()
     vocabulary: tuple[str, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
 
 
 def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> Model:
@@ -142,6 +145,7 @@ def prepare(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> 
     forced: frozenset[str] = frozenset()
     while True:
         proto, reasons = _canonical(source, shapes or {}, forced, model.name)
+        proto, dropped = drop_dead_channels(proto, model.name)
         sizes, lost = _return_lengths(proto.graph)
         obstacles = find_obstacles(proto.graph, reasons) or _unusable_values(proto.graph) or lost
         module, bodies = None, ()
@@ -160,7 +164,7 @@ def prepare(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> 
         return Tensor(name, _dtype(elem_type), shape or (), sizes.get(name, ()), name in strings.values)
 
     inputs, outputs = (tuple(tensor(v.name) for v in values) for values in (proto.graph.input, proto.graph.output))
-    return PreparedModel(proto, inputs, outputs, tuple(obstacles), module, bodies, strings.vocabulary)
+    return PreparedModel(proto, inputs, outputs, tuple(obstacles), module, bodies, strings.vocabulary, dropped)
 
 
 def _without_strings(model: Model) -> tuple[onnx.ModelProto, Strings]:
