@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from ..errors import UserError
 from ..frontend.fold import constants_to_initializers
 from ..frontend.graph import all_nodes
-from .layers import Array, Layer, find_layers
+from .weighted import Array, Layer, find_layers
 from .sparsity import BLOCK
 
 STRUCTURES = ("weights", "blocks", "channels")
