@@ -54,8 +54,15 @@ class Accuracy:
 
     @property
     def reached(self) -> bool:
-        """Whether the drop is within the bound, and something is left that is quantised."""
-        return self.max_drop is None or (self.drop <= self.max_drop and len(self.kept) < max(len(self.layers), 1))
+        """Whether the drop is within the bound, and products are left that are quantised, if there were any."""
+        if self.max_drop is None or not self.kept:
+            return self.max_drop is None or self.drop <= self.max_drop
+        costs = {layer.name: layer.macs or not self._has_products for layer in self.layers}
+        return self.drop <= self.max_drop and any(cost for name, cost in costs.items() if name not in self.kept)
+
+    @property
+    def _has_products(self) -> bool:
+        return any(layer.macs for layer in self.layers)
 
     def to_dict(self, most_layers: int | None = None) -> dict[str, object]:
         """For JSON; with the worst layers alone if there are more than `most_layers`."""
