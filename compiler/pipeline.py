@@ -30,6 +30,8 @@ Progress = Callable[[str, float], None]
 # Bytes of working memory, which second-level caches hold; of more, blocks of rows are made smaller.
 _MOST_FOR_ROWS = 2 << 20
 
+PRECISIONS = ("fp32", "fp16", "bf16")
+
 
 @dataclass(frozen=True)
 class Options:
@@ -40,6 +42,7 @@ class Options:
         verify: compare with a reference after the build, where the artifact can run here.
         dump: folder for the module after each phase; None for none.
         cache: look for compiled kernels in the cache, and put new ones there.
+        precision: one of PRECISIONS.
     """
 
     target: Target
@@ -48,6 +51,7 @@ class Options:
     verify: bool = True
     dump: Path | None = None
     cache: bool = True
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ def compile_model(
     cache: bool = True,
     progress: Progress | None = None,
     calibration: Mapping[str, Any] | None = None,
+    precision: str = "fp32",
 ) -> Artifact:
     """Compiles an ONNX model into a native module.
 
@@ -103,6 +108,7 @@ def compile_model(
         progress: called after each phase with its name and seconds.
         calibration: arrays of sample rows by input name; parts of trees that they pass more often lie closer together.
             The results are the same without.
+        precision: `fp32`; `fp16` or `bf16` for weights and values between kernels in 16 bits.
 
     Raises:
         UserError: the input is at fault; nothing was written.
@@ -112,7 +118,7 @@ def compile_model(
     if calibration is not None:
         model = calibrate(model, calibration)
     clock.lap("read")
-    return compile_with(model, resolve(model, target, out, shapes, verify, dump, cache), clock)
+    return compile_with(model, resolve(model, target, out, shapes, verify, dump, cache, precision), clock)
 
 
 def resolve(
@@ -123,8 +129,11 @@ def resolve(
     verify: bool,
     dump: str | os.PathLike[str] | None,
     cache: bool,
+    precision: str = "fp32",
 ) -> Options:
     """The options of a compilation with every default filled in; see `compile_model`."""
+    if precision not in PRECISIONS:
+        raise UserError(f"unknown precision {precision!r}", "precision", f"one of {', '.join(PRECISIONS)}")
     check_tvm()  # which is asked what the host is
     return Options(
         target if isinstance(target, Target) else load_target(target),
@@ -133,6 +142,7 @@ def resolve(
         verify,
         Path(dump) if dump is not None else None,
         cache,
+        precision,
     )
 
 
@@ -150,7 +160,7 @@ def count_phases(options: Options) -> int:
     from .passes.lower import phases
 
     choices = math.prod(len(size) for sizes in options.shapes.values() for size in sizes if isinstance(size, range))
-    lowering = len(phases(limits_of(options.target))) + 1 if choices == 1 else choices
+    lowering = len(phases(limits_of(options.target), options.precision)) + 1 if choices == 1 else choices
     return lowering + len(("kernels", "link")) + options.verify
 
 
@@ -202,7 +212,9 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
         prepared = prepare(model, shapes)
         if rows and len(versions) == 1:  # not of a single row, in whose shapes rows and other axes look alike
             axes = check_rows(prepared.proto, rows, model.name)
-        version, found = lower(prepared, options.target, model.name, prefix, constants, ended)
+        version, found = lower(
+            prepared, options.target, model.name, prefix, constants, ended, options.precision
+        )
         if rows and versions and plan_memory(version.program).arena_bytes > _MOST_FOR_ROWS:
             break
         versions.append(version)
@@ -212,7 +224,7 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
     verifier = None
     if options.verify:
         inputs = [version.inputs for version in versions]
-        verifier = Verifier(model, inputs, options.target, versions[-1].vocabulary)
+        verifier = Verifier(model, inputs, options.target, versions[-1].vocabulary, options.precision)
 
     # tensor programs → scheduled for the target → objects
     _dump_schedules(options, programs)
@@ -225,7 +237,9 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
     # → host program, weights, one shared object
     table = kernel_table(versions, programs, objects.kernels, options.target)
     try:
-        linked = build_artifact(model, versions, objects, table, options.target, folder, cache, axes)
+        linked = build_artifact(
+            model, versions, objects, table, options.target, folder, cache, axes, options.precision
+        )
     except CommandError as error:
         if "No space left on device" in error.output:
             raise UserError("the disk is full", str(options.out), "free some space there") from error

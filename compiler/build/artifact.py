@@ -78,6 +78,7 @@ def build_artifact(
     folder: Path,
     cache: Cache | None = None,
     rows: Mapping[str, int] | None = None,
+    precision: str = "fp32",
 ) -> Linked:
     """Links everything in `folder`, which ought to be empty and private.
 
@@ -88,6 +89,7 @@ def build_artifact(
         cache: holds the runtime's objects.
         rows: the axis of the rows in each output, if the versions are blocks of rows, of which the loader may take
             any number.
+        precision: one of `pipeline.PRECISIONS`.
     """
     with _weights_file(folder, target) as file:
         weights = write_weights(versions[0].program.constants, file)
@@ -101,7 +103,7 @@ def build_artifact(
     symbols = {name: kernel.symbol for name, kernel in objects.kernels.items()}
     source = generate(versions, weights, symbols, target.fast_cores)
     (folder / "program.c").write_text(source, encoding="utf-8")
-    manifest = _manifest(model, versions, objects, kernel_table, target, weights)
+    manifest = _manifest(model, versions, objects, kernel_table, target, weights, precision)
     if rows is not None:
         manifest["rows"] = [rows[tensor.name] for tensor in versions[-1].outputs]
     section = section_bytes(manifest)
@@ -134,6 +136,7 @@ def _manifest(
     kernel_table: list[dict[str, Any]],
     target: Target,
     weights: Weights,
+    precision: str,
 ) -> dict[str, Any]:
     def table(tensors: Sequence[Tensor]) -> list[dict[str, Any]]:
         return [
@@ -188,7 +191,7 @@ def _manifest(
             "fast_cores": target.fast_cores,
         },
         "requires": requires,
-        "precision": "fp32",
+        "precision": precision,
         "versions": {"edgec": EDGEC, "tvm": TVM, "llvm": llvm_version()},
         "memory": {
             "weights_bytes": weights.nbytes,

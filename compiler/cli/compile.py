@@ -16,7 +16,7 @@ from ..calibration import calibrate
 from ..frontend.prepare import load_model
 from ..frontend.rows import rows_shapes
 from ..frontend.shapes import parse_shapes, range_text
-from ..pipeline import Artifact, Clock, Options, compile_with, count_phases, resolve
+from ..pipeline import PRECISIONS, Artifact, Clock, Options, compile_with, count_phases, resolve
 from ..report.kernels import failed_rules
 from .arrays import read_samples
 from .show import kib
@@ -33,7 +33,7 @@ from .show import kib
     metavar="NAME=1x3x224x224",
     help="Fix an input's shape, or a range like 1..8x3x224x224; repeatable.",
 )
-@click.option("--precision", type=click.Choice(["fp32"]), default="fp32", show_default=True, help="Of the arithmetic.")
+@click.option("--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True, help="Of the arithmetic.")
 @click.option(
     "--calibration",
     type=click.Path(path_type=Path),
@@ -64,11 +64,11 @@ def command(
     if calibration is not None:
         loaded = calibrate(loaded, read_samples(calibration, loaded.proto))
     clock.lap("read")
-    options = resolve(loaded, target, out, fixed, not no_verify, dump, not no_cache)
+    options = resolve(loaded, target, out, fixed, not no_verify, dump, not no_cache, precision)
     if as_json:
         artifact = compile_with(loaded, options, clock)
     else:
-        _print_options(model, options, precision, rows=not fixed and rows_shapes(loaded.proto) is not None)
+        _print_options(model, options, rows=not fixed and rows_shapes(loaded.proto) is not None)
         with _progress(options, clock):
             artifact = compile_with(loaded, options, clock)
     if as_json:
@@ -79,14 +79,14 @@ def command(
         ctx.exit(1)
 
 
-def _print_options(model: Path, options: Options, precision: str, rows: bool) -> None:
+def _print_options(model: Path, options: Options, rows: bool) -> None:
     shapes = " ".join(f"{name}={'x'.join(map(range_text, shape))}" for name, shape in options.shapes.items())
     target = options.target
     click.echo(f"model     {model}")
     click.echo(f"target    {target.name} ({target.triple}, {target.core})")
     click.echo(f"output    {options.out}")
     click.echo(f"shapes    {shapes or ('any number of rows' if rows else 'as in the model')}")
-    click.echo(f"precision {precision}")
+    click.echo(f"precision {options.precision}")
     click.echo(f"verify    {'yes, where it can run' if options.verify else 'no'}")
 
 
