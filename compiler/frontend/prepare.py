@@ -192,10 +192,12 @@ def _dtype(elem_type: int) -> str:
     return dtype_name(elem_type) if elem_type in VALUE_TYPES else "unknown"
 
 
-def _canonical(
-    source: onnx.ModelProto, shapes: Mapping[str, Sequence[int]], forced: frozenset[str], where: str
-) -> tuple[onnx.ModelProto, dict[str, str]]:
-    """The settled model, and why nodes with bodies stayed in it, by their first result."""
+def upgraded(source: onnx.ModelProto, shapes: Mapping[str, Sequence[int]], where: str) -> onnx.ModelProto:
+    """The model without functions of its own, its shapes fixed, of operator set 13 or newer.
+
+    Raises:
+        UserError: as `prepare`.
+    """
     proto = onnx.ModelProto()
     proto.CopyFrom(source)
     # Before IR 4 every initializer had to be an input too; in here none is.
@@ -210,10 +212,17 @@ def _canonical(
     state_defaults(proto)
     if opset_of(proto) < OPSET:
         for upgrade in (upgrade_old_opset, upgrade_opset):
-            proto = _settle(proto, where)
+            proto = settle(proto, where)
             upgrade(proto, where)
             constants_to_initializers(proto.graph)
+    return proto
 
+
+def _canonical(
+    source: onnx.ModelProto, shapes: Mapping[str, Sequence[int]], forced: frozenset[str], where: str
+) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """The settled model, and why nodes with bodies stayed in it, by their first result."""
+    proto = upgraded(source, shapes, where)
     refusals: dict[str, str] = {}
 
     def expand(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -222,7 +231,7 @@ def _canonical(
     def settle_all(proto: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, dict[str, str]]:
         reasons: dict[str, str] = {}
         while True:
-            proto = _settle(proto, where, expand=expand)
+            proto = settle(proto, where, expand=expand)
             changed, reasons = lower_control_flow(proto, settle_all, where)
             counted, others = lower_counted(proto)
             if not changed and not counted:
@@ -231,7 +240,7 @@ def _canonical(
     return settle_all(proto, where)
 
 
-def _settle(
+def settle(
     proto: onnx.ModelProto, where: str, expand: Callable[[onnx.ModelProto], onnx.ModelProto] | None = None
 ) -> onnx.ModelProto:
     """Infers, simplifies and expands until nothing changes."""
