@@ -129,8 +129,10 @@ def beside_floats(floats: onnx.ModelProto, quantised: onnx.ModelProto, tensors: 
             twin.output.extend(outputs)
             made.update(dict.fromkeys(filter(None, node.output), twin))
 
+    table = value_table(floats.graph)
     for tensor in tensors:
         copy(tensor)
+        model.graph.value_info.append(helper.make_tensor_value_info(_ALONE + tensor, *table[tensor]))
     unique = {id(item): item for item in made.values()}.values()
     model.graph.node.extend(item for item in unique if isinstance(item, onnx.NodeProto))
     model.graph.initializer.extend(item for item in unique if isinstance(item, onnx.TensorProto))

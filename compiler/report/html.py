@@ -141,7 +141,7 @@ def _layer_picture(accuracy: Mapping[str, Any]) -> str:
     """A bar for each layer, and a line across it; a scale below."""
     layers, floats = accuracy["layers"], accuracy["layers_in_float"]
     room = _WIDTH - _LABEL - _VALUE
-    most = max(10.0, *(min(max(one["alone_snr_db"], one["snr_db"]), 80.0) for one in layers))
+    most = float(max(10.0, *(min(max(one["alone_snr_db"], one["snr_db"]), 80.0) for one in layers)))
     height = len(layers) * _ROW
 
     def place(ratio: float) -> float:

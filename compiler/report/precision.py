@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..files import write_text
 from ..frontend.prepare import Model
-from ..pipeline import Artifact, Clock, Options, compile_with
+from ..pipeline import PRECISIONS, QUANTISED, Artifact, Clock, Options, compile_with
 from ..runtime.loader import LoadError
+from ..runtime.loader import Model as Loaded
+from ..target import load_target
+from .html import precision_report
 from .latency import measure
+
+if TYPE_CHECKING:
+    from ..quantize.post_training import Quantised
+
+FLOATS = tuple(precision for precision in PRECISIONS if precision not in QUANTISED)
 
 _SECONDS = 1.0  # of measuring, for each precision
 
@@ -44,26 +54,21 @@ class Variant:
         return asdict(self)
 
 
-def measure_variant(artifact: Artifact, score: Callable[[Run], float] | float | None) -> Variant:
+def measure_variant(artifact: Artifact, score: Callable[[Run], float] | None) -> Variant:
     """Size, and speed and score where it runs.
 
     Args:
-        score: the score, or what gives it for a function that runs the artifact.
+        score: gives the score for a function that runs the artifact.
     """
     manifest = artifact.manifest
     found = Variant(manifest["precision"], artifact.size, manifest["memory"]["weights_bytes"])
     try:
         latency = measure(artifact.path, seconds=_SECONDS)
-        found = replace(found, seconds=latency.median, threads=latency.threads)
-        if callable(score):
-            from ..runtime.loader import Model as Loaded
-
-            with Loaded(artifact.path) as loaded:
-                score = score(lambda feeds: dict(loaded.run(feeds)))
+        with Loaded(artifact.path) as loaded:
+            scored = score(loaded.run) if score else None
     except LoadError as error:
-        found = replace(found, note=f"does not run here: {error}")
-        score = None if callable(score) else score
-    return replace(found, score=score)
+        return replace(found, note=f"does not run here: {error}")
+    return replace(found, seconds=latency.median, threads=latency.threads, score=scored)
 
 
 def other_precisions(
@@ -81,3 +86,42 @@ def other_precisions(
                 continue
             found.append(measure_variant(artifact, score))
     return found
+
+
+def write_report(
+    path: Path, title: str, model: Model, options: Options, artifact: Artifact, quantised: Quantised | None
+) -> None:
+    """Compiles the model at the other precisions, measures all of them here, and writes the page.
+
+    Args:
+        model, options: before a quantisation; those of `artifact` otherwise.
+        artifact: in its place.
+        quantised: what the artifact was made from, if it was quantised.
+    """
+    others = [precision for precision in FLOATS if precision != options.precision]
+    with _scorer(quantised) as score:
+        variants = other_precisions(model, options, others, score)
+        variants.append(measure_variant(artifact, score))
+    variants.sort(key=lambda variant: PRECISIONS.index(variant.precision))
+    threads = next((str(v.threads) for v in variants if v.threads), "not run here")
+    facts = {
+        "model": title,
+        "target": f"{options.target.name} ({options.target.triple}, {options.target.core})",
+        "latency": f"on this machine ({load_target('host').core}), threads: {threads}",
+    }
+    accuracy = quantised.accuracy.to_dict() if quantised and quantised.accuracy else None
+    page = precision_report(f"{model.name}: precisions", facts, [v.to_dict() for v in variants], accuracy)
+    write_text(path, page)
+
+
+@contextmanager
+def _scorer(quantised: Quantised | None) -> Iterator[Callable[[Run], float] | None]:
+    """What scores a model on the samples that the quantised one was scored on; None if there are none."""
+    if quantised is None or quantised.accuracy is None or quantised.samples is None:
+        yield None
+        return
+    from ..quantize.metrics import find_metric
+    from ..quantize.runner import Runner
+
+    with Runner(quantised.floats.proto) as floats:
+        yield find_metric(quantised.accuracy.metric, quantised.samples, floats, quantised.floats).score
