@@ -73,7 +73,7 @@ def load_calibration(source: Source, model: Model) -> Samples:
 
             return load_pictures(path, model)
         return _of_stacks(_read(path), model, str(path))
-    if isinstance(source, np.ndarray) or isinstance(source, Mapping):
+    if isinstance(source, np.ndarray | Mapping):
         return _of_stacks(source, model, "the calibration data")
     feeds = [_check(_named(one, model), model, f"sample {number}") for number, one in enumerate(source)]
     return _not_empty(Samples(len(feeds), feeds.__getitem__), "the calibration data")

@@ -1,8 +1,8 @@
 """Which operators compute with integers, and which tensors lie in memory as 8 bits between them.
 
 A product and the element-wise operators behind it become one kernel, in which their floats stay in registers. So only
-what a kernel reads from memory is worth 8 bits: the data of products, and what else kernels of convolutions hand to each
-other. Operators that only move data between such tensors move the 8 bits.
+what a kernel reads from memory is worth 8 bits: the data of products, and what else kernels of convolutions hand to
+each other. Operators that only move data between such tensors move the 8 bits.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _ELEMENTWISE = frozenset((*ELEMENTWISE, "BatchNormalization"))
 _CONVOLUTIONS = frozenset(("Conv", "ConvTranspose"))
 _PRODUCTS = _CONVOLUTIONS | {"Gemm", "MatMul"}
 # They move elements, or choose among them by their order; the result's range is that of the data.
-_MOVES = frozenset(
-    "Concat DepthToSpace Expand Flatten Gather GlobalMaxPool MaxPool Pad Reshape Resize Slice SpaceToDepth Split "
-    "Squeeze Tile Transpose Unsqueeze".split()
-)
+_MOVES = frozenset((
+    "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GlobalMaxPool", "MaxPool", "Pad", "Reshape", "Resize",
+    "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
+))  # fmt: skip
 # They compute from their data, and may read 8 bits.
-_REDUCTIONS = frozenset("AveragePool GlobalAveragePool ReduceMax ReduceMean ReduceSum".split())
+_REDUCTIONS = frozenset(("AveragePool", "GlobalAveragePool", "ReduceMax", "ReduceMean", "ReduceSum"))
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,7 @@ class Places:
 
 def find_places(graph: Graph, settings: Settings) -> Places:
     """Where `settings` quantise a graph of fixed shapes; what they keep in float can only make the places fewer."""
-    products = {
-        node.name: node for node in graph.nodes if _is_product(graph, node) and node.name not in settings.keep
-    }
+    products = {node.name: node for node in graph.nodes if _is_product(graph, node) and node.name not in settings.keep}
     stored = {node.input[0] for node in products.values()}
     stored |= _between_convolutions(graph, products)
     moves = {}
