@@ -80,6 +80,7 @@ def build_artifact(
     cache: Cache | None = None,
     rows: Mapping[str, int] | None = None,
     precision: str = "fp32",
+    accuracy: Mapping[str, Any] | None = None,
 ) -> Linked:
     """Links everything in `folder`, which ought to be empty and private.
 
@@ -91,6 +92,7 @@ def build_artifact(
         rows: the axis of the rows in each output, if the versions are blocks of rows, of which the loader may take
             any number.
         precision: one of `pipeline.PRECISIONS`.
+        accuracy: what quantisation cost, for the manifest.
     """
     with _weights_file(folder, target) as file:
         weights = write_weights(versions[0].program.constants, file)
@@ -107,6 +109,8 @@ def build_artifact(
     manifest = _manifest(model, versions, objects, kernel_table, target, weights, precision)
     if rows is not None:
         manifest["rows"] = [rows[tensor.name] for tensor in versions[-1].outputs]
+    if accuracy is not None:
+        manifest["accuracy"] = dict(accuracy)
     section = section_bytes(manifest)
     (folder / "manifest.bin").write_bytes(section)
     (folder / "manifest.S").write_text(_MANIFEST_ASSEMBLY)
