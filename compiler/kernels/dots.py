@@ -16,6 +16,7 @@ from tvm import ir, sym, tirx
 from tvm.ir import _ffi_api
 
 from ..target import Target
+from . import dots_arm
 from .lowering import program_pass
 
 WORD = 4  # bytes
@@ -84,6 +85,8 @@ def _instruction(call: Any, target: Target) -> _Instruction:
         return lambda sums, x, w: tirx.call_llvm_pure_intrin(
             f"int32x{lanes}", name, sums, _as(f"uint8x{4 * lanes}", x), _as(f"int8x{4 * lanes}", w)
         )
+    if data == "int8" and target.machine == "aarch64" and (found := dots_arm.instruction(target, lanes)):
+        return found
     return lambda sums, x, w: _one_by_one(sums, x, w, data == "int8")
 
 
