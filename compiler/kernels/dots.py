@@ -17,6 +17,7 @@ from tvm import ir, sym, tirx
 from tvm.ir import _ffi_api
 
 from ..target import Target
+from . import dots_arm
 from .llvm_code import PAIRS, import_code
 from .lowering import program_pass
 
@@ -94,6 +95,8 @@ def _instruction(call: Any, target: Target) -> _Instruction:
         )
     if data == "bfloat16":
         return lambda sums, x, w: tirx.call_pure_extern(str(sums.ty.dtype), f"{PAIRS}{lanes}", sums, x, w)
+    if data == "int8" and target.machine == "aarch64" and (found := dots_arm.instruction(target, lanes)):
+        return found
     return lambda sums, x, w: _one_by_one(sums, x, w, data == "int8")
 
 

@@ -14,6 +14,7 @@ import tvm
 import tvm_ffi
 from tvm import ir, relax, s_tir, tirx
 
+from ..kernels.float16 import SATURATES
 from ..kernels.packed import ACCUMULATOR, CONVERTED
 from ..kernels.vectors import substitute
 from .constants import constant
@@ -241,7 +242,8 @@ def narrow_parameters(func: Any, changed: Sequence[bool], dtype: str) -> Any:
         behind = [(wide, buffers[param]) for param, wide in own.items() if data is None or not param.same_as(data)]
         body = _with_copies(body, before, behind)
     params = [_of(buffers, param) if _of(buffers, param) is not None else param for param in func.params]
-    return tirx.PrimFunc(params, body, func.ret_type, func.attrs)
+    made = tirx.PrimFunc(params, body, func.ret_type, func.attrs)
+    return made.with_attr(SATURATES, True) if dtype == "float16" else made
 
 
 def _of(buffers: Mapping[Any, Any], var: Any) -> Any:
@@ -277,9 +279,7 @@ def _moves(value: Any, dtype: str) -> bool:
         return _moves(value.true_value, dtype) and _moves(value.false_value, dtype)
     if _is_choice(value):
         return _moves(value.args[1], dtype) and _moves(value.args[2], dtype)
-    return isinstance(value, tirx.FloatImm) or (
-        isinstance(value, tirx.Cast) and str(value.value.ty.dtype) == dtype
-    )
+    return isinstance(value, tirx.FloatImm) or (isinstance(value, tirx.Cast) and str(value.value.ty.dtype) == dtype)
 
 
 def _with_copies(body: Any, before: Sequence[tuple[Any, Any]], behind: Sequence[tuple[Any, Any]]) -> Any:
