@@ -66,14 +66,14 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
     anchor = anchors[0]
     # Once for all products of an element, unless vectors run along the channels anyway.
     apart = len(anchor.reduction) != 2 and anchor.reduction[-1] >= min(limits.lanes, _NARROWEST)
-    converted = [b for b in blocks if b.name == CONVERTED and apart and _converts(sch, b)]
+    by_element = takes_elements(anchor, limits)
+    converted = [b for b in blocks if b.name == CONVERTED and apart and (by_element or _converts(sch, b))]
     inline_producers(sch, [b for b in blocks if b not in converted])
     rest = [b for b in blocks_of(sch) if not b.reduction and b not in converted]
     if len(rest) != 1:
         return None
     width, extent = anchor.spatial[-1], anchor.spatial[-3]
     depthwise = len(anchor.reduction) == 2
-    by_element = takes_elements(anchor, limits)
     rows = rows_of_tile(extent, width, limits, _DEPTHWISE_ROWS if depthwise else None, by_element)
     unrolled = depthwise and math.prod(anchor.reduction) <= _MOST_UNROLLED
     return Offer(
