@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from ..target import Target
 from .cost import Cost
 from .estimate import seconds_on_one_core
+from .float16 import has_arithmetic as has_halves
 from .llvm_code import has_pairs
 
 # Of a launch of two threads that are awake: 0.25 µs at 3.9 GHz (scripts/bench_overhead.py); in cycles, since it is work
@@ -29,6 +30,7 @@ class Limits:
         by_element: whether a multiply-add can take one factor from any element of a vector register, as NEON's of
             64 bits can, so that four factors come with one load.
         unsigned_data: whether dot products of 8-bit integers take unsigned data; else signed.
+        halves: whether there is arithmetic of float16.
         pairs: whether there are dot products of pairs of bfloat16.
         parallel_work: inner iterations below which a kernel, or a block of it, stays on one thread.
     """
@@ -39,6 +41,7 @@ class Limits:
     l2: int = 1 << 19
     by_element: bool = False
     unsigned_data: bool = False
+    halves: bool = False
     pairs: bool = False
     parallel_work: int = 1 << 15
 
@@ -52,7 +55,7 @@ def limits_of(target: Target, cost: Cost | None = None, rule: str | None = None)
     by_element = target.machine == "aarch64"
     lanes, l1 = max(1, target.simd_bits // 32), 1024 * target.caches.l1d_kib
     unsigned = target.machine == "x86_64"
-    limits = Limits(lanes, target.simd_registers, l1, target.l2_bytes, by_element, unsigned, has_pairs(target))
+    limits = Limits(lanes, target.simd_registers, l1, target.l2_bytes, by_element, unsigned, has_halves(target), has_pairs(target))
     return limits if cost is None else replace(limits, parallel_work=parallel_work(cost, target, rule))
 
 

@@ -14,7 +14,7 @@ import tvm
 import tvm_ffi
 from tvm import ir, relax, s_tir, tirx
 
-from ..kernels.float16 import SATURATES
+from ..kernels.float16 import LARGEST, SATURATES
 from ..kernels.packed import ACCUMULATOR, CONVERTED
 from ..kernels.vectors import substitute
 from .constants import constant
@@ -22,7 +22,7 @@ from .rewrite import definitions_of, operator_of, rewrite_calls, variables_of
 
 WIDE = "float32"
 _VIEWS = frozenset(f"relax.{name}" for name in ("reshape", "expand_dims", "squeeze", "flatten"))
-_LARGEST = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38}
+_LARGEST = {"float16": LARGEST, "bfloat16": 3.3895313892515355e38}
 
 
 def narrow_storage(module: tvm.IRModule, dtype: str) -> tvm.IRModule:

@@ -45,11 +45,12 @@ def pack_weights(module: tvm.IRModule, limits: Limits, stored: str | None = None
         numbers = numbers_of(call, limits, stored)
         if numbers is None:
             return call
+        own = numbers.limits(limits)
         if name == "relax.matmul":
-            return _matmul(builder, call, weight.value.numpy(), numbers, limits)
+            return _matmul(builder, call, weight.value.numpy(), numbers, own)
         if name == DISTANCES:
-            return _distances(builder, call, weight.value.numpy(), limits)
-        return _conv2d(builder, call, weight.value.numpy(), numbers, limits)
+            return _distances(builder, call, weight.value.numpy(), own)
+        return _conv2d(builder, call, weight.value.numpy(), numbers, own)
 
     module = rewrite_calls(module, visit)
     for variable, function in list(module.functions.items()):
@@ -97,7 +98,7 @@ def _conv2d(
         return call
     strides, dilation = [int(s) for s in attrs.strides], [int(d) for d in attrs.dilation]
     if int(attrs.groups) == int(call.args[0].ty.shape[3]) == weight.shape[3]:
-        return _depthwise(builder, call, weight[:, :, 0], strides, dilation, limits)
+        return _depthwise(builder, call, weight[:, :, 0], strides, dilation, numbers, limits)
     if int(attrs.groups) != 1:
         return call
     data, fix = numbers.accept(builder, call.args[0], weight)
@@ -181,11 +182,13 @@ def _depthwise(
     weight: np.ndarray[Any, Any],
     strides: list[int],
     dilation: list[int],
+    numbers: Numbers,
     limits: Limits,
 ) -> Any:
     """One filter a channel; the input's channels are filled up to whole vectors, mostly as it is padded anyway."""
     *kernel, channels = weight.shape
-    width, data, dtype = _depthwise_width(channels, limits.lanes), call.args[0], str(call.ty.dtype)
+    width, data = _depthwise_width(channels, limits.lanes), call.args[0]
+    dtype = numbers.dtype if numbers.dtype == "float16" else str(call.ty.dtype)  # of the sums
     if channels % width:
         data = builder.emit(relax.op.nn.pad(data, [0] * 7 + [width - channels % width]))
 
@@ -195,7 +198,9 @@ def _depthwise(
         return element.astype(dtype) * w(block, *r, lane).astype(dtype)
 
     shape = [int(d) for d in call.ty.shape]
-    return packed_call(builder, data, pack(weight, width), shape, kernel, term, "packed_depthwise")
+    packed = pack(weight, width)
+    packed = packed.astype(dtype) if dtype == "float16" else packed
+    return packed_call(builder, data, packed, shape, kernel, term, "packed_depthwise", dtype)
 
 
 def _depthwise_width(channels: int, lanes: int) -> int:
@@ -226,7 +231,7 @@ def packed_call(
         shape: of the result, channels last.
         reduced: extents of the axes that are summed over.
         term: of data, weights, an element […, block, lane], and the reduced axes: what is summed.
-        dtype: of the numbers that are multiplied; float32 data is rounded to bfloat16.
+        dtype: of the numbers that are multiplied, to which float32 data is rounded.
     """
     blocks, width = weight.shape[0], weight.shape[-1]
 
@@ -234,8 +239,13 @@ def packed_call(
         x = given
         if dtype == "bfloat16":  # as bits, which TVM does not turn into float32
             x = te.compute(given.shape, lambda *i: tirx.reinterpret("uint16", given(*i).astype(dtype)), name=CONVERTED)
+        elif dtype == "float16":
+            x = te.compute(given.shape, lambda *i: given(*i).astype(dtype), name=CONVERTED)
         r = [te.reduce_axis((0, extent), f"r{axis}") for axis, extent in enumerate(reduced)]
         sums = te.compute((*shape[:-1], blocks, width), lambda *i: te.sum(term(x, w, i, r), axis=r), name=ACCUMULATOR)
-        return te.compute(shape, lambda *i: sums(*i[:-1], i[-1] // width, i[-1] % width), name="unpacked")
+        result = "float32" if dtype == "float16" else str(sums.dtype)
+        return te.compute(
+            shape, lambda *i: sums(*i[:-1], i[-1] // width, i[-1] % width).astype(result), name="unpacked"
+        )
 
     return builder.call_te(compute, data, constant(weight), primfunc_name_hint=name)
