@@ -161,6 +161,6 @@ class _Rewriter:
     def _add(self, node: onnx.NodeProto, part: str, operator: str, inputs: list[str], **attributes: Any) -> str:
         """A node in the place of another, whose result it makes if `part` is empty."""
         name = f"{node.output[0]}/{part}" if part else node.output[0]
-        label = f"{node.name}/{part}" if part else node.name
-        self.made.append(onnx.helper.make_node(operator, inputs, [name], name=label, **attributes))
+        label = node.name if operator in ("ConvInteger", "MatMulInteger") else ""
+        self.made.append(onnx.helper.make_node(operator, inputs, [name], name=label or name, **attributes))
         return name
