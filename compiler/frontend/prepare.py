@@ -18,6 +18,7 @@ from .check import VALUE_TYPES, check_model, opset_of
 from .compose import compose_operators
 from .convert import dtype_name, to_relax
 from .counted import lower_counted
+from .dead_channels import Dropped, drop_dead_channels
 from .domains import FLOW
 from .flow import body_graphs, lower_control_flow
 from .fold import constants_to_initializers
@@ -92,6 +93,7 @@ class PreparedModel:
             obstacles.
         bodies: Relax of the bodies of If and Loop, which `edgec.branch` and `edgec.loop` name by their place here.
         vocabulary: the strings of the model, in the order of their codes.
+        dropped: layers that lost output channels on which no result depends.
     """
 
     proto: onnx.ModelProto
@@ -101,6 +103,7 @@ class PreparedModel:
     module: tvm.IRModule | None
     bodies: tuple[tvm.IRModule, ...] = ()
     vocabulary: tuple[str, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
 
 
 def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> Model:
@@ -144,6 +147,7 @@ def prepare(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> 
     forced: frozenset[str] = frozenset()
     while True:
         proto, reasons = _canonical(source, shapes or {}, forced, model.name)
+        proto, dropped = drop_dead_channels(proto, model.name)
         sizes, lost = _return_lengths(proto.graph)
         obstacles = find_obstacles(proto.graph, reasons) or _unusable_values(proto.graph) or lost
         module, bodies = None, ()
@@ -162,7 +166,7 @@ def prepare(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> 
         return Tensor(name, _dtype(elem_type), shape or (), sizes.get(name, ()), name in strings.values)
 
     inputs, outputs = (tuple(tensor(v.name) for v in values) for values in (proto.graph.input, proto.graph.output))
-    return PreparedModel(proto, inputs, outputs, tuple(obstacles), module, bodies, strings.vocabulary)
+    return PreparedModel(proto, inputs, outputs, tuple(obstacles), module, bodies, strings.vocabulary, dropped)
 
 
 def _without_strings(model: Model) -> tuple[onnx.ModelProto, Strings]:
@@ -194,10 +198,12 @@ def _dtype(elem_type: int) -> str:
     return dtype_name(elem_type) if elem_type in VALUE_TYPES else "unknown"
 
 
-def _canonical(
-    source: onnx.ModelProto, shapes: Mapping[str, Sequence[int]], forced: frozenset[str], where: str
-) -> tuple[onnx.ModelProto, dict[str, str]]:
-    """The settled model, and why nodes with bodies stayed in it, by their first result."""
+def upgraded(source: onnx.ModelProto, shapes: Mapping[str, Sequence[int]], where: str) -> onnx.ModelProto:
+    """The model without functions of its own, its shapes fixed, of operator set 13 or newer.
+
+    Raises:
+        UserError: as `prepare`.
+    """
     proto = onnx.ModelProto()
     proto.CopyFrom(source)
     # Before IR 4 every initializer had to be an input too; in here none is.
@@ -212,10 +218,17 @@ def _canonical(
     state_defaults(proto)
     if opset_of(proto) < OPSET:
         for upgrade in (upgrade_old_opset, upgrade_opset):
-            proto = _settle(proto, where)
+            proto = settle(proto, where)
             upgrade(proto, where)
             constants_to_initializers(proto.graph)
+    return proto
 
+
+def _canonical(
+    source: onnx.ModelProto, shapes: Mapping[str, Sequence[int]], forced: frozenset[str], where: str
+) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """The settled model, and why nodes with bodies stayed in it, by their first result."""
+    proto = upgraded(source, shapes, where)
     refusals: dict[str, str] = {}
 
     def expand(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -224,7 +237,7 @@ def _canonical(
     def settle_all(proto: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, dict[str, str]]:
         reasons: dict[str, str] = {}
         while True:
-            proto = _settle(proto, where, expand=expand)
+            proto = settle(proto, where, expand=expand)
             changed, reasons = lower_control_flow(proto, settle_all, where)
             counted, others = lower_counted(proto)
             if not changed and not counted:
@@ -233,7 +246,7 @@ def _canonical(
     return settle_all(proto, where)
 
 
-def _settle(
+def settle(
     proto: onnx.ModelProto, where: str, expand: Callable[[onnx.ModelProto], onnx.ModelProto] | None = None
 ) -> onnx.ModelProto:
     """Infers, simplifies and expands until nothing changes."""
