@@ -15,6 +15,7 @@ import tvm
 import tvm_ffi
 from tvm import ir, s_tir, tirx
 
+from ..kernels.bfloat16 import convert_bfloat16
 from ..kernels.dots import lower_dots
 from ..kernels.lowering import node_pass, program_pass
 from ..kernels.nested_math import separate_nested_math
@@ -71,6 +72,7 @@ def _lowering(target: Target) -> list[Any]:
         s.StmtSimplify(),
         s.LowerOpaqueBlock(),
         t.FlattenBuffer(),
+        convert_bfloat16(),
         t.BF16ComputeLegalize(),
         t.NarrowDataType(32),
         s.LoopPartition(),

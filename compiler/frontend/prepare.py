@@ -18,6 +18,7 @@ from .check import VALUE_TYPES, check_model, opset_of
 from .compose import compose_operators
 from .convert import dtype_name, to_relax
 from .counted import lower_counted
+from .dead_channels import Dropped, drop_dead_channels
 from .domains import FLOW
 from .flow import body_graphs, lower_control_flow
 from .fold import constants_to_initializers
@@ -25,6 +26,7 @@ from .forms import make_canonical
 from .functions import inline_functions
 from .graph import all_nodes, describe, sort_nodes
 from .infer import infer_shapes
+from .integer_form import use_integers
 from .lengths import lengths_of
 from .maps import maps_to_tensors
 from .read import copy_model, parse_model, read_file
@@ -90,6 +92,7 @@ class PreparedModel:
             obstacles.
         bodies: Relax of the bodies of If and Loop, which `edgec.branch` and `edgec.loop` name by their place here.
         vocabulary: the strings of the model, in the order of their codes.
+        dropped: layers that lost output channels on which no result depends.
     """
 
     proto: onnx.ModelProto
@@ -99,6 +102,7 @@ class PreparedModel:
     module: tvm.IRModule | None
     bodies: tuple[tvm.IRModule, ...] = ()
     vocabulary: tuple[str, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
 
 
 def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> Model:
@@ -142,6 +146,7 @@ def prepare(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> 
     forced: frozenset[str] = frozenset()
     while True:
         proto, reasons = _canonical(source, shapes or {}, forced, model.name)
+        proto, dropped = drop_dead_channels(proto, model.name)
         sizes, lost = _return_lengths(proto.graph)
         obstacles = find_obstacles(proto.graph, reasons) or _unusable_values(proto.graph) or lost
         module, bodies = None, ()
@@ -160,7 +165,7 @@ def prepare(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> 
         return Tensor(name, _dtype(elem_type), shape or (), sizes.get(name, ()), name in strings.values)
 
     inputs, outputs = (tuple(tensor(v.name) for v in values) for values in (proto.graph.input, proto.graph.output))
-    return PreparedModel(proto, inputs, outputs, tuple(obstacles), module, bodies, strings.vocabulary)
+    return PreparedModel(proto, inputs, outputs, tuple(obstacles), module, bodies, strings.vocabulary, dropped)
 
 
 def _without_strings(model: Model) -> tuple[onnx.ModelProto, Strings]:
@@ -192,10 +197,12 @@ def _dtype(elem_type: int) -> str:
     return dtype_name(elem_type) if elem_type in VALUE_TYPES else "unknown"
 
 
-def _canonical(
-    source: onnx.ModelProto, shapes: Mapping[str, Sequence[int]], forced: frozenset[str], where: str
-) -> tuple[onnx.ModelProto, dict[str, str]]:
-    """The settled model, and why nodes with bodies stayed in it, by their first result."""
+def upgraded(source: onnx.ModelProto, shapes: Mapping[str, Sequence[int]], where: str) -> onnx.ModelProto:
+    """The model without functions of its own, its shapes fixed, of operator set 13 or newer.
+
+    Raises:
+        UserError: as `prepare`.
+    """
     proto = onnx.ModelProto()
     proto.CopyFrom(source)
     # Before IR 4 every initializer had to be an input too; in here none is.
@@ -210,10 +217,17 @@ def _canonical(
     state_defaults(proto)
     if opset_of(proto) < OPSET:
         for upgrade in (upgrade_old_opset, upgrade_opset):
-            proto = _settle(proto, where)
+            proto = settle(proto, where)
             upgrade(proto, where)
             constants_to_initializers(proto.graph)
+    return proto
 
+
+def _canonical(
+    source: onnx.ModelProto, shapes: Mapping[str, Sequence[int]], forced: frozenset[str], where: str
+) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """The settled model, and why nodes with bodies stayed in it, by their first result."""
+    proto = upgraded(source, shapes, where)
     refusals: dict[str, str] = {}
 
     def expand(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -222,7 +236,7 @@ def _canonical(
     def settle_all(proto: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, dict[str, str]]:
         reasons: dict[str, str] = {}
         while True:
-            proto = _settle(proto, where, expand=expand)
+            proto = settle(proto, where, expand=expand)
             changed, reasons = lower_control_flow(proto, settle_all, where)
             counted, others = lower_counted(proto)
             if not changed and not counted:
@@ -231,7 +245,7 @@ def _canonical(
     return settle_all(proto, where)
 
 
-def _settle(
+def settle(
     proto: onnx.ModelProto, where: str, expand: Callable[[onnx.ModelProto], onnx.ModelProto] | None = None
 ) -> onnx.ModelProto:
     """Infers, simplifies and expands until nothing changes."""
@@ -240,7 +254,8 @@ def _settle(
         rounds -= 1
         make_canonical(proto.graph, opset_of(proto))
         proto = infer_shapes(proto, where)
-        changed = simplify(proto)
+        changed = expand is not None and use_integers(proto)
+        changed = simplify(proto) or changed
         if expand is not None:
             changed = eliminate_sequences(proto) or changed
             changed = compose_operators(proto) or changed

@@ -2,8 +2,8 @@
 
 Data and weights travel in words of 32 bits, of four 8-bit integers each. To a schedule a word is a number like any
 other: `dot(x, w)` of two words is what a multiplication is for float32, it has as many lanes, and a loop over it
-becomes vectors the same way. What is behind it comes out late (`lower_dots`): `vpdpbusd` where the target has it
-(AVX512-VNNI, AVX-VNNI), else the four products one by one. All are exact in int32.
+becomes vectors the same way. What is behind it comes out late (`lower_dots`): the target's instructions (dots_x86.py, dots_arm.py), else the four
+products one by one. All are exact in int32.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tvm import ir, sym, tirx
 from tvm.ir import _ffi_api
 
 from ..target import Target
-from .dots_x86 import x86_instruction
+from . import dots_arm, dots_x86
 from .lowering import program_pass
 
 WORD = 4  # bytes
@@ -86,7 +86,11 @@ def _alone(call: Any, target: Target) -> Any:
 
 def _instruction(call: Any, target: Target) -> _Instruction:
     kind, lanes = call.op.name.removeprefix(_DOT), lanes_of(call)
-    found = x86_instruction(target, kind, lanes) if target.machine == "x86_64" else None
+    found = None
+    if target.machine == "x86_64":
+        found = dots_x86.instruction(target, kind, lanes)
+    elif target.machine == "aarch64" and kind == "int8":
+        found = dots_arm.instruction(target, lanes)
     return found or (lambda sums, x, w: _one_by_one(sums, x, w, kind == "int8"))
 
 
