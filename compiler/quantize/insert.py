@@ -203,6 +203,6 @@ class _Writer:
             return
         by_result = np.moveaxis(change * spread_factors(node, change, seen.mean), channel_axis(node), 0)
         mean = by_result.reshape(len(by_result), -1).sum(1)
-        name = f"{node.name}/bias"
+        name = f"{node.output[0]}/corrected_bias"
         corrected = self._graph.add_constant(name, (bias.reshape(-1) - mean).astype(np.float32))
         node.input[:] = [*node.input[:2], corrected]
