@@ -133,6 +133,10 @@ def _products(sch: Any, anchor: Block) -> int:
     return _operands(sch, anchor)[1].size // (math.prod(anchor.spatial[-2:]) * math.prod(anchor.reduction))
 
 
+def _writes_bytes(sch: Any, block: Any) -> bool:
+    return str(sch.get(block).writes[0].source.ty.dtype) in ("int8", "uint8")
+
+
 def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Parameters, widened: bool) -> None:
     out = sch.get_sblock(result.name)
     weights = list(sch.get(sch.get_sblock(anchor.name)).reads)[-1].source.name
@@ -141,7 +145,9 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     *outer, rows, channels = sch.get_loops(out)
     row_tiles, row = split_overlapping(sch, rows, mr, extent)
     lanes = min(width, limits.lanes)
-    channel_tiles, vector, lane = sch.split(channels, [None, width // lanes, lanes])
+    # Bytes are written in as few vectors as there are; their floats are taken apart again where they become bytes.
+    written = width if _writes_bytes(sch, out) and width & width - 1 == 0 else lanes
+    channel_tiles, vector, lane = sch.split(channels, [None, width // written, written])
     whole_rows, whole_channels = extent % mr == 0, result.spatial[-1] % width == 0
 
     # Loops whose last tile overlaps or is narrower stay by themselves; the others are shared by threads.
