@@ -74,7 +74,7 @@ class _Writer:
                 self._move(node)
                 continue
             for place, name in enumerate(node.input):
-                if name in stored:
+                if name in stored and node.name not in self._settings.keep:
                     node.input[place] = self._dequantized(name)
             if node.name in self._places.products:
                 self._quantize_weights(node)
