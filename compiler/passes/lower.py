@@ -66,14 +66,14 @@ STORED = {"fp16": "float16", "bf16": "bfloat16"}
 
 def phases(limits: Limits, precision: str = "fp32") -> tuple[Phase, ...]:
     """The passes for a target with these limits."""
+    stored = STORED.get(precision)
 
     def pack(module: tvm.IRModule) -> tvm.IRModule:
         programs = (lower_recurrent, lower_forests, find_nearest)
-        for change in (*programs, merge_parallel_products, use_winograd, pack_weights):
+        for change in (*programs, merge_parallel_products, use_winograd):
             module = change(module, limits)
-        return narrow_tables(module)
+        return narrow_tables(pack_weights(module, limits, stored))
 
-    stored = STORED.get(precision)
     narrow = (Phase("narrow", lambda module: narrow_storage(module, stored)),) if stored else ()
     return (
         Phase(
