@@ -13,6 +13,7 @@ from .attention import fuse_attention
 from .bounded_indices import bound_indices
 from .copies import lower_copies
 from .explicit_padding import make_padding_explicit
+from .few_bits import pack_few_bits
 from .fold_constants import fold_constants
 from .forests import lower_forests
 from .group_norms import fuse_group_norms
@@ -63,7 +64,7 @@ def phases(limits: Limits) -> tuple[Phase, ...]:
 
     def pack(module: tvm.IRModule) -> tvm.IRModule:
         programs = (lower_recurrent, lower_forests, find_nearest)
-        for change in (*programs, merge_parallel_products, use_winograd, pack_weights):
+        for change in (*programs, merge_parallel_products, use_winograd, pack_few_bits, pack_weights):
             module = change(module, limits)
         return narrow_tables(module)
 
