@@ -27,6 +27,7 @@ from .forms import make_canonical
 from .functions import inline_functions
 from .graph import all_nodes, describe, sort_nodes
 from .infer import infer_shapes
+from .integer_form import use_integers
 from .lengths import lengths_of
 from .maps import maps_to_tensors
 from .read import copy_model, parse_model, read_file
@@ -197,10 +198,12 @@ def _dtype(elem_type: int) -> str:
     return dtype_name(elem_type) if elem_type in VALUE_TYPES else "unknown"
 
 
-def _canonical(
-    source: onnx.ModelProto, shapes: Mapping[str, Sequence[int]], forced: frozenset[str], where: str
-) -> tuple[onnx.ModelProto, dict[str, str]]:
-    """The settled model, and why nodes with bodies stayed in it, by their first result."""
+def upgraded(source: onnx.ModelProto, shapes: Mapping[str, Sequence[int]], where: str) -> onnx.ModelProto:
+    """The model without functions of its own, its shapes fixed, of operator set 13 or newer.
+
+    Raises:
+        UserError: as `prepare`.
+    """
     proto = onnx.ModelProto()
     proto.CopyFrom(source)
     # Before IR 4 every initializer had to be an input too; in here none is.
@@ -215,10 +218,17 @@ def _canonical(
     state_defaults(proto)
     if opset_of(proto) < OPSET:
         for upgrade in (upgrade_old_opset, upgrade_opset):
-            proto = _settle(proto, where)
+            proto = settle(proto, where)
             upgrade(proto, where)
             constants_to_initializers(proto.graph)
+    return proto
 
+
+def _canonical(
+    source: onnx.ModelProto, shapes: Mapping[str, Sequence[int]], forced: frozenset[str], where: str
+) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """The settled model, and why nodes with bodies stayed in it, by their first result."""
+    proto = upgraded(source, shapes, where)
     refusals: dict[str, str] = {}
 
     def expand(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -227,7 +237,7 @@ def _canonical(
     def settle_all(proto: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, dict[str, str]]:
         reasons: dict[str, str] = {}
         while True:
-            proto = _settle(proto, where, expand=expand)
+            proto = settle(proto, where, expand=expand)
             changed, reasons = lower_control_flow(proto, settle_all, where)
             counted, others = lower_counted(proto)
             if not changed and not counted:
@@ -236,7 +246,7 @@ def _canonical(
     return settle_all(proto, where)
 
 
-def _settle(
+def settle(
     proto: onnx.ModelProto, where: str, expand: Callable[[onnx.ModelProto], onnx.ModelProto] | None = None
 ) -> onnx.ModelProto:
     """Infers, simplifies and expands until nothing changes."""
@@ -245,7 +255,8 @@ def _settle(
         rounds -= 1
         make_canonical(proto.graph, opset_of(proto))
         proto = infer_shapes(proto, where)
-        changed = find_few_bits(proto)
+        changed = expand is not None and use_integers(proto)
+        changed = find_few_bits(proto) or changed
         changed = simplify(proto) or changed
         if expand is not None:
             changed = eliminate_sequences(proto) or changed

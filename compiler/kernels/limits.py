@@ -27,6 +27,7 @@ class Limits:
         l2: bytes of second-level cache that one core can count on.
         by_element: whether a multiply-add can take one factor from any element of a vector register, as NEON's of
             64 bits can, so that four factors come with one load.
+        unsigned_data: whether dot products of 8-bit integers take unsigned data; else signed.
         parallel_work: inner iterations below which a kernel, or a block of it, stays on one thread.
     """
 
@@ -35,6 +36,7 @@ class Limits:
     l1: int = 1 << 15
     l2: int = 1 << 19
     by_element: bool = False
+    unsigned_data: bool = False
     parallel_work: int = 1 << 15
 
 
@@ -46,7 +48,7 @@ def limits_of(target: Target, cost: Cost | None = None, rule: str | None = None)
     """
     by_element = target.machine == "aarch64"
     lanes, l1 = max(1, target.simd_bits // 32), 1024 * target.caches.l1d_kib
-    limits = Limits(lanes, target.simd_registers, l1, target.l2_bytes, by_element)
+    limits = Limits(lanes, target.simd_registers, l1, target.l2_bytes, by_element, target.machine == "x86_64")
     return limits if cost is None else replace(limits, parallel_work=parallel_work(cost, target, rule))
 
 

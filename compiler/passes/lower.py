@@ -19,6 +19,7 @@ from .forests import lower_forests
 from .group_norms import fuse_group_norms
 from .layout import convert_layout
 from .legalize import legalize
+from .narrow_storage import narrow_storage
 from .narrow_tables import narrow_tables
 from .nearest import find_nearest
 from .normalisations import fuse_normalisations
@@ -59,7 +60,11 @@ def _sequence(*passes: Pass) -> Pass:
 _T = relax.transform
 
 
-def phases(limits: Limits) -> tuple[Phase, ...]:
+# What `precision` stores in 16 bits.
+STORED = {"fp16": "float16", "bf16": "bfloat16"}
+
+
+def phases(limits: Limits, precision: str = "fp32") -> tuple[Phase, ...]:
     """The passes for a target with these limits."""
 
     def pack(module: tvm.IRModule) -> tvm.IRModule:
@@ -68,6 +73,8 @@ def phases(limits: Limits) -> tuple[Phase, ...]:
             module = change(module, limits)
         return narrow_tables(module)
 
+    stored = STORED.get(precision)
+    narrow = (Phase("narrow", lambda module: narrow_storage(module, stored)),) if stored else ()
     return (
         Phase(
             "expand",
@@ -98,4 +105,5 @@ def phases(limits: Limits) -> tuple[Phase, ...]:
         Phase("patterns", _sequence(_T.RewriteDataflowReshape(), annotate_patterns, _T.DeadCodeElimination())),
         Phase("views", choose_views),
         Phase("fuse", _sequence(_T.FuseOps(), _T.FuseTIR(), _T.DeadCodeElimination())),
+        *narrow,
     )

@@ -1,109 +1,171 @@
-"""Products and convolutions with constant weights, and their weights as [groups, outputs, inputs, kernel]."""
+"""Which layers suffer from quantisation: each one's results beside those of the float model, on sample data."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
-from ..frontend.graph import DEFAULT_DOMAINS, all_nodes, describe
+from ..frontend.prepare import Model
+from ..frontend.shapes import Types, value_table
+from ..verify.similarity import Similarity
+from .data import Feeds
+from .runner import Runner
 
-Array = np.ndarray[Any, Any]
-
-# By operator: the place of the weights among the inputs, and of their zero point.
-_PLACES = {
-    "Conv": (1, None),
-    "ConvTranspose": (1, None),
-    "Gemm": (1, None),
-    "MatMul": (1, None),
-    "ConvInteger": (1, 3),
-    "MatMulInteger": (1, 3),
-    "QLinearConv": (3, 5),
-    "QLinearMatMul": (3, 5),
-}
+_ALONE = "alone/"  # before the names of values that a layer computes beside the float model
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A node with constant weights.
+    """A quantised node beside its float original.
 
     Attributes:
-        node: the node.
-        weight: the initializer that holds the weights; behind a DequantizeLinear, the one of integers.
-        zero: the initializer of its zero point, empty if there is none; `axis` is the one that it lies along.
+        name, operator: of the node.
+        macs: multiplications of a run, 0 of one that is no product or convolution.
+        snr, cosine: of its result in the quantised model; dB.
+        alone_snr, alone_cosine: if it alone were quantised: what it reads comes from the float model.
     """
 
-    node: onnx.NodeProto
-    weight: str
-    zero: str = ""
-    axis: int = 0
+    name: str
+    operator: str
+    macs: int
+    snr: float
+    cosine: float
+    alone_snr: float
+    alone_cosine: float
 
-    @property
-    def name(self) -> str:
-        """For people: `Conv 'name'`."""
-        return describe(self.node)
-
-    def matrix(self, weight: Array) -> Array:
-        """The weights as [groups, outputs of a group, inputs of a group, kernel]; a view of a contiguous array."""
-        attributes = {a.name: helper.get_attribute_value(a) for a in self.node.attribute}
-        groups, operator = int(attributes.get("group", 1)), self.node.op_type
-        first, second, kernel = weight.shape[-2], weight.shape[-1], 1
-        if "Conv" in operator:
-            first, second, kernel = weight.shape[0] // groups, weight.shape[1], math.prod(weight.shape[2:])
-        else:
-            groups = math.prod(weight.shape[:-2])  # of a batch of products
-        view = weight.reshape(groups, first, second, kernel)
-        outputs_first = operator in ("Conv", "ConvInteger", "QLinearConv") or bool(attributes.get("transB"))
-        return view if outputs_first else view.swapaxes(1, 2)
-
-    def nonzero(self, tensors: Mapping[str, onnx.TensorProto]) -> Array:
-        """Which weights are not zero, in the form of `matrix`."""
-        weight = numpy_helper.to_array(tensors[self.weight])
-        zero: Any = 0
-        if self.zero:
-            zero = numpy_helper.to_array(tensors[self.zero])
-            if zero.size > 1:
-                zero = zero.reshape([-1 if axis == self.axis % weight.ndim else 1 for axis in range(weight.ndim)])
-        return self.matrix(weight != zero)
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, with digits that mean something."""
+        ratios = {"snr_db": round(self.snr, 1), "alone_snr_db": round(self.alone_snr, 1)}
+        cosines = {"cosine": round(self.cosine, 5), "alone_cosine": round(self.alone_cosine, 5)}
+        return {"name": self.name, "operator": self.operator, "macs": self.macs, **ratios, **cosines}
 
 
-def find_layers(graph: onnx.GraphProto) -> tuple[list[Layer], dict[str, onnx.TensorProto]]:
-    """The layers of a graph and of those inside it, each set of weights once, and its constants by name."""
-    nodes = list(all_nodes(graph.node))
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
-    for node in nodes:
-        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
-            tensors[node.output[0]] = node.attribute[0].t
-    integers = {n.output[0]: n for n in nodes if n.op_type == "DequantizeLinear" and n.input[0] in tensors}
-    found: dict[str, Layer] = {}
-    for node in nodes:
-        if node.domain in DEFAULT_DOMAINS and node.op_type in _PLACES and len(node.input) > _PLACES[node.op_type][0]:
-            layer = _layer(node, integers)
-            tensor = tensors.get(layer.weight)
-            if tensor is not None and len(tensor.dims) >= 2 and 0 not in tensor.dims and _known_zero(layer, tensors):
-                found.setdefault(layer.weight, layer)
-    return list(found.values()), tensors
+def measure_layers(floats: Model, quantised: Model, names: Sequence[str], samples: Iterable[Feeds]) -> list[Layer]:
+    """The layers, the one that adds most noise of its own first.
+
+    Two models are compiled, of which all layers' results can be read: the quantised one; and the float one, beside
+    whose layers stand their quantised copies that read the float values.
+
+    Args:
+        floats: from `float_model`.
+        quantised: from `quantize_model`.
+        names: of the nodes to compare, which must compute the tensors of the same names in both.
+        samples: go through both models one by one; a few dozen suffice.
+    """
+    nodes = {node.name: node for node in floats.proto.graph.node}
+    chosen = {name: nodes[name].output[0] for name in names}
+    beside = beside_floats(floats.proto, quantised.proto, list(chosen.values()))
+    both = {name: Similarity() for name in chosen}
+    alone = {name: Similarity() for name in chosen}
+    wanted = tuple(chosen.values())
+    with (
+        Runner(beside, (*wanted, *(_ALONE + tensor for tensor in wanted))) as reference,
+        Runner(quantised.proto, wanted) as tested,
+    ):
+        for feeds in samples:
+            expected, found = reference(feeds), tested(feeds)
+            for name, tensor in chosen.items():
+                both[name].add(found[tensor], expected[tensor])
+                alone[name].add(expected[_ALONE + tensor], expected[tensor])
+    costs = macs_of(floats.proto)
+    layers = [
+        Layer(
+            name,
+            nodes[name].op_type,
+            costs.get(name, 0),
+            both[name].snr,
+            both[name].cosine,
+            alone[name].snr,
+            alone[name].cosine,
+        )
+        for name in chosen
+    ]
+    return sorted(layers, key=lambda layer: (layer.alone_snr, layer.snr))
 
 
-def _layer(node: onnx.NodeProto, integers: Mapping[str, onnx.NodeProto]) -> Layer:
-    place, zero = _PLACES[node.op_type]
-    axis = 0 if "Conv" in node.op_type else -1
-    if source := integers.get(node.input[place]):
-        axis = next((a.i for a in source.attribute if a.name == "axis"), 1)
-        return Layer(node, source.input[0], source.input[2] if len(source.input) > 2 else "", axis)
-    return Layer(node, node.input[place], node.input[zero] if zero and len(node.input) > zero else "", axis)
+def beside_floats(floats: onnx.ModelProto, quantised: onnx.ModelProto, tensors: Iterable[str]) -> onnx.ModelProto:
+    """The float model, and beside it what the quantised one does between the float tensors: each of `tensors` is
+    computed once more, under a name of its own, from the nearest float tensors before it."""
+    model = onnx.ModelProto()
+    model.CopyFrom(floats)
+    del model.opset_import[:]
+    model.opset_import.extend(quantised.opset_import)
+    known = {v.name for v in floats.graph.input}.union(*(node.output for node in floats.graph.node))
+    makers = {name: node for node in quantised.graph.node for name in node.output if name}
+    constants = {tensor.name: tensor for tensor in quantised.graph.initializer}
+    made: dict[str, onnx.NodeProto | onnx.TensorProto] = {}
+
+    def copy(name: str) -> None:
+        """Adds what computes a tensor, what it reads before it; not recursive, as chains may be long."""
+        waiting = [name]
+        while waiting:
+            name = waiting[-1]
+            if name in made:
+                waiting.pop()
+                continue
+            if name in constants:
+                tensor = onnx.TensorProto()
+                tensor.CopyFrom(constants[name])
+                tensor.name = _ALONE + name
+                made[name] = tensor
+                continue
+            node = makers[name]
+            missing = [i for i in node.input if i and i not in known and i not in made]
+            if missing:
+                waiting += missing
+                continue
+            twin = onnx.NodeProto()
+            twin.CopyFrom(node)
+            twin.name = _ALONE + node.name
+            inputs = [i if not i or i in known else _ALONE + i for i in node.input]
+            outputs = [_ALONE + o if o else o for o in node.output]
+            del twin.input[:], twin.output[:]
+            twin.input.extend(inputs)
+            twin.output.extend(outputs)
+            made.update(dict.fromkeys(filter(None, node.output), twin))
+
+    table = value_table(floats.graph)
+    for tensor in tensors:
+        copy(tensor)
+        model.graph.value_info.append(helper.make_tensor_value_info(_ALONE + tensor, *table[tensor]))
+    unique = {id(item): item for item in made.values()}.values()
+    model.graph.node.extend(item for item in unique if isinstance(item, onnx.NodeProto))
+    model.graph.initializer.extend(item for item in unique if isinstance(item, onnx.TensorProto))
+    return model
 
 
-def _known_zero(layer: Layer, tensors: Mapping[str, onnx.TensorProto]) -> bool:
-    """Whether the zero point is a constant, for the whole or along one axis."""
-    if not layer.zero:
-        return True
-    zero, weight = tensors.get(layer.zero), tensors[layer.weight]
-    if zero is None:
-        return False
-    return math.prod(zero.dims) in (1, weight.dims[layer.axis]) and len(zero.dims) < 2
+def macs_of(proto: onnx.ModelProto) -> dict[str, int]:
+    """Multiplications of each product and convolution by its name, in a graph whose shapes are all known."""
+    types = value_table(proto.graph)
+    return {node.name: _macs(node, types) for node in proto.graph.node if node.op_type in _MACS}
+
+
+def _macs(node: onnx.NodeProto, types: Types) -> int:
+    left, right, result = (types[name][1] or () for name in (*node.input[:2], node.output[0]))
+    return _MACS[node.op_type](node, left, right, result)
+
+
+def _of_conv(_node: onnx.NodeProto, _left: Sequence[int], right: Sequence[int], result: Sequence[int]) -> int:
+    return math.prod(result) * math.prod(right[1:])
+
+
+def _of_transposed(_node: onnx.NodeProto, left: Sequence[int], right: Sequence[int], _result: Sequence[int]) -> int:
+    return math.prod(left) * math.prod(right[1:])
+
+
+def _of_product(node: onnx.NodeProto, left: Sequence[int], _right: Sequence[int], result: Sequence[int]) -> int:
+    flipped = any(a.name == "transA" and helper.get_attribute_value(a) for a in node.attribute)
+    return math.prod(result) * (left[0] if flipped else left[-1]) if left else 0
+
+
+_MACS = {"Conv": _of_conv, "ConvTranspose": _of_transposed, "Gemm": _of_product, "MatMul": _of_product}
+
+
+def share_of_macs(names: Iterable[str], macs: Mapping[str, int]) -> float:
+    """Which share of all multiplications the named nodes do; 0 if there are none."""
+    return sum(macs.get(name, 0) for name in names) / max(sum(macs.values()), 1)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from .layers import Array, find_layers
+from .weighted import Array, find_layers
 
 BLOCK = 16  # output channels that lie side by side and have their weights for one input in one block
 WORTH_TELLING = 0.01  # zeros among the weights of a layer, or of all

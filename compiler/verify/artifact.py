@@ -69,7 +69,7 @@ def verify(
         lines = error.output.strip().splitlines() or [str(error)]
         raise UserError(f"the artifact failed: {lines[-1]}", str(path)) from error
     bfloat16 = frozenset(t["name"] for t in manifest["outputs"] if t["dtype"] == "bfloat16")
-    differences = compare(results, expected, bfloat16)
+    differences = compare(results, expected, bfloat16, manifest["precision"])
     return Verification(tuple(differences), reference, executor.name, manifest["model"]["sha256"] == loaded.sha256)
 
 

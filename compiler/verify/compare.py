@@ -10,6 +10,8 @@ import numpy as np
 
 # Relative to the largest value of the output; two correct float32 runtimes stay far below.
 TOLERANCE = {"float64": 1e-3, "float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2}
+# At least, where what lies between the layers has fewer bits.
+_TOLERANCE_OF = {"fp16": 2e-2, "bf16": 1e-1}
 
 
 @dataclass(frozen=True)
@@ -46,20 +48,26 @@ def compare(
     results: Mapping[str, np.ndarray[Any, Any]],
     reference: Mapping[str, np.ndarray[Any, Any]],
     bfloat16: frozenset[str] = frozenset(),
+    precision: str = "fp32",
 ) -> list[Difference]:
     """One Difference an output of the reference, in its order.
 
     Args:
         bfloat16: outputs whose arrays are bfloat16 bits as uint16, on both sides.
+        precision: that the results were computed with.
     """
-    return [_compare(name, results.get(name), expected, name in bfloat16) for name, expected in reference.items()]
+    return [
+        _compare(name, results.get(name), expected, name in bfloat16, precision) for name, expected in reference.items()
+    ]
 
 
-def _compare(name: str, result: Any, expected: Any, bfloat16: bool) -> Difference:
+def _compare(name: str, result: Any, expected: Any, bfloat16: bool, precision: str) -> Difference:
     if expected.dtype.kind in "OU":  # strings, which files hold with a length
         expected, result = expected.astype(object), None if result is None else result.astype(object)
     dtype = "bfloat16" if bfloat16 else str(expected.dtype)
     tolerance = TOLERANCE.get(dtype, 0.0)
+    if dtype in TOLERANCE:
+        tolerance = max(tolerance, _TOLERANCE_OF.get(precision, 0.0))
     if result is None:
         return Difference(name, float("inf"), tolerance, "the output is missing")
     if result.shape != expected.shape or result.dtype != expected.dtype:

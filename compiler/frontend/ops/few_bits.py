@@ -9,4 +9,5 @@ def few_bits(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any]) -> An
     """x [..., I], weights int8 [I, O], scales [G, O], zero points int8 [G, O] or None → [..., O]."""
     from ...operators.few_bits import few_bits as call
 
-    return bb.normalize(call(*inputs[:3], inputs[3] if len(inputs) > 3 else None, bits=int(attrs["bits"])))
+    data, weight, scale, *zero = inputs
+    return bb.normalize(call(data, weight, scale, zero[0] if zero else None, int(attrs["bits"])))

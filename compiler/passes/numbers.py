@@ -1,0 +1,87 @@
+"""What products with constant weights are made of: float32 one by one, or 8-bit integers four at a time.
+
+The sum of a product runs in steps. A step of float32 is one element; one of integers is a word of four, of which
+instructions for dot products take as many at once as they take float32 (kernels/dots.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tvm import relax
+
+from ..kernels.dots import WORD, dot, word
+from ..kernels.limits import Limits
+from .constants import constant
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """How the elements of a product's data and weights are multiplied.
+
+    Attributes:
+        dtype: of the data that the kernel reads.
+        group: elements of a step.
+    """
+
+    dtype: str
+    group: int
+
+    def accept(self, builder: relax.BlockBuilder, data: Any, weight: Array) -> tuple[Any, Callable[[Any], Any]]:
+        """The data as the kernel takes it, and what makes the true result of the kernel's.
+
+        Of integers of the other sign, 128 is added or taken away; times the sums of the weights it is corrected.
+
+        Args:
+            weight: […, I, O].
+        """
+        given = str(data.ty.dtype)
+        if given == self.dtype:
+            return data, lambda result: result
+        step = 128 if self.dtype == "uint8" else -128
+        moved = relax.op.add(relax.op.astype(data, "int16"), relax.const(step, "int16"))
+        moved = builder.emit(relax.op.astype(moved, self.dtype))
+        excess = step * weight.astype(np.int32).sum(axis=tuple(range(weight.ndim - 1)), dtype=np.int32)
+        return moved, lambda result: relax.op.subtract(builder.emit(result), constant(excess))
+
+    def multiply(self, element: Callable[[Any], Any], step: Any, weight: Any) -> Any:
+        """The product of a step: of data, as a function of the place along the sum, and a step of packed weights."""
+        if self.group == 1:
+            return element(step) * weight
+        return dot(word([element(step * WORD + i) for i in range(WORD)]), weight, self.dtype)
+
+    def join(self, packed: Array) -> Array:
+        """[…, I, width] → […, I / group, width], the elements of a step side by side as one number."""
+        if self.group == 1:
+            return packed
+        *outer, inputs, width = packed.shape
+        steps = np.swapaxes(packed.reshape(*outer, inputs // self.group, self.group, width), -1, -2)
+        return np.ascontiguousarray(steps).view("<i4")[..., 0]
+
+
+_FLOATS = Numbers("float32", 1)
+
+
+def numbers_of(call: Any, limits: Limits) -> Numbers | None:
+    """The numbers of a product's call; None for those that have no packed kernel."""
+    result, data, weight = (str(x.ty.dtype) for x in (call, *call.args[:2]))
+    if result == data == weight == "float32":
+        return _FLOATS
+    if result == "int32" and data in ("uint8", "int8") and weight == "int8":
+        return Numbers("uint8" if limits.unsigned_data else "int8", WORD)
+    return None
+
+
+def fill_up(builder: relax.BlockBuilder, data: Any, weight: Array, group: int) -> tuple[Any, Array]:
+    """Data […, I] and weights […, I, O] with zeros behind, for whole steps."""
+    missing = -weight.shape[-2] % group
+    if not missing:
+        return data, weight
+    rank = len(data.ty.shape)
+    data = builder.emit(relax.op.nn.pad(data, [0] * (2 * rank - 1) + [missing]))
+    return data, np.pad(weight, [*[(0, 0)] * (weight.ndim - 2), (0, missing), (0, 0)])

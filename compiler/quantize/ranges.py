@@ -1,0 +1,175 @@
+"""Where the values of a tensor lie, and the range of them that 8 bits shall stand for.
+
+Exact zeros, which every range can stand for, are left out of the counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .settings import Settings
+
+Array = np.ndarray[Any, Any]
+
+HALF = 4096  # bins on either side of zero; values of at least half of them are met
+STEPS = 255  # of 8 bits
+
+
+class Histogram:
+    """Counts of values in bins of equal width around zero, which doubles whenever a value lies beyond the last bin.
+
+    Widths are powers of two, so that counts of two histograms can be added without loss.
+
+    Attributes:
+        counts: [2 * HALF] int64; bin HALF begins at zero.
+        exponent: a bin is 2**exponent wide.
+        low, high: the least and greatest value, and zero.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Array = np.zeros(2 * HALF, np.int64)
+        self.exponent = -149  # of the least float32
+        self.low = self.high = 0.0
+
+    def add(self, values: Array) -> None:
+        """Counts more values, floats of any shape."""
+        values = values[values != 0]
+        if not values.size:
+            return
+        self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
+        exponent = int(np.ceil(np.log2(max(-self.low, self.high) / HALF)))
+        if exponent > self.exponent:
+            self.counts, self.exponent = _coarser(self.counts, exponent - self.exponent), exponent
+        places = np.floor(np.ldexp(values, -self.exponent)).astype(np.int32) + HALF
+        self.counts += np.bincount(np.clip(places, 0, 2 * HALF - 1), minlength=2 * HALF)
+
+    def merge(self, other: Histogram) -> Histogram:
+        """The counts of both."""
+        both = Histogram()
+        both.low, both.high = min(self.low, other.low), max(self.high, other.high)
+        both.exponent = max(self.exponent, other.exponent)
+        for one in (self, other):
+            both.counts += _coarser(one.counts, both.exponent - one.exponent)
+        return both
+
+    def centres(self) -> Array:
+        """[2 * HALF] float64, the value in the middle of each bin."""
+        return np.asarray(np.ldexp(np.arange(-HALF, HALF) + 0.5, self.exponent))
+
+
+@dataclass
+class Statistics:
+    """What sample data showed of a model's tensors.
+
+    Attributes:
+        histograms: by tensor.
+        means: the mean of each channel (axis 1, of matrices the last), by tensor that a product reads.
+        samples: how many feeds were run.
+    """
+
+    histograms: dict[str, Histogram] = field(default_factory=dict)
+    means: dict[str, Array] = field(default_factory=dict)
+    samples: int = 0
+
+
+def choose_range(histograms: Iterable[Histogram], settings: Settings) -> tuple[float, float]:
+    """The least and greatest value that 8 bits shall stand for, with zero between them, of tensors that share it.
+
+    Methods: `minmax` takes all values in; `percentile` leaves as many out at either end as the settings say; `mse` has
+    the least mean square of what clipping and rounding change; `entropy` loses the least information about how the
+    values are distributed, as the Kullback-Leibler divergence measures it.
+    """
+    total = Histogram()
+    for one in histograms:
+        total = total.merge(one)
+    if not total.counts.any():
+        return total.low, total.high
+    return _METHODS[settings.method](total, settings)
+
+
+def scale_of(low: float, high: float) -> tuple[np.float32, np.uint8]:
+    """Scale and zero point of uint8 for a range around zero; zero is met exactly."""
+    scale = np.float32((high - low) / STEPS)
+    if not scale > np.finfo(np.float32).tiny:
+        return np.float32(1), np.uint8(0)
+    return scale, np.uint8(np.clip(np.rint(-low / scale), 0, STEPS))
+
+
+def _all(total: Histogram, _settings: Settings) -> tuple[float, float]:
+    return total.low, total.high
+
+
+def _percentile(total: Histogram, settings: Settings) -> tuple[float, float]:
+    left = (100 - settings.percentile) / 100
+    shares = np.cumsum(total.counts) / total.counts.sum()
+    edges = np.ldexp(np.arange(-HALF, HALF + 1), total.exponent)
+    low = edges[int(np.searchsorted(shares, left, "right"))]
+    high = edges[min(int(np.searchsorted(shares, 1 - left)), 2 * HALF - 1) + 1]
+    return max(min(low, 0.0), total.low), min(max(high, 0.0), total.high)
+
+
+# Shares of the least and of the greatest value, of which every pair is tried.
+_SHARES = np.linspace(1, 0.2, 81)
+
+
+def _mean_square(total: Histogram, _settings: Settings) -> tuple[float, float]:
+    low, high = np.meshgrid(total.low * _SHARES, total.high * _SHARES, indexing="ij")
+    counts, centres = total.counts.astype(np.float64), total.centres()
+    # sums over all bins before each, from which those beyond a limit follow
+    sums = [np.concatenate([[0], np.cumsum(counts * centres**power)]) for power in range(3)]
+
+    def beyond(limit: Array, above: bool) -> Array:
+        place = np.clip(np.rint(np.ldexp(limit, -total.exponent)).astype(int) + HALF, 0, 2 * HALF)
+        n, first, second = (one[-1] - one[place] if above else one[place] for one in sums)
+        return np.asarray(np.maximum(second - 2 * limit * first + limit**2 * n, 0))
+
+    clipped = beyond(low, above=False) + beyond(high, above=True)
+    inside = counts.sum() * ((high - low) / STEPS) ** 2 / 12
+    best = np.unravel_index(np.argmin(clipped + inside), low.shape)
+    return float(low[best]), float(high[best])
+
+
+def _divergence(total: Histogram, _settings: Settings) -> tuple[float, float]:
+    """As TensorRT's calibrator does (Migacz, "8-bit inference with TensorRT", 2017), for ranges of either sign."""
+    ranges = [(total.low * share, total.high * share) for share in _SHARES]
+    losses = [_lost(total, low, high) for low, high in ranges]
+    return ranges[int(np.argmin(losses))]
+
+
+def _lost(total: Histogram, low: float, high: float) -> float:
+    """The divergence of the values after clipping and rounding to a range from those before."""
+    first, last = (int(np.floor(np.ldexp(limit, -total.exponent))) + HALF for limit in (low, high))
+    first, last = max(first, 0), min(last, 2 * HALF - 1)
+    inside = total.counts[first : last + 1].astype(np.float64)
+    clipped = inside.copy()
+    clipped[0] += total.counts[:first].sum()
+    clipped[-1] += total.counts[last + 1 :].sum()
+    # each step's count is spread over those of its bins that hold any value
+    steps = (np.arange(len(inside)) * (STEPS + 1)) // len(inside)
+    held = inside > 0
+    sums, bins = (np.bincount(steps, weights, STEPS + 1) for weights in (inside, held.astype(np.float64)))
+    rounded = np.where(held, sums[steps] / np.maximum(bins[steps], 1), 0)
+    p, q = clipped / clipped.sum(), rounded / max(rounded.sum(), 1)
+    seen = p > 0
+    return float(np.sum(p[seen] * np.log(p[seen] / np.maximum(q[seen], 1e-9))))
+
+
+_METHODS: Mapping[str, Callable[[Histogram, Settings], tuple[float, float]]] = {
+    "minmax": _all,
+    "percentile": _percentile,
+    "entropy": _divergence,
+    "mse": _mean_square,
+}
+
+
+def _coarser(counts: Array, doublings: int) -> Array:
+    """Counts in bins that are 2**doublings as wide."""
+    if doublings <= 0:
+        return counts
+    result = np.zeros_like(counts)
+    np.add.at(result, ((np.arange(len(counts)) - HALF) >> min(doublings, 62)) + HALF, counts)
+    return result

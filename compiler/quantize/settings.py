@@ -1,0 +1,32 @@
+"""What a quantisation was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PRECISIONS = ("int8", "int8-dynamic")
+METHODS = ("minmax", "percentile", "entropy", "mse")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model is quantised.
+
+    Attributes:
+        precision: `int8` for weights and activations, the latter with ranges that sample data gave; `int8-dynamic` for
+            weights, while products quantise what they read when they run.
+        method: how a tensor's range follows from its values, see `ranges.py`.
+        percentile: of the values that are kept by the method of that name, in percent.
+        per_channel: a scale for each output channel of a weight, not one for all of it.
+        keep: names of nodes that stay in float; a node without a name goes by its first result's.
+        equalise: even the weights' ranges between neighbouring convolutions out first.
+        correct_bias: take the mean of what rounding the weights adds off the biases.
+    """
+
+    precision: str = "int8"
+    method: str = "mse"
+    percentile: float = 99.99
+    per_channel: bool = True
+    keep: frozenset[str] = frozenset()
+    equalise: bool = False
+    correct_bias: bool = False
