@@ -29,7 +29,9 @@ _WIDE = ("float32", "int32")
 
 def choose_signs(module: tvm.IRModule, limits: Limits) -> tvm.IRModule:
     """Rewrites the 8-bit tensors in `main` that a QuantizeLinear makes with the sign that the target does not take."""
-    signs = _Signs("uint8" if limits.unsigned_data else "int8")
+    if len(limits.dot_data) > 1:
+        return module  # it takes both
+    signs = _Signs(limits.dot_data[0])
     return relax.transform.DeadCodeElimination()(rewrite_calls(module, signs.visit))
 
 
