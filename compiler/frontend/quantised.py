@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from .graph import node_inputs
+from .graph import all_nodes, node_inputs
 from .shapes import Types
 
 Array = np.ndarray[Any, Any]
@@ -150,3 +150,12 @@ def weights_of_products(graph: onnx.GraphProto) -> set[str]:
 
 def attributes_of(node: onnx.NodeProto) -> Mapping[str, Any]:
     return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+
+
+def is_quantised(model: onnx.ModelProto) -> bool:
+    """Whether values are rounded to few bits between operators, where runtimes may differ by a step."""
+    nodes = [*all_nodes(model.graph.node), *(node for function in model.functions for node in function.node)]
+    return any(node.op_type in _ROUNDING or node.op_type.startswith("QLinear") for node in nodes)
+
+
+_ROUNDING = frozenset(("QuantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "QGemm"))
