@@ -21,6 +21,7 @@ from ..kernels.float16 import convert_float16
 from ..kernels.lowering import node_pass, program_pass
 from ..kernels.nested_math import separate_nested_math
 from ..kernels.peel import peel_last
+from ..kernels.requantise import requantise
 from ..kernels.vector_math import call_double_math, expand_math
 from ..kernels.vectors import substitute
 from ..target import Target
@@ -90,6 +91,7 @@ def _lowering(target: Target) -> list[Any]:
         t.RemoveNoOp(),
         s.RewriteUnsafeSelect(),
         lower_dots(target),
+        requantise(target),
         separate_nested_math(),
         t.CommonSubexprElim(),
         t.VerifyMemory(),

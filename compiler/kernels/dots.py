@@ -2,9 +2,9 @@
 
 Data and weights travel in words of 32 bits, of four 8-bit integers or two bfloat16 each. To a schedule a word is a
 number like any other: `dot(x, w)` of two words is what a multiplication is for float32, it has as many lanes, and a
-loop over it becomes vectors the same way. What is behind it comes out late (`lower_dots`): `vpdpbusd` where the target
-has it (AVX512-VNNI, AVX-VNNI), else the four products one by one, all exact in int32; of bfloat16 `vdpbf16ps`
-(AVX512-BF16) or `bfdot` (Armv8.6), whose sums are float32 and rounded as the CPU does.
+loop over it becomes vectors the same way. What is behind it comes out late (`lower_dots`): the target's instructions
+(dots_x86.py, dots_arm.py), else the four products one by one, all exact in int32; of bfloat16 `vdpbf16ps` (AVX512-BF16)
+or `bfdot` (Armv8.6), whose sums are float32 and rounded as the CPU does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tvm import ir, sym, tirx
 from tvm.ir import _ffi_api
 
 from ..target import Target
-from . import dots_arm
+from . import dots_arm, dots_x86
 from .llvm_code import PAIRS, import_code
 from .lowering import program_pass
 
@@ -36,7 +36,7 @@ def _define(name: str, inputs: int) -> None:
 
 _define(_WORD, WORD)
 _define(_PAIR, WORD // 2)
-for _kind in ("uint8", "int8", "bfloat16"):
+for _kind in ("uint8", "uint8_small", "int8", "bfloat16"):
     _define(_DOT + _kind, 2)
 
 
@@ -45,14 +45,16 @@ def word(elements: list[Any]) -> Any:
     return ir.Call(ir.Op.get(_WORD if len(elements) == WORD else _PAIR), elements, ret_ty=ir.PrimType("int32"))
 
 
-def dot(data: Any, weights: Any, dtype: str) -> Any:
+def dot(data: Any, weights: Any, kind: str) -> Any:
     """The sum of the products of two words of data and weights.
 
     Args:
-        dtype: of the data. That of int8 weights and uint8 or int8 data is int32, that of bfloat16 float32.
+        kind: `uint8` or `int8`, the type of data, for int8 weights and an int32 sum; `uint8_small` with weights of
+            which no two, the first two or the last two of a word, reach 2^15 with any data; `bfloat16` for both and a
+            float32 sum.
     """
-    made = "float32" if dtype == "bfloat16" else "int32"
-    return ir.Call(ir.Op.get(_DOT + dtype), [data, weights], ret_ty=ir.PrimType(made))
+    made = "float32" if kind == "bfloat16" else "int32"
+    return ir.Call(ir.Op.get(_DOT + kind), [data, weights], ret_ty=ir.PrimType(made))
 
 
 # The dot products of data and weights, both vectors of words or single ones, added to sums.
@@ -88,23 +90,15 @@ def _alone(call: Any, target: Target) -> Any:
 
 
 def _instruction(call: Any, target: Target) -> _Instruction:
-    data, lanes = call.op.name.removeprefix(_DOT), lanes_of(call)
-    if data == "uint8" and (name := _vnni(target, lanes)):
-        return lambda sums, x, w: tirx.call_llvm_pure_intrin(
-            f"int32x{lanes}", name, sums, _as(f"uint8x{4 * lanes}", x), _as(f"int8x{4 * lanes}", w)
-        )
-    if data == "bfloat16":
+    kind, lanes = call.op.name.removeprefix(_DOT), lanes_of(call)
+    if kind == "bfloat16":
         return lambda sums, x, w: tirx.call_pure_extern(str(sums.ty.dtype), f"{PAIRS}{lanes}", sums, x, w)
-    if data == "int8" and target.machine == "aarch64" and (found := dots_arm.instruction(target, lanes)):
-        return found
-    return lambda sums, x, w: _one_by_one(sums, x, w, data == "int8")
-
-
-def _vnni(target: Target, lanes: int) -> str | None:
-    bits = 32 * lanes
-    wide = target.has("avx512vnni") and (bits == 512 or (target.has("avx512vl") and bits in (128, 256)))
-    narrow = target.has("avxvnni") and bits in (128, 256)
-    return f"llvm.x86.avx512.vpdpbusd.{bits}" if wide or narrow else None
+    found = None
+    if target.machine == "x86_64":
+        found = dots_x86.instruction(target, kind, lanes)
+    elif target.machine == "aarch64" and kind == "int8":
+        found = dots_arm.instruction(target, lanes)
+    return found or (lambda sums, x, w: _one_by_one(sums, x, w, kind == "int8"))
 
 
 def _one_by_one(sums: Any, x: Any, w: Any, signed: bool) -> Any:

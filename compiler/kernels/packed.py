@@ -75,7 +75,10 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
         return None
     width, extent = anchor.spatial[-1], anchor.spatial[-3]
     depthwise = len(anchor.reduction) == 2
-    rows = rows_of_tile(extent, width, limits, _DEPTHWISE_ROWS if depthwise else None, by_element)
+    room = limits
+    if _operands(sch, anchor)[1].dtype == "int32":
+        room = replace(limits, registers=limits.registers - limits.dot_registers)
+    rows = rows_of_tile(extent, width, room, _DEPTHWISE_ROWS if depthwise else None, by_element)
     unrolled = depthwise and math.prod(anchor.reduction) <= _MOST_UNROLLED
     return Offer(
         lambda chosen: _apply(sch, anchor, rest[0], limits, chosen, bool(converted)),
@@ -127,18 +130,26 @@ def _channels_outside(sch: Any, anchor: Block, rows: int, limits: Limits) -> boo
 @dataclass(frozen=True)
 class _Operand:
     size: int  # elements
-    itemsize: int  # bytes
+    dtype: str
+
+    @property
+    def itemsize(self) -> int:
+        return int(tvm_ffi.dtype(self.dtype).itemsize)
 
 
 def _operands(sch: Any, anchor: Block) -> list[_Operand]:
     """The data and the weights."""
     types = [region.source.ty for region in list(sch.get(sch.get_sblock(anchor.name)).reads)[:2]]
-    return [_Operand(math.prod(int(d) for d in ty.shape), tvm_ffi.dtype(str(ty.dtype)).itemsize) for ty in types]
+    return [_Operand(math.prod(int(d) for d in ty.shape), str(ty.dtype)) for ty in types]
 
 
 def _products(sch: Any, anchor: Block) -> int:
     """How many products there are, each with weights of its own: as many as the first axis is long, or one."""
     return _operands(sch, anchor)[1].size // (math.prod(anchor.spatial[-2:]) * math.prod(anchor.reduction))
+
+
+def _writes_bytes(sch: Any, block: Any) -> bool:
+    return str(sch.get(block).writes[0].source.ty.dtype) in ("int8", "uint8")
 
 
 def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Parameters, converted: bool) -> None:
@@ -149,7 +160,9 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     *outer, rows, channels = sch.get_loops(out)
     row_tiles, row = split_overlapping(sch, rows, mr, extent)
     lanes = min(width, limits.lanes)
-    channel_tiles, vector, lane = sch.split(channels, [None, width // lanes, lanes])
+    # Bytes are written in as few vectors as there are; their floats are taken apart again where they become bytes.
+    written = width if _writes_bytes(sch, out) and width & width - 1 == 0 else lanes
+    channel_tiles, vector, lane = sch.split(channels, [None, width // written, written])
     whole_rows, whole_channels = extent % mr == 0, result.spatial[-1] % width == 0
 
     # Loops whose last tile overlaps or is narrower stay by themselves; the others are shared by threads.

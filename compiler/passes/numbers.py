@@ -34,10 +34,12 @@ class Numbers:
     Attributes:
         dtype: of the data that the kernel reads.
         group: elements of a step.
+        kind: of dot product, for kernels/dots.py.
     """
 
     dtype: str
     group: int
+    kind: str = ""
 
     def accept(self, builder: relax.BlockBuilder, data: Any, weight: Array) -> tuple[Any, Callable[[Any], Any]]:
         """The data as the kernel takes it, and what makes the true result of the kernel's.
@@ -64,7 +66,7 @@ class Numbers:
         """The product of a step: of data, as a function of the place along the sum, and a step of packed weights."""
         if self.group == 1:
             return element(step) * weight
-        return dot(word([element(step * self.group + i) for i in range(self.group)]), weight, self.dtype)
+        return dot(word([element(step * self.group + i) for i in range(self.group)]), weight, self.kind)
 
     def join(self, packed: Array) -> Array:
         """[…, I, width] → […, I / group, width], the elements of a step side by side as one number."""
@@ -79,7 +81,7 @@ class Numbers:
 
 FLOATS = Numbers("float32", 1)
 _HALVES = Numbers("float16", 1)
-_PAIRS = Numbers("bfloat16", WORD // 2)
+_PAIRS = Numbers("bfloat16", WORD // 2, "bfloat16")
 
 
 def numbers_of(call: Any, limits: Limits, stored: str | None = None) -> Numbers | None:
@@ -94,7 +96,9 @@ def numbers_of(call: Any, limits: Limits, stored: str | None = None) -> Numbers 
             return _HALVES
         return _PAIRS if stored == "bfloat16" and limits.pairs else FLOATS
     if result == "int32" and data in ("uint8", "int8") and weight == "int8":
-        return Numbers("uint8" if limits.unsigned_data else "int8", WORD)
+        taken = data if data in limits.dot_data else limits.dot_data[0]
+        small = taken == "uint8" and _no_pair_saturates(call.args[1].value.numpy())
+        return Numbers(taken, WORD, f"{taken}_small" if small else taken)
     return None
 
 
@@ -104,6 +108,14 @@ def _fits_halves(call: Any) -> bool:
         return False
     weight = call.args[1].value.numpy()
     return weight.size // weight.shape[-1] <= _MOST_HALVES and bool(np.all(np.abs(weight) <= LARGEST))
+
+
+def _no_pair_saturates(weight: Array) -> bool:
+    """Whether the products of two neighbours of [..., I, O] with any uint8 data have a sum of 16 bits."""
+    filled = np.pad(weight, [*[(0, 0)] * (weight.ndim - 2), (0, weight.shape[-2] % 2), (0, 0)])
+    pairs = filled.reshape(*weight.shape[:-2], -1, 2, weight.shape[-1]).astype(np.int32)
+    low, high = np.minimum(pairs, 0).sum(axis=-2), np.maximum(pairs, 0).sum(axis=-2)
+    return bool(255 * low.min(initial=0) >= -(1 << 15) and 255 * high.max(initial=0) < 1 << 15)
 
 
 def fill_up(builder: relax.BlockBuilder, data: Any, weight: Array, group: int) -> tuple[Any, Array]:
