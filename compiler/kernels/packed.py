@@ -99,7 +99,7 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
 
 def _limits(sch: Any, anchor: Block, limits: Limits) -> Limits:
     """The limits for the type of the sums: a vector holds twice as many of half the size."""
-    dtype = str(list(sch.get(sch.get_sblock(anchor.name)).writes)[0].source.ty.dtype)
+    dtype = str(sch.get(sch.get_sblock(anchor.name)).writes[0].source.ty.dtype)
     return replace(limits, lanes=2 * limits.lanes) if dtype == "float16" else limits
 
 

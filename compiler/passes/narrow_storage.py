@@ -6,7 +6,7 @@ type, loads from them are widened, and what is stored in them is narrowed. Nothi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,13 +25,19 @@ _VIEWS = frozenset(f"relax.{name}" for name in ("reshape", "expand_dims", "squee
 _LARGEST = {"float16": LARGEST, "bfloat16": 3.3895313892515355e38}
 
 
-def narrow_storage(module: tvm.IRModule, dtype: str) -> tvm.IRModule:
+# Of variables of a module's `main`, those whose values are too large for 16 bits.
+FindLarge = Callable[[tvm.IRModule, Sequence[Any]], Sequence[Any]]
+
+
+def narrow_storage(module: tvm.IRModule, dtype: str, find_large: FindLarge | None = None) -> tvm.IRModule:
     """The module with what is narrowed of float32 in `dtype`, float16 or bfloat16.
 
     Stay as they are: what enters `main`, leaves it or passes through control flow; constants that are no weights, as
-    biases, or that overflow; and results of programs written by hand that read them again.
+    biases, or that overflow; results of programs written by hand that read them again; and what `find_large` finds.
     """
     values = _Values(module)
+    if find_large is not None:
+        values.keep(find_large(module, values.narrow()))
     narrowed = iter([values.is_narrow(var) for var in values.calls])
     programs: dict[Any, Any] = {}
 
@@ -73,6 +79,7 @@ class _Values:
         self.module = module
         self.parent: dict[Any, Any] = {}
         self.fixed: set[Any] = set()
+        self.overwritten: set[Any] = set()
         definitions = definitions_of(module)
         self.calls = [var for var, value in definitions.items() if isinstance(value, ir.Call)]
         main = module["main"]
@@ -84,6 +91,19 @@ class _Values:
     def is_narrow(self, var: Any) -> list[bool]:
         """Of each result that a call has."""
         return [self._root(key) not in self.fixed for key in self._keys(var)]
+
+    def narrow(self) -> list[Any]:
+        """Variables whose values are narrowed, but for those that others overwrite."""
+        return [
+            var
+            for var in self.calls
+            if isinstance(var.ty, relax.TensorType) and self.is_narrow(var) == [True] and var not in self.overwritten
+        ]
+
+    def keep(self, variables: Sequence[Any]) -> None:
+        """Leaves the sets that these variables are in as they are."""
+        for var in variables:
+            self._fix(var)
 
     def _bind(self, var: Any, value: Any) -> None:
         if isinstance(value, relax.Var):
@@ -103,6 +123,7 @@ class _Values:
         func, arguments = self.module[call.args[0]], list(call.args[1].fields)
         inplace = operator_of(call).endswith("inplace")
         if inplace:
+            self.overwritten.add(arguments[-1])
             self._join((var, 0), (arguments[-1], 0))
         if _only_moves(func):
             for arg in arguments:
