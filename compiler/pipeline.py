@@ -117,9 +117,9 @@ def compile_model(
         dump: folder that gets the graph after each phase, for people.
         cache: keep compiled kernels for the next compilation; the artifact is the same without.
         progress: called after each phase with its name and seconds.
-        calibration: samples. For `int8` and `fp16`, a folder of pictures, a file, arrays by input name, or an iterable; see
-            `quantize.data.load_calibration`. For trees, arrays of sample rows by input name: parts of trees that they
-            pass more often lie closer together, and the results are the same without.
+        calibration: samples. For `int8` and `fp16`, a folder of pictures, a file, arrays by input name, or an iterable;
+            see `quantize.data.load_calibration`. For trees, arrays of sample rows by input name: parts of trees that
+            they pass more often lie closer together, and the results are the same without.
         precision: `fp32`; `fp16` or `bf16` for weights and values between kernels in 16 bits, of `fp16` those that fit
             as the calibration data or random inputs show; `int8` for products of integers, with ranges from the
             calibration data; `int8-dynamic` for ranges found in each run.

@@ -139,8 +139,8 @@ def _print_result(artifact: Artifact) -> None:
     if artifact.dropped:
         channels = sum(before - after for before, after in artifact.dropped.values())
         click.echo(f"dropped {channels} dead output channels of {len(artifact.dropped)} layers")
-    for kernel in manifest.get("kept_float32", []):
-        click.echo(f"float32: what {kernel} makes is too large for float16", err=True)
+    if kept := manifest.get("kept_float32"):
+        click.echo(f"float32: too large for float16 is what {', '.join(kept)} make", err=True)
     verification = manifest["verification"]
     status = verification["status"]
     detail = f"error {verification['max_error']:.1e}" if "max_error" in verification else verification.get("reason", "")
