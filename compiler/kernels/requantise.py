@@ -41,6 +41,8 @@ class _Step:
 def requantise(target: Target) -> Any:
     """The pass that does so in stores of vectors; after loops have become vectors, before TVM lowers intrinsics."""
     forms = {"aarch64": _a64, "armv7l": _a32}.get(target.machine)
+    if forms is None:
+        return program_pass(lambda func: func)
 
     def on_store(store: Any) -> Any:
         lanes = lanes_of(store.value)
@@ -50,8 +52,6 @@ def requantise(target: Target) -> Any:
         return tirx.BufferStore(store.buffer, value, store.indices)
 
     def lower(func: Any) -> Any:
-        if forms is None:
-            return func
         return func.with_body(tvm_ffi.structural_map(func.body, [(tirx.BufferStore, on_store)]))
 
     return program_pass(lower)

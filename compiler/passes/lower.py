@@ -14,6 +14,7 @@ from .bounded_indices import bound_indices
 from .copies import lower_copies
 from .eight_bit_edges import dequantise_for_each_reader, keep_eight_bits
 from .explicit_padding import make_padding_explicit
+from .few_bits import pack_few_bits
 from .fold_constants import fold_constants
 from .forests import lower_forests
 from .group_norms import fuse_group_norms
@@ -67,14 +68,14 @@ STORED = {"fp16": "float16", "bf16": "bfloat16"}
 
 def phases(limits: Limits, precision: str = "fp32") -> tuple[Phase, ...]:
     """The passes for a target with these limits."""
+    stored = STORED.get(precision)
 
     def pack(module: tvm.IRModule) -> tvm.IRModule:
         programs = (lower_recurrent, lower_forests, find_nearest)
-        for change in (*programs, merge_parallel_products, use_winograd, pack_weights):
+        for change in (*programs, merge_parallel_products, use_winograd, pack_few_bits):
             module = change(module, limits)
-        return narrow_tables(module)
+        return narrow_tables(pack_weights(module, limits, stored))
 
-    stored = STORED.get(precision)
     narrow = (Phase("narrow", lambda module: narrow_storage(module, stored)),) if stored else ()
     return (
         Phase(
