@@ -2,8 +2,8 @@
 
 Data and weights travel in words of 32 bits, of four 8-bit integers each. To a schedule a word is a number like any
 other: `dot(x, w)` of two words is what a multiplication is for float32, it has as many lanes, and a loop over it
-becomes vectors the same way. What is behind it comes out late (`lower_dots`): the target's instructions (dots_x86.py, dots_arm.py), else the four
-products one by one. All are exact in int32.
+becomes vectors the same way. What is behind it comes out late (`lower_dots`): the target's instructions (dots_x86.py,
+dots_arm.py), else the four products one by one. All are exact in int32.
 """
 
 from __future__ import annotations

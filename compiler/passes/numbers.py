@@ -76,12 +76,12 @@ def numbers_of(call: Any, limits: Limits) -> Numbers | None:
         return _FLOATS
     if result == "int32" and data in ("uint8", "int8") and weight == "int8":
         taken = data if data in limits.dot_data else limits.dot_data[0]
-        small = taken == "uint8" and _no_pair_saturates(call.args[1].value.numpy())
+        small = taken == "uint8" and no_pair_saturates(call.args[1].value.numpy())
         return Numbers(taken, WORD, f"{taken}_small" if small else taken)
     return None
 
 
-def _no_pair_saturates(weight: Array) -> bool:
+def no_pair_saturates(weight: Array) -> bool:
     """Whether the products of two neighbours of [..., I, O] with any uint8 data have a sum of 16 bits."""
     filled = np.pad(weight, [*[(0, 0)] * (weight.ndim - 2), (0, weight.shape[-2] % 2), (0, 0)])
     pairs = filled.reshape(*weight.shape[:-2], -1, 2, weight.shape[-1]).astype(np.int32)
