@@ -20,6 +20,7 @@ from ..kernels.dots import lower_dots
 from ..kernels.lowering import node_pass, program_pass
 from ..kernels.nested_math import separate_nested_math
 from ..kernels.peel import peel_last
+from ..kernels.requantise import round_to_bytes
 from ..kernels.vector_math import call_double_math, expand_math
 from ..kernels.vectors import substitute
 from ..target import Target
@@ -88,6 +89,7 @@ def _lowering(target: Target) -> list[Any]:
         t.RemoveNoOp(),
         s.RewriteUnsafeSelect(),
         lower_dots(target),
+        round_to_bytes(),
         separate_nested_math(),
         t.CommonSubexprElim(),
         t.VerifyMemory(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from onnx import helper
 
 from tests.kernels.grid import Array, Case, one, rng_of
 
@@ -133,4 +134,29 @@ def _depthwise() -> Iterator[Case]:
             yield convolution(f"depthwise of many {value} by {weight}", x, w, 0, 1, group=32)
 
 
-FAMILIES = {"integer_products": products, "integer_convolutions": convolutions, "integer_depthwise": depthwise}
+def rounded() -> list[Case]:
+    """Halves, and what is beyond every bound, to 8 bits with even and odd zero points."""
+    values = np.concatenate([np.arange(-300, 300, 0.5), [1e9, -1e9, 3e38, -3e38, np.inf, -np.inf]]).astype(np.float32)
+    cases = []
+    for dtype, zeros in (("uint8", (0, 1, 128, 255)), ("int8", (0, -128, -3, 127))):
+        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+        for zero in zeros:
+            for least, most in ((-np.inf, np.inf), (0.0, np.inf), (-1.5, 3.5), (-999.0, 999.0)):
+                wanted = np.clip(np.round(np.clip(values, least, most)) + zero, low, high).astype(dtype)
+                bounds = {"least": np.array(least, np.float32), "most": np.array(most, np.float32)}
+                nodes = [
+                    helper.make_node("Clip", ["x", "least", "most"], ["clipped"]),
+                    helper.make_node("QuantizeLinear", ["clipped", "one", "zero"], ["y"]),
+                ]
+                constants = bounds | {"one": np.array(1, np.float32), "zero": np.array(zero, dtype)}
+                name = f"rounded to {dtype} around {zero} from {least} to {most}"
+                cases.append(Case(name, nodes, {"x": values}, constants, expected=(wanted,)))
+    return cases
+
+
+FAMILIES = {
+    "integer_products": products,
+    "integer_convolutions": convolutions,
+    "integer_depthwise": depthwise,
+    "rounded": rounded,
+}
