@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import tvm
-from tvm import ir, relax, te
+from tvm import ir, relax, te, tirx
 
 from ..kernels.limits import Limits
 from ..kernels.packed import ACCUMULATOR, block_width
@@ -94,7 +94,7 @@ def _conv2d(
         return call
     strides, dilation = [int(s) for s in attrs.strides], [int(d) for d in attrs.dilation]
     if int(attrs.groups) == int(call.args[0].ty.shape[3]) == weight.shape[3]:
-        return _depthwise(builder, call, weight[:, :, 0], strides, dilation, limits)
+        return _depthwise(builder, call, weight[:, :, 0], strides, dilation, numbers, limits)
     if int(attrs.groups) != 1:
         return call
     data, fix = numbers.accept(builder, call.args[0], weight)
@@ -178,21 +178,33 @@ def _depthwise(
     weight: np.ndarray[Any, Any],
     strides: list[int],
     dilation: list[int],
+    numbers: Numbers,
     limits: Limits,
 ) -> Any:
-    """One filter a channel; the input's channels are filled up to whole vectors, mostly as it is padded anyway."""
+    """One filter a channel; the input's channels are filled up to whole vectors, mostly as it is padded anyway.
+
+    Steps of integers run down the columns of the kernel. As the sums of a tile are next to each other, most of them
+    need the same words of data.
+    """
     *kernel, channels = weight.shape
-    width, data, dtype = _depthwise_width(channels, limits.lanes), call.args[0], str(call.ty.dtype)
+    data, fix = numbers.accept(builder, call.args[0], weight)
+    width = _depthwise_width(channels, limits.lanes)
     if channels % width:
         data = builder.emit(relax.op.nn.pad(data, [0] * 7 + [width - channels % width]))
+    numbers, steps = numbers.of_taps(weight)
 
     def term(x: Any, w: Any, i: Any, r: Any) -> Any:
         n, *at, block, lane = i
-        element = x(n, *_window(at, r, strides, dilation), block * width + lane)
-        return element.astype(dtype) * w(block, *r, lane).astype(dtype)
+
+        def element(row: Any) -> Any:
+            value = x(n, *_window(at, (row, r[1]), strides, dilation), block * width + lane)
+            inside = len(steps) * numbers.group == kernel[0]
+            return value if inside else tirx.if_then_else(row < kernel[0], value, tirx.const(0, numbers.dtype))
+
+        return numbers.multiply(element, r[0], w(block, *r, lane))
 
     shape = [int(d) for d in call.ty.shape]
-    return packed_call(builder, data, pack(weight, width), shape, kernel, term, "packed_depthwise")
+    return fix(packed_call(builder, data, pack(steps, width), shape, list(steps.shape[:2]), term, "packed_depthwise"))
 
 
 def _depthwise_width(channels: int, lanes: int) -> int:
