@@ -8,6 +8,7 @@ Convolutions on SIMD Architectures", SC 2018 (arXiv:1808.05567).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ from .rewrite import operator_of, rewrite_calls
 
 FUSES_ELEMENTWISE = 4  # TVM's kOutEWiseFusable: what follows element by element joins the kernel
 _DOT = "dot_product"
+_EXACT_TAPS = 512  # products of 8-bit integers that float32 sums without rounding
 
 
 def pack_weights(module: tvm.IRModule, limits: Limits) -> tvm.IRModule:
@@ -187,10 +189,21 @@ def _depthwise(
     need the same words of data.
     """
     *kernel, channels = weight.shape
-    data, fix = numbers.accept(builder, call.args[0], weight)
-    width = _depthwise_width(channels, limits.lanes)
+    width, shape = _depthwise_width(channels, limits.lanes), [int(d) for d in call.ty.shape]
+    words = numbers.group == 1 or limits.taps == "words"
+    data, fix = numbers.accept(builder, call.args[0], weight) if words else (call.args[0], lambda result: result)
     if channels % width:
         data = builder.emit(relax.op.nn.pad(data, [0] * 7 + [width - channels % width]))
+    if not words:
+        sums = limits.taps if math.prod(kernel) <= _EXACT_TAPS else "int32"
+
+        def product(x: Any, w: Any, i: Any, r: Any) -> Any:
+            n, *at, block, lane = i
+            value = x(n, *_window(at, r, strides, dilation), block * width + lane)
+            return value.astype(sums) * w(block, *r, lane).astype(sums)
+
+        packed = pack(weight, width)
+        return packed_call(builder, data, packed, shape, kernel, product, "packed_depthwise", "int32")
     numbers, steps = numbers.of_taps(weight)
 
     def term(x: Any, w: Any, i: Any, r: Any) -> Any:
@@ -203,7 +216,6 @@ def _depthwise(
 
         return numbers.multiply(element, r[0], w(block, *r, lane))
 
-    shape = [int(d) for d in call.ty.shape]
     return fix(packed_call(builder, data, pack(steps, width), shape, list(steps.shape[:2]), term, "packed_depthwise"))
 
 
@@ -226,6 +238,7 @@ def packed_call(
     reduced: list[int],
     term: Callable[[Any, Any, Any, Any], Any],
     name: str,
+    dtype: str | None = None,
 ) -> Any:
     """The call of a program that sums into blocks of channels, and takes the channels out of them.
 
@@ -234,12 +247,18 @@ def packed_call(
         shape: of the result, channels last.
         reduced: extents of the axes that are summed over.
         term: of data, weights, an element […, block, lane], and the reduced axes: what is summed.
+        dtype: of the result, if not that of the sums.
     """
     blocks, width = weight.shape[0], weight.shape[-1]
 
     def compute(x: Any, w: Any) -> Any:
         r = [te.reduce_axis((0, extent), f"r{axis}") for axis, extent in enumerate(reduced)]
         sums = te.compute((*shape[:-1], blocks, width), lambda *i: te.sum(term(x, w, i, r), axis=r), name=ACCUMULATOR)
-        return te.compute(shape, lambda *i: sums(*i[:-1], i[-1] // width, i[-1] % width), name="unpacked")
+
+        def unpacked(*i: Any) -> Any:
+            value = sums(*i[:-1], i[-1] // width, i[-1] % width)
+            return value.astype(dtype) if dtype else value
+
+        return te.compute(shape, unpacked, name="unpacked")
 
     return builder.call_te(compute, data, constant(weight), primfunc_name_hint=name)
