@@ -70,6 +70,7 @@ class Artifact:
         kernels: how many different kernels it has.
         cached: how many of them came from the cache.
         seconds: time by phase.
+        dropped: channels that layers had and have, by layer, where some were dead.
     """
 
     path: Path
@@ -79,6 +80,7 @@ class Artifact:
     kernels: int
     cached: int
     seconds: dict[str, float]
+    dropped: dict[str, tuple[int, int]]
 
     @property
     def verified(self) -> str:
@@ -309,7 +311,14 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
         if kernel.rule == UNSCHEDULED
     }
     return Artifact(
-        options.out, linked.manifest, size, unscheduled, len(objects.distinct), objects.cached, clock.seconds
+        options.out,
+        linked.manifest,
+        size,
+        unscheduled,
+        len(objects.distinct),
+        objects.cached,
+        clock.seconds,
+        {one.layer: one.channels for one in prepared.dropped},
     )
 
 

@@ -12,6 +12,7 @@ from ..cpu_features import required_features
 from ..errors import UserError
 from ..frontend.forest_nodes import count_trees
 from ..frontend.prepare import Model, Tensor
+from ..quantize.sparsity import measure, worth_telling
 from ..runtime.loader import ABI, FORMAT
 from ..target import Target
 from ..versions import EDGEC, TVM, llvm_version
@@ -163,6 +164,7 @@ def _manifest(
         ]
 
     largest, forest = versions[-1], count_trees(model.proto.graph)
+    sparsity = worth_telling(measure(model.proto.graph))
     strings = any(tensor.strings for tensor in (*largest.inputs, *largest.outputs))
     several = [
         {
@@ -182,7 +184,12 @@ def _manifest(
     return {
         "format": FORMAT,
         "abi": ABI,
-        "model": {"name": model.name, "sha256": model.sha256} | ({"forest": forest} if forest else {}),
+        "model": {
+            "name": model.name,
+            "sha256": model.sha256,
+            **({"forest": forest} if forest else {}),
+            **({"sparsity": sparsity} if sparsity else {}),
+        },
         "inputs": table(largest.inputs),
         "outputs": table(largest.outputs),
         **({"strings": list(largest.vocabulary)} if strings else {}),

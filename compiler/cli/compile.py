@@ -133,6 +133,9 @@ def _print_result(artifact: Artifact) -> None:
     for kernel in manifest["kernels"]:
         for line in [] if kernel["name"] in artifact.unscheduled else failed_rules(kernel):
             click.echo(line, err=True)
+    if artifact.dropped:
+        channels = sum(before - after for before, after in artifact.dropped.values())
+        click.echo(f"dropped {channels} dead output channels of {len(artifact.dropped)} layers")
     verification = manifest["verification"]
     status = verification["status"]
     detail = f"error {verification['max_error']:.1e}" if "max_error" in verification else verification.get("reason", "")
@@ -155,6 +158,7 @@ def _summary(artifact: Artifact, quantised: Quantised | None) -> dict[str, objec
         "unscheduled": artifact.unscheduled,
         "kernels": artifact.kernels,
         "cached_kernels": artifact.cached,
+        "dropped_channels": artifact.dropped,
         **({"accuracy": accuracy} if accuracy else {}),
         "manifest": artifact.manifest,
     }

@@ -30,7 +30,5 @@ def _convert(cast: Any) -> Any:
         # To the nearest, and of two to the even one.
         even = tirx.bitwise_and(tirx.shift_right(word, sixteen), tirx.const(1, wide))
         upper = tirx.shift_right(word + (even + tirx.const(0x7FFF, wide)), sixteen)
-        return tirx.reinterpret(
-            made, tirx.Cast(bits, tirx.Let(word, tirx.reinterpret(wide, cast.value), upper))
-        )
+        return tirx.reinterpret(made, tirx.Cast(bits, tirx.Let(word, tirx.reinterpret(wide, cast.value), upper)))
     return cast

@@ -21,7 +21,7 @@ from .ranges import STEPS, Statistics
 from .weights import quantize_weights
 
 _POWERS = (0.25, 0.5, 0.75, 1.0)  # of the ranges' ratios that are tried as factors
-_GAIN = 0.7  # of the noise with one scale, below which factors are worth it
+_GAIN = 0.5  # of the noise with one scale, below which factors are worth it
 _SMALLEST = 1e-3  # factor
 _SPATIAL = frozenset(("GlobalMaxPool", "MaxPool", "Pad", "Resize", "Slice"))
 

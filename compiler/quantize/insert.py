@@ -116,8 +116,11 @@ class _Writer:
         return 0.0 if value is None else float(value.reshape(()))
 
     def _importance(self, name: str) -> Array:
-        """What a step of each channel [channels] weighs in the products that read a tensor, 1 on average."""
+        """What a step of each channel [channels] weighs in the products that read a tensor, 1 on average; 1 for all
+        where the method does not add noise up."""
         factors = self._factors[name]
+        if self._settings.method != "mse":
+            return np.ones(len(factors))
         total = np.zeros(len(factors))
         for node in self._graph.users[name]:
             if node.name in self._places.products:
@@ -200,6 +203,6 @@ class _Writer:
             return
         by_result = np.moveaxis(change * spread_factors(node, change, seen.mean), channel_axis(node), 0)
         mean = by_result.reshape(len(by_result), -1).sum(1)
-        name = f"{node.name}/bias"
+        name = f"{node.output[0]}/corrected_bias"
         corrected = self._graph.add_constant(name, (bias.reshape(-1) - mean).astype(np.float32))
         node.input[:] = [*node.input[:2], corrected]
