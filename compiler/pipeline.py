@@ -173,7 +173,7 @@ def quantize_for(
     method: str | None = None,
     metric: str | None = None,
     max_drop: float | None = None,
-    progress: Callable[[int, float], None] | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> Quantised:
     """Quantises a model for the options' precision; see `compile_model` and `quantize.post_training`.
 

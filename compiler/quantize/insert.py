@@ -81,7 +81,8 @@ class _Writer:
             if product:
                 self._quantize_weights(node)
             for place, name in enumerate(node.input):
-                if name in stored and node.name not in self._settings.keep:
+                moved = name in self._graph.producer and self._graph.producer[name].name in self._places.moves
+                if name in stored and (moved or node.name not in self._settings.keep):
                     node.input[place] = self._dequantized(name, even=product)
             self._nodes.append(node)
             for name in node.output:
@@ -143,7 +144,7 @@ class _Writer:
     def _add(self, operator: str, data: str, result: str, name: str, even: bool) -> None:
         """A node that quantises or dequantises with a stored tensor's scale, or scales."""
         scale, zero = self._scales[self._places.stored[name]]
-        made = helper.make_node(operator, [data, scale, zero], [result], name=result)
+        made = helper.make_node(operator, [data, scale, zero], [result], name=f"{result}/{operator}")
         if name in self._factors and not even:
             factors, one, level = self._factors[name], self._graph.constant(scale), self._graph.constant(zero)
             assert one is not None and level is not None

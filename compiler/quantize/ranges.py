@@ -193,8 +193,10 @@ def _mean_square(total: Histogram, _settings: Settings) -> tuple[float, float]:
 
 
 def _divergence(total: Histogram, _settings: Settings) -> tuple[float, float]:
-    """As TensorRT's calibrator does (Migacz, "8-bit inference with TensorRT", 2017), for ranges of either sign."""
-    ranges = [(total.low * share, total.high * share) for share in _SHARES]
+    """As TensorRT's calibrator does (Migacz, "8-bit inference with TensorRT", 2017), for ranges of either sign: one
+    limit clips both ends."""
+    limits = max(-total.low, total.high) * _SHARES
+    ranges = [(max(total.low, -limit), min(total.high, limit)) for limit in limits.tolist()]
     losses = [_lost(total, low, high) for low, high in ranges]
     return ranges[int(np.argmin(losses))]
 
