@@ -18,6 +18,7 @@ from .limits import Limits
 from .overlap import split_overlapping
 from .prefetch import mark_for_prefetch
 from .rule import Offer, Parameters
+from .tails import mark_tail
 from .tile import compute_tile, tile_cost
 
 # Rows of a depthwise tile, whose inputs overlap and are best read once.
@@ -153,6 +154,8 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     if not shared:
         shared, serial = serial[-1:], serial[:-1]
     sch.reorder(*shared, *serial, row, vector, lane)
+    if not whole_channels and channel_tiles in serial:
+        mark_tail(sch, channel_tiles)
     sch.unroll(row)
     sch.unroll(vector)
     sch.vectorize(lane)

@@ -19,6 +19,7 @@ from .packed import packed_rule
 from .prefetch import prefetch
 from .rows import rows_rule
 from .rule import Parameters, Rule
+from .tails import cut_tails
 from .tile import tile_rule
 from .winograd import winograd_rule
 from .written import written_rule
@@ -73,7 +74,8 @@ def schedule(func: Any, target: Target, parameters: Parameters | None = None) ->
                 continue
             chosen = {**offer.default, **(parameters or {})}
             offer.apply(chosen)
-            return Scheduled(prefetch(begin_with_infinity(overlap_tiles(sch.mod["main"]))), name, chosen, failures)
+            func = cut_tails(overlap_tiles(sch.mod["main"]))
+            return Scheduled(prefetch(begin_with_infinity(func)), name, chosen, failures)
         except (s_tir.ScheduleError, ValueError) as error:
             failures[name] = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return Scheduled(func, UNSCHEDULED, failures=failures)
