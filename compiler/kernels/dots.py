@@ -2,8 +2,8 @@
 
 Data and weights travel in words of 32 bits, of four 8-bit integers each. To a schedule a word is a number like any
 other: `dot(x, w)` of two words is what a multiplication is for float32, it has as many lanes, and a loop over it
-becomes vectors the same way. What is behind it comes out late (`lower_dots`): `vpdpbusd` where the target has it
-(AVX512-VNNI, AVX-VNNI), else the four products one by one. All are exact in int32.
+becomes vectors the same way. What is behind it comes out late (`lower_dots`): the target's instructions (dots_x86.py, dots_arm.py), else the four
+products one by one. All are exact in int32.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tvm import ir, sym, tirx
 from tvm.ir import _ffi_api
 
 from ..target import Target
-from . import dots_arm
+from . import dots_arm, dots_x86
 from .lowering import program_pass
 
 WORD = 4  # bytes
@@ -33,7 +33,7 @@ def _define(name: str, inputs: int) -> None:
 
 
 _define(_WORD, WORD)
-for _kind in ("uint8", "int8"):
+for _kind in ("uint8", "uint8_small", "int8"):
     _define(_DOT + _kind, 2)
 
 
@@ -42,9 +42,14 @@ def word(elements: list[Any]) -> Any:
     return ir.Call(ir.Op.get(_WORD), elements, ret_ty=ir.PrimType("int32"))
 
 
-def dot(data: Any, weights: Any, dtype: str) -> Any:
-    """The int32 sum of the products of two words: of data, uint8 or int8 as `dtype` says, and of int8 weights."""
-    return ir.Call(ir.Op.get(_DOT + dtype), [data, weights], ret_ty=ir.PrimType("int32"))
+def dot(data: Any, weights: Any, kind: str) -> Any:
+    """The int32 sum of the products of two words, of data and of int8 weights.
+
+    Args:
+        kind: `uint8` or `int8`, the type of data; `uint8_small` with weights of which no two, the first two or the
+            last two of a word, reach 2^15 with any data.
+    """
+    return ir.Call(ir.Op.get(_DOT + kind), [data, weights], ret_ty=ir.PrimType("int32"))
 
 
 # The dot products of data and weights, both vectors of words or single ones, added to sums.
@@ -80,21 +85,13 @@ def _alone(call: Any, target: Target) -> Any:
 
 
 def _instruction(call: Any, target: Target) -> _Instruction:
-    data, lanes = call.op.name.removeprefix(_DOT), lanes_of(call)
-    if data == "uint8" and (name := _vnni(target, lanes)):
-        return lambda sums, x, w: tirx.call_llvm_pure_intrin(
-            f"int32x{lanes}", name, sums, _as(f"uint8x{4 * lanes}", x), _as(f"int8x{4 * lanes}", w)
-        )
-    if data == "int8" and target.machine == "aarch64" and (found := dots_arm.instruction(target, lanes)):
-        return found
-    return lambda sums, x, w: _one_by_one(sums, x, w, data == "int8")
-
-
-def _vnni(target: Target, lanes: int) -> str | None:
-    bits = 32 * lanes
-    wide = target.has("avx512vnni") and (bits == 512 or (target.has("avx512vl") and bits in (128, 256)))
-    narrow = target.has("avxvnni") and bits in (128, 256)
-    return f"llvm.x86.avx512.vpdpbusd.{bits}" if wide or narrow else None
+    kind, lanes = call.op.name.removeprefix(_DOT), lanes_of(call)
+    found = None
+    if target.machine == "x86_64":
+        found = dots_x86.instruction(target, kind, lanes)
+    elif target.machine == "aarch64" and kind == "int8":
+        found = dots_arm.instruction(target, lanes)
+    return found or (lambda sums, x, w: _one_by_one(sums, x, w, kind == "int8"))
 
 
 def _one_by_one(sums: Any, x: Any, w: Any, signed: bool) -> Any:

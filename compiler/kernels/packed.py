@@ -7,7 +7,7 @@ computed as the tile is written. Reaches about 90 % of a core's multiply-add pea
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -74,7 +74,10 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
     width, extent = anchor.spatial[-1], anchor.spatial[-3]
     depthwise = len(anchor.reduction) == 2
     by_element = takes_elements(anchor, limits)
-    rows = rows_of_tile(extent, width, limits, _DEPTHWISE_ROWS if depthwise else None, by_element)
+    room = limits
+    if _operands(sch, anchor)[1].dtype == "int32":
+        room = replace(limits, registers=limits.registers - limits.dot_registers)
+    rows = rows_of_tile(extent, width, room, _DEPTHWISE_ROWS if depthwise else None, by_element)
     unrolled = depthwise and math.prod(anchor.reduction) <= _MOST_UNROLLED
     return Offer(
         lambda chosen: _apply(sch, anchor, rest[0], limits, chosen, bool(widened)),
@@ -113,13 +116,17 @@ def _channels_outside(sch: Any, anchor: Block, rows: int, limits: Limits) -> boo
 @dataclass(frozen=True)
 class _Operand:
     size: int  # elements
-    itemsize: int  # bytes
+    dtype: str
+
+    @property
+    def itemsize(self) -> int:
+        return int(np.dtype(self.dtype).itemsize)
 
 
 def _operands(sch: Any, anchor: Block) -> list[_Operand]:
     """The data and the weights."""
     types = [region.source.ty for region in list(sch.get(sch.get_sblock(anchor.name)).reads)[:2]]
-    return [_Operand(math.prod(int(d) for d in ty.shape), np.dtype(str(ty.dtype)).itemsize) for ty in types]
+    return [_Operand(math.prod(int(d) for d in ty.shape), str(ty.dtype)) for ty in types]
 
 
 def _products(sch: Any, anchor: Block) -> int:

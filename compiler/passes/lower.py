@@ -12,6 +12,7 @@ from ..kernels.limits import Limits
 from .attention import fuse_attention
 from .bounded_indices import bound_indices
 from .copies import lower_copies
+from .eight_bit_edges import dequantise_for_each_reader, keep_eight_bits
 from .explicit_padding import make_padding_explicit
 from .fold_constants import fold_constants
 from .forests import lower_forests
@@ -97,12 +98,15 @@ def phases(limits: Limits, precision: str = "fp32") -> tuple[Phase, ...]:
             "common",
             _sequence(_T.EliminateCommonSubexpr(), _T.CanonicalizeBindings(), _T.DeadCodeElimination()),
         ),
-        Phase("recognise", _sequence(fuse_normalisations, fuse_attention, _T.DeadCodeElimination())),
+        Phase(
+            "recognise",
+            _sequence(fuse_normalisations, fuse_attention, dequantise_for_each_reader, _T.DeadCodeElimination()),
+        ),
         Phase("pack", pack),
         Phase("copies", _sequence(lower_copies, _T.DeadCodeElimination())),
         Phase("legalize", _sequence(legalize, make_buffers_plain)),
         Phase("patterns", _sequence(_T.RewriteDataflowReshape(), annotate_patterns, _T.DeadCodeElimination())),
-        Phase("views", choose_views),
+        Phase("views", _sequence(keep_eight_bits, choose_views)),
         Phase("fuse", _sequence(_T.FuseOps(), _T.FuseTIR(), _T.DeadCodeElimination())),
         *narrow,
     )

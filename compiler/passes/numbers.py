@@ -27,10 +27,12 @@ class Numbers:
     Attributes:
         dtype: of the data that the kernel reads.
         group: elements of a step.
+        kind: of dot product, for kernels/dots.py.
     """
 
     dtype: str
     group: int
+    kind: str = ""
 
     def accept(self, builder: relax.BlockBuilder, data: Any, weight: Array) -> tuple[Any, Callable[[Any], Any]]:
         """The data as the kernel takes it, and what makes the true result of the kernel's.
@@ -53,7 +55,7 @@ class Numbers:
         """The product of a step: of data, as a function of the place along the sum, and a step of packed weights."""
         if self.group == 1:
             return element(step) * weight
-        return dot(word([element(step * WORD + i) for i in range(WORD)]), weight, self.dtype)
+        return dot(word([element(step * WORD + i) for i in range(WORD)]), weight, self.kind)
 
     def join(self, packed: Array) -> Array:
         """[…, I, width] → […, I / group, width], the elements of a step side by side as one number."""
@@ -73,8 +75,18 @@ def numbers_of(call: Any, limits: Limits) -> Numbers | None:
     if result == data == weight == "float32":
         return _FLOATS
     if result == "int32" and data in ("uint8", "int8") and weight == "int8":
-        return Numbers("uint8" if limits.unsigned_data else "int8", WORD)
+        taken = data if data in limits.dot_data else limits.dot_data[0]
+        small = taken == "uint8" and _no_pair_saturates(call.args[1].value.numpy())
+        return Numbers(taken, WORD, f"{taken}_small" if small else taken)
     return None
+
+
+def _no_pair_saturates(weight: Array) -> bool:
+    """Whether the products of two neighbours of [..., I, O] with any uint8 data have a sum of 16 bits."""
+    filled = np.pad(weight, [*[(0, 0)] * (weight.ndim - 2), (0, weight.shape[-2] % 2), (0, 0)])
+    pairs = filled.reshape(*weight.shape[:-2], -1, 2, weight.shape[-1]).astype(np.int32)
+    low, high = np.minimum(pairs, 0).sum(axis=-2), np.maximum(pairs, 0).sum(axis=-2)
+    return bool(255 * low.min(initial=0) >= -(1 << 15) and 255 * high.max(initial=0) < 1 << 15)
 
 
 def fill_up(builder: relax.BlockBuilder, data: Any, weight: Array, group: int) -> tuple[Any, Array]:
