@@ -21,7 +21,7 @@ from .lowering import program_pass
 
 WORD = 4  # bytes
 
-_WORD, _DOT = "edgec.word", "edgec.dot_"
+_WORD, _DOT, _ACROSS = "edgec.word", "edgec.dot_", "edgec.across"
 
 
 def _define(name: str, inputs: int) -> None:
@@ -33,7 +33,8 @@ def _define(name: str, inputs: int) -> None:
 
 
 _define(_WORD, WORD)
-for _kind in ("uint8", "uint8_small", "int8"):
+_define(_ACROSS, WORD)
+for _kind in ("uint8", "uint8_small", "int8", "int8_partial", "int8_partial_wide"):
     _define(_DOT + _kind, 2)
 
 
@@ -47,9 +48,16 @@ def dot(data: Any, weights: Any, kind: str) -> Any:
 
     Args:
         kind: `uint8` or `int8`, the type of data; `uint8_small` with weights of which no two, the first two or the
-            last two of a word, reach 2^15 with any data.
+            last two of a word, reach 2^15 with any data. `int8_partial`: of four words in a row the sums may come
+            out with products changed for those of others, so that only the sum of all is right; with weights from
+            -127 on, else `int8_partial_wide`.
     """
     return ir.Call(ir.Op.get(_DOT + kind), [data, weights], ret_ty=ir.PrimType("int32"))
+
+
+def across(partial: list[Any]) -> Any:
+    """The sum of four int32 that lie in a row."""
+    return ir.Call(ir.Op.get(_ACROSS), partial, ret_ty=ir.PrimType("int32"))
 
 
 # The dot products of data and weights, both vectors of words or single ones, added to sums.
@@ -62,6 +70,7 @@ def lower_dots(target: Target) -> Any:
     def lower(func: Any) -> Any:
         body = tvm_ffi.structural_map(func.body, [(tirx.Add, lambda add: _added(add, target))])
         body = tvm_ffi.structural_map(body, [(ir.Call, lambda call: _alone(call, target))])
+        body = tvm_ffi.structural_map(body, [(ir.Call, lambda call: _whole(call, target))])
         return func.with_body(tvm_ffi.structural_map(body, [(ir.Call, _load)]))
 
     return program_pass(lower)
@@ -89,9 +98,20 @@ def _instruction(call: Any, target: Target) -> _Instruction:
     found = None
     if target.machine == "x86_64":
         found = dots_x86.instruction(target, kind, lanes)
-    elif target.machine == "aarch64" and kind == "int8":
-        found = dots_arm.instruction(target, lanes)
-    return found or (lambda sums, x, w: _one_by_one(sums, x, w, kind == "int8"))
+    elif target.machine in dots_arm.MACHINES:
+        found = dots_arm.instruction(target, kind, lanes)
+    return found or (lambda sums, x, w: _one_by_one(sums, x, w, kind.startswith("int8")))
+
+
+def _whole(call: Any, target: Target) -> Any:
+    """The sums of runs of four."""
+    if not _is(call, _ACROSS):
+        return call
+    begin = _run(call.args, lanes_of(call))
+    if begin is not None and target.machine in dots_arm.MACHINES and lanes_of(call) > 1:
+        return dots_arm.sum_across(call.args[0], begin, lanes_of(call), target)
+    a, b, c, d = call.args
+    return (a + b) + (c + d)
 
 
 def _one_by_one(sums: Any, x: Any, w: Any, signed: bool) -> Any:

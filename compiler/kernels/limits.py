@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from ..target import Target
-from . import dots_x86
+from . import dots_arm, dots_x86
 from .cost import Cost
 from .estimate import seconds_on_one_core
 
@@ -29,6 +29,7 @@ class Limits:
         by_element: whether a multiply-add can take one factor from any element of a vector register, as NEON's of
             64 bits can, so that four factors come with one load.
         dot_data: types of 8-bit integers that data may have in dot products, the best first.
+        partial_sums: whether products of 8-bit integers are best summed along vectors (partial_sums.py).
         dot_registers: vector registers that a dot product takes for itself, beside sums and operands.
         parallel_work: inner iterations below which a kernel, or a block of it, stays on one thread.
     """
@@ -40,6 +41,7 @@ class Limits:
     by_element: bool = False
     dot_data: tuple[str, ...] = ("int8",)
     dot_registers: int = 0
+    partial_sums: bool = False
     parallel_work: int = 1 << 15
 
 
@@ -55,7 +57,8 @@ def limits_of(target: Target, cost: Cost | None = None, rule: str | None = None)
     dot_registers = 0
     if target.machine == "x86_64":
         dot_data, dot_registers = dots_x86.data_types(target), dots_x86.registers(target)
-    limits = Limits(lanes, target.simd_registers, l1, target.l2_bytes, by_element, dot_data, dot_registers)
+    partial = dots_arm.sums_partially(target)
+    limits = Limits(lanes, target.simd_registers, l1, target.l2_bytes, by_element, dot_data, dot_registers, partial)
     return limits if cost is None else replace(limits, parallel_work=parallel_work(cost, target, rule))
 
 

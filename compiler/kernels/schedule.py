@@ -16,6 +16,7 @@ from .injective import injective_rule
 from .limits import limits_of
 from .overlap import overlap_tiles
 from .packed import packed_rule
+from .partial_sums import partial_sums_rule
 from .prefetch import prefetch
 from .rows import rows_rule
 from .rule import Parameters, Rule
@@ -27,6 +28,7 @@ from .written import written_rule
 RULES: tuple[tuple[str, Rule], ...] = (
     ("written", written_rule),  # first, as the others fail on programs without blocks
     ("packed", packed_rule),
+    ("partial_sums", partial_sums_rule),
     ("winograd", winograd_rule),
     ("attention", attention_rule),
     ("group_norm", group_norm_rule),

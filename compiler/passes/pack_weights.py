@@ -15,11 +15,13 @@ import numpy as np
 import tvm
 from tvm import ir, relax, te
 
+from ..kernels.dots import WORD
 from ..kernels.limits import Limits
 from ..kernels.packed import ACCUMULATOR, block_width
 from ..operators.distances import DISTANCES, distance_term
 from .constants import constant
 from .numbers import Numbers, fill_up, numbers_of
+from .partial_products import partial_product
 from .rewrite import operator_of, rewrite_calls
 
 FUSES_ELEMENTWISE = 4  # TVM's kOutEWiseFusable: what follows element by element joins the kernel
@@ -117,6 +119,8 @@ def _product(
     shape = [*(int(d) for d in list(data.ty.shape)[:-1]), channels]
     if channels == 1 and inputs >= limits.lanes and numbers.group == 1:
         return _dot_product(builder, data, weight[:, 0], shape)
+    if numbers.group == WORD and limits.partial_sums:
+        return partial_product(builder, data, weight, shape, limits, name)
     data, weight = fill_up(builder, data, weight, numbers.group)
 
     def term(x: Any, w: Any, i: Any, r: Any) -> Any:
@@ -147,6 +151,8 @@ def _convolution(
     numbers: Numbers,
     limits: Limits,
 ) -> Any:
+    if numbers.group == WORD and limits.partial_sums:
+        return partial_product(builder, data, weight, shape, limits, "packed_conv2d", strides, dilation)
     data, weight = fill_up(builder, data, weight, numbers.group)
     *kernel, inputs, channels = weight.shape
     width = block_width(channels, limits)
