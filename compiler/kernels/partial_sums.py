@@ -21,7 +21,7 @@ from .tile import compute_tile
 PARTIAL = "partial_sums"  # the block that this rule recognises, […, row, block, channel, partial sum]
 _WORDS = 4  # partial sums of an element
 _STEP = 3  # instructions for 16 products
-_OWN = 3  # registers for a product of 16 bits, another one on its way, and an operand
+_SUMS = 2  # of so many registers one has sums: LLVM puts many products before the additions
 _FEW = 8  # steps that are written out
 _WIDTHS = (8, 4)  # channels of a tile
 _WRITTEN = {8: 2.0, 4: 2.75}  # instructions for an element's epilogue
@@ -41,7 +41,7 @@ def tile_of(rows: int, channels: int, steps: int, limits: Limits) -> tuple[int, 
         return each * -(-rows // m) * -(-channels // n)
 
     fitting = [
-        (m, n) for n in _WIDTHS for m in range(1, rows + 1) if m == 1 or m * n + min(m, n) + _OWN <= limits.registers
+        (m, n) for n in _WIDTHS for m in range(1, rows + 1) if m == 1 or m * n <= limits.registers // _SUMS
     ]
     return min(fitting, key=cost)
 
@@ -58,7 +58,7 @@ def partial_sums_rule(sch: Any, limits: Limits) -> Offer | None:
     if len(rest) != 1:
         return None
     extent, width = anchor.spatial[-4], anchor.spatial[-2]
-    most = max(1, (limits.registers - _OWN) // (width + 1))
+    most = max(1, limits.registers // _SUMS // width)
     rows, _ = tile_of(extent, width, math.prod(anchor.reduction), limits)
     weights = math.prod(anchor.spatial[-3:]) * math.prod(anchor.reduction) * 4
     return Offer(
@@ -90,5 +90,5 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     task = sch.fuse(*shared) if len(shared) > 1 else shared[0]
     sch.compute_at(sch.get_sblock(anchor.name), serial[-1] if serial else task, preserve_unit_loops=True)
     compute_tile(sch, anchor, 1 + len(serial), _WORDS, task, limits)
-    if anchor.reduction[-1] <= _FEW:
+    if anchor.reduction[-1] <= _FEW and not serial:  # nothing that LLVM could keep from one tile to the next
         sch.unroll(sch.get_loops(sch.get_sblock(f"{anchor.name}_update"))[len(serial) + len(anchor.reduction)])
