@@ -30,6 +30,7 @@ class Limits:
             64 bits can, so that four factors come with one load.
         dot_data: types of 8-bit integers that data may have in dot products, the best first.
         partial_sums: whether products of 8-bit integers are best summed along vectors (partial_sums.py).
+        byte_pairs: whether products of bytes are best summed by twos in 16 bits where there are no dot products.
         dot_registers: vector registers that a dot product takes for itself, beside sums and operands.
         parallel_work: inner iterations below which a kernel, or a block of it, stays on one thread.
     """
@@ -42,6 +43,7 @@ class Limits:
     dot_data: tuple[str, ...] = ("int8",)
     dot_registers: int = 0
     partial_sums: bool = False
+    byte_pairs: bool = False
     parallel_work: int = 1 << 15
 
 
@@ -57,8 +59,9 @@ def limits_of(target: Target, cost: Cost | None = None, rule: str | None = None)
     dot_registers = 0
     if target.machine == "x86_64":
         dot_data, dot_registers = dots_x86.data_types(target), dots_x86.registers(target)
-    partial = dots_arm.sums_partially(target)
-    limits = Limits(lanes, target.simd_registers, l1, target.l2_bytes, by_element, dot_data, dot_registers, partial)
+    limits = Limits(lanes, target.simd_registers, l1, target.l2_bytes, by_element, dot_data, dot_registers)
+    if target.machine in dots_arm.MACHINES:
+        limits = replace(limits, partial_sums=dots_arm.sums_partially(target), byte_pairs=True)
     return limits if cost is None else replace(limits, parallel_work=parallel_work(cost, target, rule))
 
 

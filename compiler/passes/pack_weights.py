@@ -20,6 +20,7 @@ from ..kernels.limits import Limits
 from ..kernels.packed import ACCUMULATOR, block_width
 from ..operators.distances import DISTANCES, distance_term
 from .constants import constant
+from .depthwise_pairs import depthwise_pairs
 from .numbers import Numbers, fill_up, numbers_of
 from .partial_products import partial_product
 from .rewrite import operator_of, rewrite_calls
@@ -96,6 +97,10 @@ def _conv2d(
         return call
     strides, dilation = [int(s) for s in attrs.strides], [int(d) for d in attrs.dilation]
     if int(attrs.groups) == int(call.args[0].ty.shape[3]) == weight.shape[3]:
+        if numbers.group == WORD and limits.byte_pairs and weight.min() > -128:
+            data, fix = numbers.accept(builder, call.args[0], weight)
+            shape = [int(d) for d in call.ty.shape]
+            return fix(depthwise_pairs(builder, data, weight[:, :, 0], shape, strides, dilation))
         return _depthwise(builder, call, weight[:, :, 0], strides, dilation, limits)
     if int(attrs.groups) != 1:
         return call
