@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from ..target import Target
-from . import dots_x86
+from . import dots_arm, dots_x86
 from .cost import Cost
 from .estimate import seconds_on_one_core
 from .llvm_code import has_pairs
@@ -30,6 +30,8 @@ class Limits:
         by_element: whether a multiply-add can take one factor from any element of a vector register, as NEON's of
             64 bits can, so that four factors come with one load.
         dot_data: types of 8-bit integers that data may have in dot products, the best first.
+        partial_sums: whether products of 8-bit integers are best summed along vectors (partial_sums.py).
+        byte_pairs: whether products of bytes are best summed by twos in 16 bits where there are no dot products.
         dot_registers: vector registers that a dot product takes for itself, beside sums and operands.
         taps: how a filter for each channel sums products of 8-bit integers: `words` of them by dot products, or one by
             one in int32, or in float32, which is as exact for filters that are not huge.
@@ -46,6 +48,8 @@ class Limits:
     dot_registers: int = 0
     taps: str = "int32"
     pairs: bool = False
+    partial_sums: bool = False
+    byte_pairs: bool = False
     parallel_work: int = 1 << 15
 
 
@@ -63,8 +67,8 @@ def limits_of(target: Target, cost: Cost | None = None, rule: str | None = None)
         dot_data, taps = (("uint8",), "words") if vnni else (("uint8", "int8"), "float32")
         # Without VNNI a dot product needs registers for halves and a mask.
         limits = replace(limits, dot_data=dot_data, dot_registers=0 if vnni else 4, taps=taps)
-    elif target.has("dotprod"):
-        limits = replace(limits, taps="words")
+    elif target.machine in dots_arm.MACHINES:
+        limits = replace(limits, partial_sums=dots_arm.sums_partially(target), byte_pairs=True)
     return limits if cost is None else replace(limits, parallel_work=parallel_work(cost, target, rule))
 
 

@@ -16,11 +16,14 @@ import numpy as np
 import tvm
 from tvm import ir, relax, te, tirx
 
+from ..kernels.dots import WORD
 from ..kernels.limits import Limits
 from ..kernels.packed import ACCUMULATOR, CONVERTED, block_width
 from ..operators.distances import DISTANCES, distance_term
 from .constants import constant
+from .depthwise_pairs import depthwise_pairs
 from .numbers import FLOATS, Numbers, fill_up, numbers_of
+from .partial_products import partial_product
 from .rewrite import operator_of, rewrite_calls
 
 FUSES_ELEMENTWISE = 4  # TVM's kOutEWiseFusable: what follows element by element joins the kernel
@@ -99,6 +102,10 @@ def _conv2d(
         return call
     strides, dilation = [int(s) for s in attrs.strides], [int(d) for d in attrs.dilation]
     if int(attrs.groups) == int(call.args[0].ty.shape[3]) == weight.shape[3]:
+        if numbers.group == WORD and limits.byte_pairs and weight.min() > -128:
+            data, fix = numbers.accept(builder, call.args[0], weight)
+            shape = [int(d) for d in call.ty.shape]
+            return fix(depthwise_pairs(builder, data, weight[:, :, 0], shape, strides, dilation))
         return _depthwise(builder, call, weight[:, :, 0], strides, dilation, numbers, limits)
     if int(attrs.groups) != 1:
         return call
@@ -122,6 +129,8 @@ def _product(
     shape = [*(int(d) for d in list(data.ty.shape)[:-1]), channels]
     if channels == 1 and inputs >= limits.lanes and numbers.group == 1:
         return _dot_product(builder, data, weight[:, 0], shape)
+    if numbers.group == WORD and limits.partial_sums:
+        return partial_product(builder, data, weight, shape, limits, name)
     data, weight = fill_up(builder, data, weight, numbers.group)
 
     def term(x: Any, w: Any, i: Any, r: Any) -> Any:
@@ -152,6 +161,8 @@ def _convolution(
     numbers: Numbers,
     limits: Limits,
 ) -> Any:
+    if numbers.group == WORD and limits.partial_sums:
+        return partial_product(builder, data, weight, shape, limits, "packed_conv2d", strides, dilation)
     data, weight = fill_up(builder, data, weight, numbers.group)
     *kernel, inputs, channels = weight.shape
     width = block_width(channels, limits)
