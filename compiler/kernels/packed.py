@@ -65,6 +65,7 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
     if len(anchors) != 1 or sum(bool(b.reduction) for b in blocks) != 1:
         return None
     anchor = anchors[0]
+    limits = _limits(sch, anchor, limits)
     # Once for all products of an element, unless vectors run along the channels anyway.
     apart = len(anchor.reduction) != 2 and anchor.reduction[-1] >= min(limits.lanes, _NARROWEST)
     by_element = takes_elements(anchor, limits)
@@ -95,6 +96,12 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
             "prefetch": (0, 16, _PREFETCH),
         },
     )
+
+
+def _limits(sch: Any, anchor: Block, limits: Limits) -> Limits:
+    """The limits for the type of the sums: a vector holds twice as many of half the size."""
+    dtype = str(sch.get(sch.get_sblock(anchor.name)).writes[0].source.ty.dtype)
+    return replace(limits, lanes=2 * limits.lanes) if dtype == "float16" else limits
 
 
 def _converts(sch: Any, block: Block) -> bool:
