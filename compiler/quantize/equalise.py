@@ -34,7 +34,7 @@ def channel_axis_of(graph: Graph, places: Places, name: str) -> int:
     return len(graph.shape(name)) - 1 if matrices else 1
 
 
-def _common_axis(graph: Graph, places: Places, names: list[str]) -> int | None:
+def common_axis(graph: Graph, places: Places, names: list[str]) -> int | None:
     """The axis of the channels of tensors that share a scale, None if they or their moves do not agree on one."""
     ranks = {len(graph.shape(name)) for name in names}
     read = [n for n in names if any(node.name in places.products for node in graph.users[n])]
@@ -73,7 +73,7 @@ def even_out(graph: Graph, places: Places, statistics: Statistics, settings: Set
     """The groups of stored tensors that are better off with factors, by their first tensor."""
     found: dict[str, Evened] = {}
     for first, names in places.groups().items():
-        axis = _common_axis(graph, places, names)
+        axis = common_axis(graph, places, names)
         if axis is None or not all(statistics.has_channels(name, axis) for name in names):
             continue
         readers = tuple(node.name for name in names for node in graph.users[name] if node.name in places.products)

@@ -16,7 +16,7 @@ from .dynamic import quantize_dynamically
 from .equalise import even_out, spread_factors
 from .graphs import Array, Graph, attributes_of
 from .places import Places, data_of, find_places, weight_axis
-from .ranges import STEPS, Statistics, choose_range, scale_of
+from .ranges import STEPS, Histogram, Statistics, choose_range, scale_of
 from .settings import Settings
 from .weights import quantize_weights, rounded_weights
 
@@ -95,7 +95,7 @@ class _Writer:
         if first in self._evened:
             low, high = self._evened[first].low, self._evened[first].high
         else:
-            seen = [self._statistics.histograms[name] for name in names if name in self._statistics.histograms]
+            seen = [histogram for name in names for histogram in self._histograms(name)]
             key = ("range", *names, self._settings.method, self._settings.percentile)
             low, high = self._statistics.remembered(key, lambda: choose_range(seen, self._settings))
         for name in names:  # constants that are moved, and margins
@@ -109,6 +109,13 @@ class _Writer:
             self._graph.add_constant(f"{first}/scale", np.asarray(scale)),
             self._graph.add_constant(f"{first}/zero_point", np.asarray(zero)),
         )
+
+    def _histograms(self, name: str) -> list[Histogram]:
+        """What was seen of a tensor, or of those that its values were moved from."""
+        if name in self._statistics.histograms:
+            return [self._statistics.histograms[name]]
+        node = self._graph.producer.get(name)
+        return [] if node is None else [one for source in data_of(node) for one in self._histograms(source)]
 
     def _margin(self, node: onnx.NodeProto | None) -> float:
         """What a Pad that moves 8 bits puts around them."""
