@@ -22,6 +22,8 @@ FEW = 128  # bins on either side of zero, of a single channel
 # Values of a feed, in a tensor and in one of its channels, of more of which about as many are counted.
 MANY, MANY_OF_CHANNEL = 1 << 16, 1 << 10
 
+_LEAST = -100  # exponent of a bin's width: what is smaller counts as one of the bins beside zero
+
 
 class Histogram:
     """Counts of values in bins of equal width around zero, which doubles whenever a value lies beyond the last bin.
@@ -36,7 +38,7 @@ class Histogram:
 
     def __init__(self) -> None:
         self.counts: Array = np.zeros(2 * HALF, np.int64)
-        self.exponent = -149  # of the least float32
+        self.exponent = _LEAST
         self.low = self.high = 0.0
 
     def add(self, values: Array) -> None:
@@ -50,7 +52,7 @@ class Histogram:
             self.counts, self.exponent = _coarser(self.counts, exponent - self.exponent), exponent
         values = _some(values.reshape(1, -1), MANY)
         values = values[values != 0]
-        places = np.floor(np.ldexp(values, -self.exponent)).astype(np.int32) + HALF
+        places = np.floor(values * np.float32(2.0**-self.exponent)).astype(np.int32) + HALF
         self.counts += np.bincount(np.clip(places, 0, 2 * HALF - 1), minlength=2 * HALF)
 
     def merge(self, other: Histogram) -> Histogram:
@@ -81,7 +83,7 @@ class Channels:
     def __init__(self, channels: int, axis: int) -> None:
         self.axis = axis
         self.counts: Array = np.zeros((channels, 2 * FEW), np.int64)
-        self.exponents: Array = np.full(channels, -149)
+        self.exponents: Array = np.full(channels, _LEAST)
         self.low, self.high, self.mean, self.square = (np.zeros(channels) for _ in range(4))
         self.number = self.counted = 0
 
@@ -102,7 +104,7 @@ class Channels:
         rows = _some(rows, MANY_OF_CHANNEL)
         self.counted += rows.shape[1]
         self.square += share * (np.square(rows, dtype=np.float64).mean(1) - self.square)
-        places = np.floor(np.ldexp(rows, -exponents[:, None])).astype(np.int32) + FEW
+        places = np.floor(rows * np.exp2(-exponents[:, None]).astype(np.float32)).astype(np.int32) + FEW
         places = np.clip(places, 0, 2 * FEW - 1) + 2 * FEW * np.arange(len(rows))[:, None]
         self.counts += np.bincount(places.ravel(), minlength=self.counts.size).reshape(self.counts.shape)
         self.counts[:, FEW] -= (rows == 0).sum(1)
