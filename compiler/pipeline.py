@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +24,15 @@ if TYPE_CHECKING:
     import onnx
 
     from .build.version import Version
+    from .quantize.post_training import Quantised
 
 Progress = Callable[[str, float], None]
 
 # Bytes of working memory, which second-level caches hold; of more, blocks of rows are made smaller.
 _MOST_FOR_ROWS = 2 << 20
+
+QUANTISED = ("int8", "int8-dynamic")
+PRECISIONS = ("fp32", "fp16", "bf16", *QUANTISED)
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class Options:
         verify: compare with a reference after the build, where the artifact can run here.
         dump: folder for the module after each phase; None for none.
         cache: look for compiled kernels in the cache, and put new ones there.
+        precision: one of PRECISIONS.
+        accuracy: what quantisation cost the model, for the manifest.
     """
 
     target: Target
@@ -48,6 +54,8 @@ class Options:
     verify: bool = True
     dump: Path | None = None
     cache: bool = True
+    precision: str = "fp32"
+    accuracy: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,7 @@ class Artifact:
         kernels: how many different kernels it has.
         cached: how many of them came from the cache.
         seconds: time by phase.
+        dropped: channels that layers had and have, by layer, where some were dead.
     """
 
     path: Path
@@ -71,6 +80,7 @@ class Artifact:
     kernels: int
     cached: int
     seconds: dict[str, float]
+    dropped: dict[str, tuple[int, int]]
 
     @property
     def verified(self) -> str:
@@ -87,7 +97,11 @@ def compile_model(
     dump: str | os.PathLike[str] | None = None,
     cache: bool = True,
     progress: Progress | None = None,
-    calibration: Mapping[str, Any] | None = None,
+    calibration: Any = None,
+    precision: str = "fp32",
+    method: str | None = None,
+    metric: str | None = None,
+    max_drop: float | None = None,
 ) -> Artifact:
     """Compiles an ONNX model into a native module.
 
@@ -101,18 +115,30 @@ def compile_model(
         dump: folder that gets the graph after each phase, for people.
         cache: keep compiled kernels for the next compilation; the artifact is the same without.
         progress: called after each phase with its name and seconds.
-        calibration: arrays of sample rows by input name; parts of trees that they pass more often lie closer together.
-            The results are the same without.
+        calibration: samples. For `int8`, a folder of pictures, a file, arrays by input name, or an iterable; see
+            `quantize.data.load_calibration`. For trees, arrays of sample rows by input name: parts of trees that they
+            pass more often lie closer together, and the results are the same without.
+        precision: `fp32`; `fp16` or `bf16` for weights and values between kernels in 16 bits; `int8` for products of
+            integers, with ranges from the calibration data; `int8-dynamic` for ranges found in each run.
+        method: how ranges follow from the calibration data, one of `quantize.settings.METHODS`.
+        metric: what the calibration data are scored by, see `quantize.metrics.find_metric`.
+        max_drop: how much of that score may be lost; layers stay in float for it.
 
     Raises:
-        UserError: the input is at fault; nothing was written.
+        UserError: the input is at fault, or `max_drop` cannot be kept; nothing was written.
     """
     clock = Clock(progress)
     model = load_model(source)
+    options = resolve(model, target, out, shapes, verify, dump, cache, precision)
+    if precision in QUANTISED:
+        clock.lap("read")
+        model, options = quantize_for(model, options, calibration, method, metric, max_drop).compiled(options)
+        clock.lap("quantize")
+        return compile_with(model, options, clock)
     if calibration is not None:
         model = calibrate(model, calibration)
     clock.lap("read")
-    return compile_with(model, resolve(model, target, out, shapes, verify, dump, cache), clock)
+    return compile_with(model, options, clock)
 
 
 def resolve(
@@ -123,8 +149,11 @@ def resolve(
     verify: bool,
     dump: str | os.PathLike[str] | None,
     cache: bool,
+    precision: str = "fp32",
 ) -> Options:
     """The options of a compilation with every default filled in; see `compile_model`."""
+    if precision not in PRECISIONS:
+        raise UserError(f"unknown precision {precision!r}", "precision", f"one of {', '.join(PRECISIONS)}")
     check_tvm()  # which is asked what the host is
     return Options(
         target if isinstance(target, Target) else load_target(target),
@@ -133,7 +162,42 @@ def resolve(
         verify,
         Path(dump) if dump is not None else None,
         cache,
+        precision,
     )
+
+
+def quantize_for(
+    model: Model,
+    options: Options,
+    data: Any,
+    method: str | None = None,
+    metric: str | None = None,
+    max_drop: float | None = None,
+    progress: Callable[[int, float], None] | None = None,
+) -> Quantised:
+    """Quantises a model for the options' precision; see `compile_model` and `quantize.post_training`.
+
+    Raises:
+        UserError: as of `quantize.post_training.quantize`, or an unknown method, or sizes that are ranges.
+    """
+    from .quantize.post_training import quantize
+    from .quantize.settings import METHODS, Settings
+
+    if method is not None and method not in METHODS:
+        raise UserError(f"unknown method {method!r}", "method", f"one of {', '.join(METHODS)}")
+    fixed: dict[str, tuple[int, ...]] = {}
+    for name, sizes in options.shapes.items():
+        fixed[name] = tuple(size for size in sizes if isinstance(size, int))
+        if len(fixed[name]) < len(sizes):
+            raise UserError(
+                "quantisation takes one size for each dimension, not a range of them",
+                f"--shape of {name!r}",
+                "give fixed shapes, or --precision fp32",
+            )
+    settings = Settings(options.precision)
+    if method is not None:
+        settings = replace(settings, method=method)
+    return quantize(model, fixed, settings, data, metric, max_drop, progress)
 
 
 def compile_with(model: Model, options: Options, clock: Clock) -> Artifact:
@@ -150,7 +214,7 @@ def count_phases(options: Options) -> int:
     from .passes.lower import phases
 
     choices = math.prod(len(size) for sizes in options.shapes.values() for size in sizes if isinstance(size, range))
-    lowering = len(phases(limits_of(options.target))) + 1 if choices == 1 else choices
+    lowering = len(phases(limits_of(options.target), options.precision)) + 1 if choices == 1 else choices
     return lowering + len(("kernels", "link")) + options.verify
 
 
@@ -202,7 +266,7 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
         prepared = prepare(model, shapes)
         if rows and len(versions) == 1:  # not of a single row, in whose shapes rows and other axes look alike
             axes = check_rows(prepared.proto, rows, model.name)
-        version, found = lower(prepared, options.target, model.name, prefix, constants, ended)
+        version, found = lower(prepared, options.target, model.name, prefix, constants, ended, options.precision)
         if rows and versions and plan_memory(version.program).arena_bytes > _MOST_FOR_ROWS:
             break
         versions.append(version)
@@ -212,7 +276,7 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
     verifier = None
     if options.verify:
         inputs = [version.inputs for version in versions]
-        verifier = Verifier(model, inputs, options.target, versions[-1].vocabulary)
+        verifier = Verifier(model, inputs, options.target, versions[-1].vocabulary, options.precision)
 
     # tensor programs → scheduled for the target → objects
     _dump_schedules(options, programs)
@@ -225,7 +289,9 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
     # → host program, weights, one shared object
     table = kernel_table(versions, programs, objects.kernels, options.target)
     try:
-        linked = build_artifact(model, versions, objects, table, options.target, folder, cache, axes)
+        linked = build_artifact(
+            model, versions, objects, table, options.target, folder, cache, axes, options.precision, options.accuracy
+        )
     except CommandError as error:
         if "No space left on device" in error.output:
             raise UserError("the disk is full", str(options.out), "free some space there") from error
@@ -245,7 +311,14 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
         if kernel.rule == UNSCHEDULED
     }
     return Artifact(
-        options.out, linked.manifest, size, unscheduled, len(objects.distinct), objects.cached, clock.seconds
+        options.out,
+        linked.manifest,
+        size,
+        unscheduled,
+        len(objects.distinct),
+        objects.cached,
+        clock.seconds,
+        {one.layer: one.channels for one in prepared.dropped},
     )
 
 

@@ -12,6 +12,7 @@ from ..cpu_features import required_features
 from ..errors import UserError
 from ..frontend.forest_nodes import count_trees
 from ..frontend.prepare import Model, Tensor
+from ..quantize.sparsity import measure, worth_telling
 from ..runtime.loader import ABI, FORMAT
 from ..target import Target
 from ..versions import EDGEC, TVM, llvm_version
@@ -78,6 +79,8 @@ def build_artifact(
     folder: Path,
     cache: Cache | None = None,
     rows: Mapping[str, int] | None = None,
+    precision: str = "fp32",
+    accuracy: Mapping[str, Any] | None = None,
 ) -> Linked:
     """Links everything in `folder`, which ought to be empty and private.
 
@@ -88,6 +91,8 @@ def build_artifact(
         cache: holds the runtime's objects.
         rows: the axis of the rows in each output, if the versions are blocks of rows, of which the loader may take
             any number.
+        precision: one of `pipeline.PRECISIONS`.
+        accuracy: what quantisation cost, for the manifest.
     """
     with _weights_file(folder, target) as file:
         weights = write_weights(versions[0].program.constants, file)
@@ -101,9 +106,11 @@ def build_artifact(
     symbols = {name: kernel.symbol for name, kernel in objects.kernels.items()}
     source = generate(versions, weights, symbols, target.fast_cores)
     (folder / "program.c").write_text(source, encoding="utf-8")
-    manifest = _manifest(model, versions, objects, kernel_table, target, weights)
+    manifest = _manifest(model, versions, objects, kernel_table, target, weights, precision)
     if rows is not None:
         manifest["rows"] = [rows[tensor.name] for tensor in versions[-1].outputs]
+    if accuracy is not None:
+        manifest["accuracy"] = dict(accuracy)
     section = section_bytes(manifest)
     (folder / "manifest.bin").write_bytes(section)
     (folder / "manifest.S").write_text(_MANIFEST_ASSEMBLY)
@@ -134,6 +141,7 @@ def _manifest(
     kernel_table: list[dict[str, Any]],
     target: Target,
     weights: Weights,
+    precision: str,
 ) -> dict[str, Any]:
     def table(tensors: Sequence[Tensor]) -> list[dict[str, Any]]:
         return [
@@ -156,6 +164,7 @@ def _manifest(
         ]
 
     largest, forest = versions[-1], count_trees(model.proto.graph)
+    sparsity = worth_telling(measure(model.proto.graph))
     strings = any(tensor.strings for tensor in (*largest.inputs, *largest.outputs))
     several = [
         {
@@ -175,7 +184,12 @@ def _manifest(
     return {
         "format": FORMAT,
         "abi": ABI,
-        "model": {"name": model.name, "sha256": model.sha256} | ({"forest": forest} if forest else {}),
+        "model": {
+            "name": model.name,
+            "sha256": model.sha256,
+            **({"forest": forest} if forest else {}),
+            **({"sparsity": sparsity} if sparsity else {}),
+        },
         "inputs": table(largest.inputs),
         "outputs": table(largest.outputs),
         **({"strings": list(largest.vocabulary)} if strings else {}),
@@ -188,7 +202,7 @@ def _manifest(
             "fast_cores": target.fast_cores,
         },
         "requires": requires,
-        "precision": "fp32",
+        "precision": precision,
         "versions": {"edgec": EDGEC, "tvm": TVM, "llvm": llvm_version()},
         "memory": {
             "weights_bytes": weights.nbytes,

@@ -15,9 +15,13 @@ import tvm
 import tvm_ffi
 from tvm import ir, s_tir, tirx
 
+from ..kernels.bfloat16 import convert_bfloat16
+from ..kernels.dots import lower_dots
+from ..kernels.float16 import convert_float16
 from ..kernels.lowering import node_pass, program_pass
 from ..kernels.nested_math import separate_nested_math
 from ..kernels.peel import peel_last
+from ..kernels.requantise import requantise
 from ..kernels.vector_math import call_double_math, expand_math
 from ..kernels.vectors import substitute
 from ..target import Target
@@ -53,10 +57,10 @@ def lower_kernel(func: Any, symbol: str, target: Target, aliases: bool = False) 
     # Asserts would call TVM's error functions; the loader checks shapes and types instead.
     with tvm.transform.PassContext(opt_level=3, config={"tirx.disable_assert": True}), tvm_target:
         module = tirx.transform.BindTarget(tvm_target)(module)
-        return tvm.transform.Sequential(_lowering())(module)
+        return tvm.transform.Sequential(_lowering(target))(module)
 
 
-def _lowering() -> list[Any]:
+def _lowering(target: Target) -> list[Any]:
     """TVM's own CPU lowering without the GPU passes, and with the bare calling convention."""
     s, t = s_tir.transform, tirx.transform
     return [
@@ -70,6 +74,8 @@ def _lowering() -> list[Any]:
         s.StmtSimplify(),
         s.LowerOpaqueBlock(),
         t.FlattenBuffer(),
+        convert_bfloat16(),
+        convert_float16(target),
         t.BF16ComputeLegalize(),
         t.NarrowDataType(32),
         s.LoopPartition(),
@@ -84,6 +90,8 @@ def _lowering() -> list[Any]:
         t.StmtSimplify(),
         t.RemoveNoOp(),
         s.RewriteUnsafeSelect(),
+        lower_dots(target),
+        requantise(target),
         separate_nested_math(),
         t.CommonSubexprElim(),
         t.VerifyMemory(),

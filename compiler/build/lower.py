@@ -24,6 +24,7 @@ def lower(
     prefix: str = "",
     constants: Constants | None = None,
     ended: Callable[[str, list[Any]], None] = lambda phase, modules: None,
+    precision: str = "fp32",
 ) -> tuple[Version, dict[str, Any]]:
     """The program, and its kernels' tensor programs by name.
 
@@ -31,6 +32,7 @@ def lower(
         prefix: of the kernels' names.
         constants: those of other programs, which this one shall share.
         ended: called after each phase with its name, the model's module and those of its bodies.
+        precision: one of `pipeline.PRECISIONS`.
 
     Raises:
         UserError: nodes cannot be compiled.
@@ -39,7 +41,7 @@ def lower(
     modules = [prepared.module, *prepared.bodies]
     ended("import", modules)
     with tvm.target.Target(target.tvm_target()):
-        for phase in phases(limits_of(target)):
+        for phase in phases(limits_of(target), precision):
             modules = [phase.run(module) for module in modules]
             ended(phase.name, modules)
     try:

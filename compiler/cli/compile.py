@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -16,10 +17,14 @@ from ..calibration import calibrate
 from ..frontend.prepare import load_model
 from ..frontend.rows import rows_shapes
 from ..frontend.shapes import parse_shapes, range_text
-from ..pipeline import Artifact, Clock, Options, compile_with, count_phases, resolve
+from ..pipeline import QUANTISED, Artifact, Clock, Options, compile_with, count_phases, quantize_for, resolve
 from ..report.kernels import failed_rules
 from .arrays import read_samples
+from .precision import check_options, precision_options, print_accuracy, print_trial
 from .show import kib
+
+if TYPE_CHECKING:
+    from ..quantize.post_training import Quantised
 
 
 @click.command("compile")
@@ -33,13 +38,7 @@ from .show import kib
     metavar="NAME=1x3x224x224",
     help="Fix an input's shape, or a range like 1..8x3x224x224; repeatable.",
 )
-@click.option("--precision", type=click.Choice(["fp32"]), default="fp32", show_default=True, help="Of the arithmetic.")
-@click.option(
-    "--calibration",
-    type=click.Path(path_type=Path),
-    metavar="DATA",
-    help="Sample rows, .npz by input or .npy; trees are laid out for them.",
-)
+@precision_options
 @click.option("--dump", type=click.Path(path_type=Path), help="Folder for the graph after each phase.")
 @click.option("--no-verify", is_flag=True, help="Do not compare the result with a reference.")
 @click.option("--no-cache", is_flag=True, help="Compile every kernel anew.")
@@ -53,40 +52,61 @@ def command(
     shapes: tuple[str, ...],
     precision: str,
     calibration: Path | None,
+    method: str | None,
+    metric: str | None,
+    max_drop: float | None,
+    layers: int,
+    report: Path | None,
     dump: Path | None,
     no_verify: bool,
     no_cache: bool,
     as_json: bool,
 ) -> None:
     """Compile MODEL, an ONNX file, into one native module for a board."""
+    check_options(precision, method=method, metric=metric, max_drop=max_drop)
     fixed, clock = parse_shapes(shapes), Clock()
     loaded = load_model(model)  # input at fault is known before TVM is imported
-    if calibration is not None:
+    if calibration is not None and precision not in QUANTISED:
         loaded = calibrate(loaded, read_samples(calibration, loaded.proto))
     clock.lap("read")
-    options = resolve(loaded, target, out, fixed, not no_verify, dump, not no_cache)
-    if as_json:
+    options = resolve(loaded, target, out, fixed, not no_verify, dump, not no_cache, precision)
+    if not as_json:
+        _print_options(model, options, rows=not fixed and rows_shapes(loaded.proto) is not None)
+    quantised = None
+    source, asked = loaded, options  # for other precisions
+    if precision in QUANTISED:
+        told = None if as_json else print_trial
+        quantised = quantize_for(loaded, options, calibration, method, metric, max_drop, told)
+        clock.lap("quantize")
+        if not as_json:
+            print_accuracy(quantised, layers)
+        if quantised.accuracy is not None and not quantised.accuracy.reached:
+            if as_json:
+                click.echo(json.dumps({"accuracy": quantised.accuracy.to_dict()}, indent=2))
+            ctx.exit(1)
+        loaded, options = quantised.compiled(options)
+    with nullcontext() if as_json else _progress(options, clock):
         artifact = compile_with(loaded, options, clock)
-    else:
-        _print_options(model, options, precision, rows=not fixed and rows_shapes(loaded.proto) is not None)
-        with _progress(options, clock):
-            artifact = compile_with(loaded, options, clock)
+    if report is not None:
+        from ..report.precision import write_report
+
+        write_report(report, str(model), source, asked, artifact, quantised)
     if as_json:
-        click.echo(json.dumps(_summary(artifact), indent=2))
+        click.echo(json.dumps(_summary(artifact, quantised), indent=2))
     else:
         _print_result(artifact)
     if artifact.verified == "failed":
         ctx.exit(1)
 
 
-def _print_options(model: Path, options: Options, precision: str, rows: bool) -> None:
+def _print_options(model: Path, options: Options, rows: bool) -> None:
     shapes = " ".join(f"{name}={'x'.join(map(range_text, shape))}" for name, shape in options.shapes.items())
     target = options.target
     click.echo(f"model     {model}")
     click.echo(f"target    {target.name} ({target.triple}, {target.core})")
     click.echo(f"output    {options.out}")
     click.echo(f"shapes    {shapes or ('any number of rows' if rows else 'as in the model')}")
-    click.echo(f"precision {precision}")
+    click.echo(f"precision {options.precision}")
     click.echo(f"verify    {'yes, where it can run' if options.verify else 'no'}")
 
 
@@ -113,6 +133,9 @@ def _print_result(artifact: Artifact) -> None:
     for kernel in manifest["kernels"]:
         for line in [] if kernel["name"] in artifact.unscheduled else failed_rules(kernel):
             click.echo(line, err=True)
+    if artifact.dropped:
+        channels = sum(before - after for before, after in artifact.dropped.values())
+        click.echo(f"dropped {channels} dead output channels of {len(artifact.dropped)} layers")
     verification = manifest["verification"]
     status = verification["status"]
     detail = f"error {verification['max_error']:.1e}" if "max_error" in verification else verification.get("reason", "")
@@ -126,7 +149,8 @@ def _print_result(artifact: Artifact) -> None:
     )
 
 
-def _summary(artifact: Artifact) -> dict[str, object]:
+def _summary(artifact: Artifact, quantised: Quantised | None) -> dict[str, object]:
+    accuracy = quantised.accuracy.to_dict() if quantised and quantised.accuracy else None
     return {
         "path": str(artifact.path),
         "bytes": artifact.size,
@@ -134,5 +158,7 @@ def _summary(artifact: Artifact) -> dict[str, object]:
         "unscheduled": artifact.unscheduled,
         "kernels": artifact.kernels,
         "cached_kernels": artifact.cached,
+        "dropped_channels": artifact.dropped,
+        **({"accuracy": accuracy} if accuracy else {}),
         "manifest": artifact.manifest,
     }

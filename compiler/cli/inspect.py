@@ -15,6 +15,7 @@ from ..frontend.rows import open_shape
 from ..frontend.shapes import parse_shapes
 from ..frontend.support import Obstacle
 from ..report.kernels import describe_kernels, failed_rules
+from ..report.sparsity import sparsity_line, sparsity_rows
 from ..runtime.loader import LoadError, read_manifest
 from .show import kib, shape_text, table
 
@@ -93,6 +94,7 @@ def _model_lines(summary: dict[str, Any]) -> list[str]:
             ]
         ),
         "",
+        *_sparsity_table(summary["sparsity"]),
     ]
     if summary["dynamic"]:
         shapes = " ".join("--shape " + shlex.quote(shape) for shape in summary["dynamic"]["suggested"])
@@ -116,6 +118,7 @@ def _traits(summary: dict[str, Any]) -> list[str]:
     lines = _classical_lines(summary["forest"], "" if summary["rows"] else None, summary["strings"])
     if quantised := summary["quantised"]:
         lines.append(f"quantised    {', '.join(quantised['forms'])}; {kib(quantised['int8_weights'])} of 8-bit weights")
+    lines += sparsity_line(summary["sparsity"])
     if summary["control_flow"]:
         lines.append(f"control flow {summary['control_flow']} nodes")
     if summary["data_sized"]:
@@ -149,14 +152,21 @@ def _artifact_lines(manifest: dict[str, Any]) -> list[str]:
         f"CPU features: {features}",
         f"memory       weights {kib(memory['weights_bytes'])}{unpacked}, arena {kib(memory['arena_bytes'])}",
         *_classical_lines(manifest["model"].get("forest"), rows, strings),
+        *sparsity_line(manifest["model"].get("sparsity")),
         f"verification {verification['status']}{detail}",
         f"made by      edgec {versions['edgec']}, TVM {versions['tvm']}, LLVM {versions['llvm']}",
         "",
         table(_tensor_rows(manifest)),
         "",
+        *_sparsity_table(manifest["model"].get("sparsity")),
         _kernel_table(manifest["kernels"]),
         *(line for kernel in manifest["kernels"] for line in failed_rules(kernel)),
     ]
+
+
+def _sparsity_table(found: dict[str, Any] | None) -> list[str]:
+    rows = sparsity_rows(found)
+    return [table(rows), ""] if rows else []
 
 
 def _kernel_table(kernels: list[dict[str, Any]]) -> str:

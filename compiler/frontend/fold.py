@@ -12,6 +12,7 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from .graph import node_inputs, replace_nodes
+from .quantised import weights_of_products
 from .shapes import Types, static_shape
 
 # A constant that the graph blows up (Expand, Tile, ConstantOfShape) stays an operation above this size.
@@ -44,10 +45,12 @@ def fold_constants(model: onnx.ModelProto, types: Types) -> int:
     for name, (elem_type, shape) in types.items():
         if name not in values and elem_type and elem_type != onnx.TensorProto.STRING and shape and 0 in shape:
             values[name] = onnx.helper.make_tensor(name, elem_type, shape, b"", raw=True)
+    held = weights_of_products(graph)
     kept = []
     for node in graph.node:
         inputs = [values[name] for name in dict.fromkeys(node_inputs(node)) if name in values]
         constant = len(inputs) == len(set(node_inputs(node)))
+        constant = constant and held.isdisjoint(node.output)
         tensors = _evaluate(model, node, inputs, types) if constant else None
         if tensors is None:
             kept.append(node)

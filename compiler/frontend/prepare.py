@@ -18,13 +18,17 @@ from .check import VALUE_TYPES, check_model, opset_of
 from .compose import compose_operators
 from .convert import dtype_name, to_relax
 from .counted import lower_counted
+from .dead_channels import Dropped, drop_dead_channels
 from .domains import FLOW
+from .few_bits import find_few_bits
 from .flow import body_graphs, lower_control_flow
 from .fold import constants_to_initializers
 from .forms import make_canonical
 from .functions import inline_functions
 from .graph import all_nodes, describe, sort_nodes
 from .infer import infer_shapes
+from .integer_edges import move_edges
+from .integer_form import use_integers
 from .lengths import lengths_of
 from .maps import maps_to_tensors
 from .read import copy_model, parse_model, read_file
@@ -90,6 +94,7 @@ class PreparedModel:
             obstacles.
         bodies: Relax of the bodies of If and Loop, which `edgec.branch` and `edgec.loop` name by their place here.
         vocabulary: the strings of the model, in the order of their codes.
+        dropped: layers that lost output channels on which no result depends.
     """
 
     proto: onnx.ModelProto
@@ -99,6 +104,7 @@ class PreparedModel:
     module: tvm.IRModule | None
     bodies: tuple[tvm.IRModule, ...] = ()
     vocabulary: tuple[str, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
 
 
 def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> Model:
@@ -142,6 +148,7 @@ def prepare(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> 
     forced: frozenset[str] = frozenset()
     while True:
         proto, reasons = _canonical(source, shapes or {}, forced, model.name)
+        proto, dropped = drop_dead_channels(proto, model.name)
         sizes, lost = _return_lengths(proto.graph)
         obstacles = find_obstacles(proto.graph, reasons) or _unusable_values(proto.graph) or lost
         module, bodies = None, ()
@@ -160,7 +167,7 @@ def prepare(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> 
         return Tensor(name, _dtype(elem_type), shape or (), sizes.get(name, ()), name in strings.values)
 
     inputs, outputs = (tuple(tensor(v.name) for v in values) for values in (proto.graph.input, proto.graph.output))
-    return PreparedModel(proto, inputs, outputs, tuple(obstacles), module, bodies, strings.vocabulary)
+    return PreparedModel(proto, inputs, outputs, tuple(obstacles), module, bodies, strings.vocabulary, dropped)
 
 
 def _without_strings(model: Model) -> tuple[onnx.ModelProto, Strings]:
@@ -249,7 +256,9 @@ def settle(
         rounds -= 1
         make_canonical(proto.graph, opset_of(proto))
         proto = infer_shapes(proto, where)
-        changed = simplify(proto)
+        changed = expand is not None and any([move_edges(proto), use_integers(proto)])
+        changed = find_few_bits(proto) or changed
+        changed = simplify(proto) or changed
         if expand is not None:
             changed = eliminate_sequences(proto) or changed
             changed = compose_operators(proto) or changed

@@ -183,7 +183,7 @@ def default_reason(node: onnx.NodeProto) -> str:
     if node.op_type == "Gradient":
         return "gradients are for training: export the model without them, or with the operators that compute them"
     if node.domain not in DEFAULT_DOMAINS:
-        return f"operators of domain {node.domain!r} are not supported yet"
+        return f"this operator of domain {node.domain!r} is not supported"
     if not onnx.defs.has(node.op_type, node.domain):
         return "the ONNX standard has no such operator"
     if node.op_type.startswith("Random") or node.op_type in ("Bernoulli", "Multinomial"):

@@ -92,6 +92,7 @@ def compute_tile(
     limits: Limits,
     unroll_reduction: bool = False,
     by_element: bool = False,
+    factors: Any = None,
 ) -> None:
     """Arranges the sums of a tile: the reduction outside, vectors inside.
 
@@ -100,23 +101,28 @@ def compute_tile(
         task: the loop that threads share if there is enough work.
         unroll_reduction: write out all reduction loops but the first.
         by_element: load the rows' factors a vector at a time, of which each multiply-add takes one element.
+        factors: the block that makes the rows' factors, which is done a vector at a time too.
     """
     compute = sch.get_sblock(anchor.name)
     inner = sch.get_loops(compute)[depth:]
     spatial, reduction = inner[: len(anchor.spatial)], inner[len(anchor.spatial) :]
     vector, lane = sch.split(spatial[-1], [None, lanes])
     tile = [*spatial[:-1], vector, lane]
-    if by_element:
-        steps, step = sch.split(reduction[-1], [None, lanes])
-        if anchor.reduction[-1] % lanes:
+    if by_element or factors is not None:
+        count = min(limits.lanes, anchor.reduction[-1])
+        steps, step = sch.split(reduction[-1], [None, count])
+        if anchor.reduction[-1] % count:
             mark_for_peeling(sch, steps)
         reduction = [*reduction[:-1], steps]
         sch.reorder(*reduction, step, *tile)
-        factors = sch.cache_read(compute, 0, "local")
+        if factors is None:
+            factors = sch.cache_read(compute, 0, "local")
+        else:
+            sch.set_scope(factors, 0, "local")
         sch.compute_at(factors, steps, preserve_unit_loops=True)
         *rows, elements = sch.get_loops(factors)[depth + len(reduction) :]
         sch.vectorize(elements)
-        for loop in [*rows, step]:
+        for loop in [*rows, *([step] if by_element else [])]:
             sch.unroll(loop)
     else:
         sch.reorder(*reduction, *tile)

@@ -8,38 +8,50 @@ Convolutions on SIMD Architectures", SC 2018 (arXiv:1808.05567).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tvm
-from tvm import ir, relax, te
+from tvm import ir, relax, te, tirx
 
 from ..kernels.limits import Limits
-from ..kernels.packed import ACCUMULATOR, block_width
+from ..kernels.packed import ACCUMULATOR, CONVERTED, block_width
 from ..operators.distances import DISTANCES, distance_term
 from .constants import constant
+from .numbers import FLOATS, Numbers, fill_up, numbers_of
 from .rewrite import operator_of, rewrite_calls
 
 FUSES_ELEMENTWISE = 4  # TVM's kOutEWiseFusable: what follows element by element joins the kernel
 _DOT = "dot_product"
+_EXACT_TAPS = 512  # products of 8-bit integers that float32 sums without rounding
 
 
-def pack_weights(module: tvm.IRModule, limits: Limits) -> tvm.IRModule:
-    """Rewrites float32 conv2d (NHWC, one group, no padding), and matmul by and distances to a constant, in `main`."""
+def pack_weights(module: tvm.IRModule, limits: Limits, stored: str | None = None) -> tvm.IRModule:
+    """Rewrites conv2d (NHWC, no padding; one group, or one a channel), and matmul by and distances to a constant.
+
+    Of float32, or of 8-bit integers with sums in int32.
+
+    Args:
+        stored: the type that float32 will have in memory, if it is another.
+    """
 
     def visit(builder: relax.BlockBuilder, call: Any) -> Any:
         name = operator_of(call)
-        if name not in ("relax.nn.conv2d", "relax.matmul", DISTANCES) or str(call.ty.dtype) != "float32":
+        if name not in ("relax.nn.conv2d", "relax.matmul", DISTANCES):
             return call
         weight = call.args[1]
         if not isinstance(weight, ir.GenericConst) or 0 in [int(d) for d in call.ty.shape]:
             return call
+        numbers = numbers_of(call, limits, stored)
+        if numbers is None:
+            return call
         if name == "relax.matmul":
-            return _matmul(builder, call, weight.value.numpy(), limits)
+            return _matmul(builder, call, weight.value.numpy(), numbers, limits)
         if name == DISTANCES:
             return _distances(builder, call, weight.value.numpy(), limits)
-        return _conv2d(builder, call, weight.value.numpy(), limits)
+        return _conv2d(builder, call, weight.value.numpy(), numbers, limits)
 
     module = rewrite_calls(module, visit)
     for variable, function in list(module.functions.items()):
@@ -57,11 +69,13 @@ def pack(weight: np.ndarray[Any, Any], width: int) -> np.ndarray[Any, Any]:
     return np.ascontiguousarray(np.moveaxis(weight.reshape(*weight.shape[:-1], blocks, width), -2, 0))
 
 
-def _matmul(builder: relax.BlockBuilder, call: Any, weight: np.ndarray[Any, Any], limits: Limits) -> Any:
-    data = call.args[0]
-    if weight.ndim != 2 or len(data.ty.shape) < 2 or 0 in weight.shape:
+def _matmul(
+    builder: relax.BlockBuilder, call: Any, weight: np.ndarray[Any, Any], numbers: Numbers, limits: Limits
+) -> Any:
+    if weight.ndim != 2 or len(call.args[0].ty.shape) < 2 or 0 in weight.shape:
         return call
-    return _product(builder, data, weight, limits, "packed_matmul")
+    data, fix = numbers.accept(builder, call.args[0], weight)
+    return fix(_product(builder, data, weight, numbers, limits, "packed_matmul"))
 
 
 def _distances(builder: relax.BlockBuilder, call: Any, points: np.ndarray[Any, Any], limits: Limits) -> Any:
@@ -76,33 +90,46 @@ def _distances(builder: relax.BlockBuilder, call: Any, points: np.ndarray[Any, A
     return packed_call(builder, call.args[0], pack(points, width), shape, [points.shape[0]], term, "packed_distances")
 
 
-def _conv2d(builder: relax.BlockBuilder, call: Any, weight: np.ndarray[Any, Any], limits: Limits) -> Any:
+def _conv2d(
+    builder: relax.BlockBuilder, call: Any, weight: np.ndarray[Any, Any], numbers: Numbers, limits: Limits
+) -> Any:
     attrs = call.attrs
     plain = str(attrs.data_layout) == "NHWC" == str(attrs.out_layout) and str(attrs.kernel_layout) == "HWIO"
     if not plain or any(int(p) for p in attrs.padding):
         return call
     strides, dilation = [int(s) for s in attrs.strides], [int(d) for d in attrs.dilation]
     if int(attrs.groups) == int(call.args[0].ty.shape[3]) == weight.shape[3]:
-        return _depthwise(builder, call, weight[:, :, 0], strides, dilation, limits)
+        return _depthwise(builder, call, weight[:, :, 0], strides, dilation, numbers, limits)
     if int(attrs.groups) != 1:
         return call
+    data, fix = numbers.accept(builder, call.args[0], weight)
     if weight.shape[:2] == (1, 1) and strides == [1, 1]:
-        return _product(builder, call.args[0], weight[0, 0], limits, "packed_conv1x1")
-    return _convolution(builder, call, weight, strides, dilation, limits)
+        return fix(_product(builder, data, weight[0, 0], numbers, limits, "packed_conv1x1"))
+    shape = [int(d) for d in call.ty.shape]
+    return fix(_convolution(builder, data, shape, weight, strides, dilation, numbers, limits))
 
 
-def _product(builder: relax.BlockBuilder, data: Any, weight: np.ndarray[Any, Any], limits: Limits, name: str) -> Any:
+def _product(
+    builder: relax.BlockBuilder,
+    data: Any,
+    weight: np.ndarray[Any, Any],
+    numbers: Numbers,
+    limits: Limits,
+    name: str,
+) -> Any:
     """[…, I] by [I, O] → […, O]."""
     inputs, channels = weight.shape
     shape = [*(int(d) for d in list(data.ty.shape)[:-1]), channels]
-    if channels == 1 and inputs >= limits.lanes:
+    if channels == 1 and inputs >= limits.lanes and numbers.group == 1:
         return _dot_product(builder, data, weight[:, 0], shape)
+    data, weight = fill_up(builder, data, weight, numbers.group)
 
     def term(x: Any, w: Any, i: Any, r: Any) -> Any:
         *rows, block, lane = i
-        return x(*rows, *r) * w(block, *r, lane)
+        return numbers.multiply(lambda k: x(*rows, k), r[0], w(block, *r, lane))
 
-    return packed_call(builder, data, pack(weight, block_width(channels, limits)), shape, [inputs], term, name)
+    packed = numbers.join(pack(weight, block_width(channels, limits)))
+    return packed_call(builder, data, packed, shape, [packed.shape[1]], term, name, numbers.dtype)
 
 
 def _dot_product(builder: relax.BlockBuilder, data: Any, weight: np.ndarray[Any, Any], shape: list[int]) -> Any:
@@ -117,32 +144,37 @@ def _dot_product(builder: relax.BlockBuilder, data: Any, weight: np.ndarray[Any,
 
 def _convolution(
     builder: relax.BlockBuilder,
-    call: Any,
+    data: Any,
+    shape: list[int],
     weight: np.ndarray[Any, Any],
     strides: list[int],
     dilation: list[int],
+    numbers: Numbers,
     limits: Limits,
 ) -> Any:
+    data, weight = fill_up(builder, data, weight, numbers.group)
     *kernel, inputs, channels = weight.shape
-
-    def term(x: Any, w: Any, i: Any, r: Any) -> Any:
-        n, *at, block, lane = i
-        return x(n, *_window(at, r, strides, dilation), r[2]) * w(block, *r, lane)
-
-    shape, data, width = [int(d) for d in call.ty.shape], call.args[0], block_width(channels, limits)
-    if limits.by_element and inputs % limits.lanes and dilation[1] == 1:
+    width = block_width(channels, limits)
+    if limits.by_element and inputs // numbers.group % limits.lanes and dilation[1] == 1:
         # Few channels, as of a picture: a row of the kernel is one run of elements, of which vectors can be read.
         n, height, columns, _inputs = (int(d) for d in data.ty.shape)
         data = builder.emit(relax.op.reshape(data, [n, height, columns * inputs]))
-        weight = weight.reshape(kernel[0], 1, kernel[1] * inputs, channels)
+        packed = numbers.join(pack(weight.reshape(kernel[0], 1, kernel[1] * inputs, channels), width))
 
         def run(x: Any, w: Any, i: Any, r: Any) -> Any:
             n, y, column, block, lane = i
-            row = y * strides[0] + r[0] * dilation[0]
-            return x(n, row, column * (strides[1] * inputs) + r[2]) * w(block, *r, lane)
+            row, begin = y * strides[0] + r[0] * dilation[0], column * (strides[1] * inputs)
+            return numbers.multiply(lambda k: x(n, row, begin + k), r[2], w(block, *r, lane))
 
-        return packed_call(builder, data, pack(weight, width), shape, list(weight.shape[:3]), run, "packed_conv2d")
-    return packed_call(builder, data, pack(weight, width), shape, [*kernel, inputs], term, "packed_conv2d")
+        return packed_call(builder, data, packed, shape, list(packed.shape[1:4]), run, "packed_conv2d", numbers.dtype)
+
+    def term(x: Any, w: Any, i: Any, r: Any) -> Any:
+        n, *at, block, lane = i
+        place = _window(at, r, strides, dilation)
+        return numbers.multiply(lambda k: x(n, *place, k), r[2], w(block, *r, lane))
+
+    packed = numbers.join(pack(weight, width))
+    return packed_call(builder, data, packed, shape, list(packed.shape[1:4]), term, "packed_conv2d", numbers.dtype)
 
 
 def _depthwise(
@@ -151,20 +183,44 @@ def _depthwise(
     weight: np.ndarray[Any, Any],
     strides: list[int],
     dilation: list[int],
+    numbers: Numbers,
     limits: Limits,
 ) -> Any:
-    """One filter a channel; the input's channels are filled up to whole vectors, mostly as it is padded anyway."""
+    """One filter a channel; the input's channels are filled up to whole vectors, mostly as it is padded anyway.
+
+    Steps of integers run down the columns of the kernel. As the sums of a tile are next to each other, most of them
+    need the same words of data.
+    """
     *kernel, channels = weight.shape
-    width, data = _depthwise_width(channels, limits.lanes), call.args[0]
+    width, shape = _depthwise_width(channels, limits.lanes), [int(d) for d in call.ty.shape]
+    numbers = FLOATS if numbers.dtype == "bfloat16" else numbers
+    words = numbers.group == 1 or limits.taps == "words"
+    data, fix = numbers.accept(builder, call.args[0], weight) if words else (call.args[0], lambda result: result)
     if channels % width:
         data = builder.emit(relax.op.nn.pad(data, [0] * 7 + [width - channels % width]))
+    if not words:
+        sums = limits.taps if math.prod(kernel) <= _EXACT_TAPS else "int32"
+
+        def product(x: Any, w: Any, i: Any, r: Any) -> Any:
+            n, *at, block, lane = i
+            value = x(n, *_window(at, r, strides, dilation), block * width + lane)
+            return value.astype(sums) * w(block, *r, lane).astype(sums)
+
+        packed = pack(weight, width)
+        return packed_call(builder, data, packed, shape, kernel, product, "packed_depthwise", result="int32")
+    numbers, steps = numbers.of_taps(weight)
 
     def term(x: Any, w: Any, i: Any, r: Any) -> Any:
         n, *at, block, lane = i
-        return x(n, *_window(at, r, strides, dilation), block * width + lane) * w(block, *r, lane)
 
-    shape = [int(d) for d in call.ty.shape]
-    return packed_call(builder, data, pack(weight, width), shape, kernel, term, "packed_depthwise")
+        def element(row: Any) -> Any:
+            value = x(n, *_window(at, (row, r[1]), strides, dilation), block * width + lane)
+            inside = len(steps) * numbers.group == kernel[0]
+            return value if inside else tirx.if_then_else(row < kernel[0], value, tirx.const(0, numbers.dtype))
+
+        return numbers.multiply(element, r[0], w(block, *r, lane))
+
+    return fix(packed_call(builder, data, pack(steps, width), shape, list(steps.shape[:2]), term, "packed_depthwise"))
 
 
 def _depthwise_width(channels: int, lanes: int) -> int:
@@ -186,6 +242,8 @@ def packed_call(
     reduced: list[int],
     term: Callable[[Any, Any, Any, Any], Any],
     name: str,
+    dtype: str | None = None,
+    result: str | None = None,
 ) -> Any:
     """The call of a program that sums into blocks of channels, and takes the channels out of them.
 
@@ -194,12 +252,22 @@ def packed_call(
         shape: of the result, channels last.
         reduced: extents of the axes that are summed over.
         term: of data, weights, an element […, block, lane], and the reduced axes: what is summed.
+        dtype: of the numbers that are multiplied; float32 data is rounded to bfloat16.
+        result: type of the result, if not that of the sums.
     """
     blocks, width = weight.shape[0], weight.shape[-1]
 
-    def compute(x: Any, w: Any) -> Any:
+    def compute(given: Any, w: Any) -> Any:
+        x = given
+        if dtype == "bfloat16":  # as bits, which TVM does not turn into float32
+            x = te.compute(given.shape, lambda *i: tirx.reinterpret("uint16", given(*i).astype(dtype)), name=CONVERTED)
         r = [te.reduce_axis((0, extent), f"r{axis}") for axis, extent in enumerate(reduced)]
         sums = te.compute((*shape[:-1], blocks, width), lambda *i: te.sum(term(x, w, i, r), axis=r), name=ACCUMULATOR)
-        return te.compute(shape, lambda *i: sums(*i[:-1], i[-1] // width, i[-1] % width), name="unpacked")
+
+        def unpacked(*i: Any) -> Any:
+            value = sums(*i[:-1], i[-1] // width, i[-1] % width)
+            return value.astype(result) if result else value
+
+        return te.compute(shape, unpacked, name="unpacked")
 
     return builder.call_te(compute, data, constant(weight), primfunc_name_hint=name)

@@ -5,5 +5,10 @@
     statistics = observe(floats, samples)                       # where the values of its tensors lie
     quantised = quantize_model(floats, Settings(), statistics)  # as often as wanted, with other settings
 
-Nothing here imports TVM before a model is run.
+`prune` makes weights zero. Everything here takes ONNX models and gives ONNX models; nothing imports TVM before a model
+is run.
 """
+
+from .prune import prune
+
+__all__ = ["prune"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ..errors import UserError
 from ..frontend.convert import dtype_name
 from ..frontend.prepare import Model
 from ..frontend.shapes import value_table
+from .truth import TRUTH, truth_of
 
 Array = np.ndarray[Any, Any]
 Feeds = dict[str, Array]
@@ -29,10 +30,13 @@ class Samples:
     Args:
         count: how many there are.
         make: the feeds of a number from 0 to `count`-1.
+        truth: what is known of the samples, by name (see `truth.py`), the feeds along the first axis.
     """
 
-    def __init__(self, count: int, make: Callable[[int], Feeds]) -> None:
-        self._count, self._make = count, make
+    def __init__(
+        self, count: int, make: Callable[[int], Feeds], truth: Mapping[str, Sequence[Any]] | None = None
+    ) -> None:
+        self._count, self._make, self.truth = count, make, dict(truth or {})
 
     def __len__(self) -> int:
         return self._count
@@ -43,7 +47,8 @@ class Samples:
     def take(self, count: int) -> Samples:
         """`count` of them at even distances, or all if there are no more."""
         chosen = np.linspace(0, self._count - 1, min(count, self._count)).round().astype(int).tolist()
-        return Samples(len(chosen), lambda number: self._make(chosen[number]))
+        truth = {name: [known[number] for number in chosen] for name, known in self.truth.items()}
+        return Samples(len(chosen), lambda number: self._make(chosen[number]), truth)
 
 
 def load_calibration(source: Source, model: Model) -> Samples:
@@ -85,6 +90,14 @@ def inputs_of(model: Model) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
     return found
 
 
+def batch_of(model: Model) -> int:
+    """How many samples a feed holds: the first axis of all inputs and outputs, 1 if they have none in common."""
+    table = value_table(model.proto.graph)
+    shapes = [table[value.name][1] for value in (*model.proto.graph.input, *model.proto.graph.output)]
+    firsts = {shape[0] if shape else 1 for shape in shapes}
+    return firsts.pop() if len(firsts) == 1 else 1
+
+
 def _read(path: Path) -> Any:
     """The array of a `.npy` file, or those of a `.npz` file by name."""
     try:
@@ -113,6 +126,7 @@ def _named(data: Any, model: Model) -> dict[str, Array]:
 def _of_stacks(data: Any, model: Model, where: str) -> Samples:
     """Feeds from one array for each input; one that has the input's own shape is the same in every feed."""
     arrays = _named(data, model)
+    known = {name: arrays.pop(name) for name in TRUTH if name in arrays and name not in inputs_of(model)}
     _check_names(arrays, model, where)
     counts: dict[str, int] = {}
     for name, (_, shape) in inputs_of(model).items():
@@ -145,7 +159,7 @@ def _of_stacks(data: Any, model: Model, where: str) -> Samples:
 
     if count:
         make(0)
-    return _not_empty(Samples(count, make), where)
+    return _not_empty(Samples(count, make, truth_of(known, count, batch_of(model), where)), where)
 
 
 def _check_names(arrays: Mapping[str, Array], model: Model, where: str) -> None:

@@ -82,7 +82,7 @@ class _Writer:
             if product:
                 self._quantize_weights(node)
             for place, name in enumerate(node.input):
-                if name in stored:
+                if name in stored and node.name not in self._settings.keep:
                     node.input[place] = self._dequantized(name, even=product)
             self._nodes.append(node)
             for name in node.output:

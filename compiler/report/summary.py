@@ -21,6 +21,7 @@ from ..frontend.prepare import Model, PreparedModel, Tensor, load_model, prepare
 from ..frontend.rows import blocks_of, check_rows, open_shape, rows_shapes
 from ..frontend.shapes import Sizes, each_shape, parse_shapes, suggest_shapes
 from ..frontend.support import find_obstacles, operator_name, support_of
+from ..quantize.sparsity import measure
 from ..target import Target
 from .estimate import estimate
 from .ways_out import way_out
@@ -36,12 +37,12 @@ def summarize_model(
     """A JSON-ready description of an ONNX model.
 
     Keys: name, opset, ir_version, inputs, outputs, nodes, operators (counts, and by what each is supported),
-    parameters, quantised (how), control_flow (nodes with bodies), data_sized (outputs whose size depends on the data),
-    dynamic (what `--shape` has to fix, and one that would), obstacles (by node, each with its reason and a way out),
-    estimate (of one inference on the target; None if there are obstacles). Dynamic dimensions that `shapes` leaves
-    open get the suggested sizes for the last two. Of classical models also forest (trees and nodes; None without), rows
-    (how many the estimate is for, if the model takes any number of them, else None) and strings (how many different
-    ones it has; None if none come in or go out).
+    parameters, quantised (how), sparsity (of weights, by layer; None without any), control_flow (nodes with bodies),
+    data_sized (outputs whose size depends on the data), dynamic (what `--shape` has to fix, and one that would),
+    obstacles (by node, each with its reason and a way out), estimate (of one inference on the target; None if there are
+    obstacles). Dynamic dimensions that `shapes` leaves open get the suggested sizes for the last two. Of classical
+    models also forest (trees and nodes; None without), rows (how many the estimate is for, if the model takes any
+    number of them, else None) and strings (how many different ones it has; None if none come in or go out).
     """
     model = load_model(source)
     graph = model.proto.graph
@@ -89,6 +90,7 @@ def summarize_model(
         ],
         "parameters": sum(math.prod(t.dims) for t in graph.initializer),
         "quantised": _quantised(counts, graph),
+        "sparsity": measure(graph),
         "control_flow": sum(counts[name] for name in ("If", "Loop", "Scan")),
         "data_sized": [t.name for t in prepared.outputs if t.sizes] if prepared else [],
         "dynamic": dynamic,

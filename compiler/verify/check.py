@@ -8,6 +8,7 @@ from typing import Any
 
 from ..build.artifact import Linked
 from ..frontend.prepare import Model, Tensor
+from ..frontend.quantised import is_quantised
 from ..process import CommandError
 from ..target import Target
 from .compare import compare
@@ -22,11 +23,18 @@ class Verifier:
     Args:
         versions: the inputs of each choice of shapes, the largest last; some of them are tried.
         vocabulary: the model's strings.
+        precision: of the artifact, which says what is near enough.
     """
 
     def __init__(
-        self, model: Model, versions: Sequence[Sequence[Tensor]], target: Target, vocabulary: Sequence[str] = ()
+        self,
+        model: Model,
+        versions: Sequence[Sequence[Tensor]],
+        target: Target,
+        vocabulary: Sequence[str] = (),
+        precision: str = "fp32",
     ) -> None:
+        self._precision = "int8" if is_quantised(model.proto) else precision
         tried = sorted({0, len(versions) // 2, len(versions) - 1})
         self._arrays = [seeded_inputs(versions[number], vocabulary) for number in tried]
         try:
@@ -64,7 +72,7 @@ class Verifier:
         except CommandError as error:
             where = self._executor.name
             return {"status": "failed", "reason": error.output.strip()[-500:] or str(error)[-500:], "where": where}
-        differences = compare(results, expected)
+        differences = compare(results, expected, precision=self._precision)
         worst = max(differences, key=lambda d: d.error / max(d.tolerance, 1e-12), default=None)
         status = "passed" if all(differences) else "failed"
         report: dict[str, Any] = {"status": status, "reference": name, "where": self._executor.name}

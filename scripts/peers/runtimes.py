@@ -1,7 +1,8 @@
-"""The runtimes that artifacts are compared with: each loads an ONNX model, in float32, on a number of threads.
+"""The runtimes that artifacts are compared with: each loads an ONNX model on a number of threads.
 
-A run is what a Python program writes to get arrays from arrays, without the copies that the runtime's own options
-spare; everything else is the runtime's default. Conversions happen when the model is loaded.
+They compute in float32 if nothing else is said. A run is what a Python program writes to get arrays from arrays,
+without the copies that the runtime's own options spare; everything else is the runtime's default. Conversions happen
+when the model is loaded.
 """
 
 from __future__ import annotations
@@ -84,13 +85,18 @@ def _onnxruntime(case: Case) -> Run:
 
 
 def _openvino(case: Case) -> Run:
+    return _openvino_default(case, {"INFERENCE_PRECISION_HINT": "f32"})
+
+
+def _openvino_default(case: Case, settings: Mapping[str, Any] | None = None) -> Run:
+    """Without a hint it computes in bfloat16 where the processor has it."""
     import openvino
 
     settings = {
-        "INFERENCE_PRECISION_HINT": "f32",  # its default is bfloat16 where the processor has it
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": case.threads,
         "NUM_STREAMS": 1,
+        **(settings or {}),
     }
     compiled = openvino.Core().compile_model(str(case.path), "CPU", settings)
     request = compiled.create_infer_request()
@@ -195,6 +201,7 @@ PEERS = {
     for peer in (
         Peer("onnxruntime", "onnxruntime", ("onnxruntime",), _onnxruntime),
         Peer("openvino", "openvino", ("openvino",), _openvino),
+        Peer("openvino-default", "openvino", ("openvino",), _openvino_default),
         Peer("mnn", "MNN", ("MNN",), _mnn),
         Peer("ncnn", "ncnn", ("ncnn", "pnnx"), _ncnn, "ncnn; pip install --no-deps pnnx"),
         Peer("tvm", "apache-tvm", ("tvm",), _tvm),

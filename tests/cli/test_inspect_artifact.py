@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from compiler import compile_model
@@ -47,6 +48,28 @@ def test_kernels_of_an_artifact(artifact: Path) -> None:
     assert [row[-1] for row in rows] == [kernel["name"] for kernel in kernels]
     row = next(row for row in rows if row[-1] == first["name"])
     assert row[1:7] == ["1", "0.264", "24.0", "KiB", "8.0", "KiB"]
+
+
+def test_zeros_among_the_weights(tmp_path: Path) -> None:
+    weights = np.ones((8, 8), np.float32)
+    weights[::2] = 0
+    proto = model([node("MatMul", "x w", "y", name="half")], {"x": [1, 8]}, ["y"], {"w": weights})
+    path = compile_model(proto, "host", tmp_path / "half.so", verify=False).path
+    sparsity = json.loads(edgec("inspect", path, "--json").stdout)["model"]["sparsity"]
+    assert sparsity["zeros"] == 0.5 and sparsity["layers"][0]["name"] == "MatMul 'half'"
+    assert "50.0% of 64 weights are zero" in edgec("inspect", path).stdout
+
+
+def test_dead_channels_are_dropped_and_told(tmp_path: Path) -> None:
+    v = np.ones((8, 21), np.float32)
+    v[:, 5:9] = 0
+    nodes = [node("MatMul", "x v", "a", name="up"), node("Relu", "a", "h"), node("MatMul", "h w", "y")]
+    onnx.save(model(nodes, {"x": [2, 8]}, ["y"], {"v": v, "w": np.ones((21, 8), np.float32)}), tmp_path / "dead.onnx")
+    done = edgec("compile", tmp_path / "dead.onnx", "-o", tmp_path / "dead.so")
+    assert done.returncode == 0, done.stderr
+    assert "dropped 4 dead output channels of 1 layers" in done.stdout
+    done = edgec("compile", tmp_path / "dead.onnx", "-o", tmp_path / "dead.so", "--json")
+    assert json.loads(done.stdout)["dropped_channels"] == {"MatMul 'up'": [21, 17]}
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system lets no program choose its CPUs")

@@ -1,20 +1,14 @@
-"""Quantised operators: DequantizeLinear, the operator on floats, QuantizeLinear; sums of integers stay exact.
-
-Sums of products are dequantised with the scale 1 and scaled afterwards: float32 adds integers without error up to
-2^24, so that the result is onnxruntime's to the last bit, and a pass for integer kernels finds the one multiplier.
-"""
+"""Quantised operators: integer products, scaled as onnxruntime does; others on floats between Q/DQ pairs."""
 
 from __future__ import annotations
 
 import math
 
 from ..check import VALUE_TYPES
-from .body import BOOL, FLOAT, INT32, Body, Call, NotYet, Refused
+from .body import BOOL, FLOAT, Body, Call, NotYet, Refused
 
 _UINT8, _INT8 = 2, 3
 _NARROW = {21: _UINT8, 22: _INT8, 25: _UINT8, 26: _INT8}  # UINT4, INT4, UINT2, INT2: the types that hold them
-# Up to 2^24 float32 holds every integer; |x - zero point| and |w - zero point| are at most 255.
-_EXACT_TERMS = 2**24 // 255**2
 
 
 def _floats(call: Call, x: str, scale: str, zero: str, axis: int | None = None) -> str:
@@ -33,18 +27,16 @@ def _quantize(call: Call, y: str, scale: str, zero: str, like: str, result: str)
 
 def _convolution(call: Call) -> None:
     last = call.attribute("channels_last", 0)
-    x, rank = _integers(call, "x", "xz"), len(call.shape("x"))
+    x, rank = "x", len(call.shape("x"))
     if last:
         x = call.op(f"Transpose <perm = {[0, rank - 1, *range(1, rank - 1)]}>", x)
-    w = _integers(call, "w", "wz", axis=0)
-    bias = [call.cast("B", FLOAT)] if call.has("B") else []
-    y = call.op(f"Conv {call.pass_on(*_WINDOW, 'group')}", x, w, *bias)
+    y = call.op(f"ConvInteger {call.pass_on(*_WINDOW, 'group')}", x, "w", "xz", "wz")
+    column = call.ints(-1, *[1] * (rank - 2))
+    if call.has("B"):
+        y = call.op("Add", y, call.op("Reshape", "B", column))
     scale = _step(call, "xs", "ws", "ys")
-    if math.prod(call.shape("ws")) > 1:
-        scale = call.op("Reshape", scale, call.ints(-1, *[1] * (rank - 2)))
-    else:
-        scale = call.op("Squeeze", scale)
-    y = call.op("Mul", y, scale)
+    scale = call.op("Reshape", scale, column) if math.prod(call.shape("ws")) > 1 else call.op("Squeeze", scale)
+    y = call.op("Mul", call.cast(y, FLOAT), scale)
     if last:
         y = call.op(f"Transpose <perm = {[0, *range(2, rank), 1]}>", y)
     call.let("y", "QuantizeLinear", y, call.number(1), "yz")
@@ -54,7 +46,7 @@ _WINDOW = ("auto_pad", "dilations", "kernel_shape", "pads", "strides")
 
 
 def _matrices(call: Call) -> None:
-    y = call.op("MatMul", *(_shifted(call, x, zero, FLOAT, x == "a") for x, zero in (("a", "az"), ("b", "bz"))))
+    y = call.cast(call.op("MatMulInteger", "a", "b", "az", "bz"), FLOAT)
     rows = call.cast("as", FLOAT)
     if len(call.shape("as")) == 1 and call.shape("as")[0] > 1:
         rows = call.op("Unsqueeze", rows, call.ints(1))
@@ -64,45 +56,9 @@ def _matrices(call: Call) -> None:
     call.let("y", "QuantizeLinear", call.op("Mul", y, step), call.number(1), "yz")
 
 
-def _integers(call: Call, x: str, zero: str, axis: int = 1) -> str:
-    """x minus its zero point, as floats."""
-    shape = call.shape(zero)
-    one = call.op("Expand", call.number(1), call.ints(*shape)) if shape else call.number(1)
-    return call.op(f"DequantizeLinear <axis = {axis}>", x, one, zero)
-
-
 def _step(call: Call, x: str, w: str, y: str) -> str:
     """What one step of the integer sums is in steps of the result, rounded as onnxruntime does."""
     return call.op("Div", call.op("Mul", x, w), y)
-
-
-def _shifted(call: Call, x: str, zero: str, elem_type: int, column: bool = False) -> str:
-    """x minus its zero point, in a type that holds the difference; `column` for zero points of rows."""
-    value = call.cast(x, elem_type)
-    if not call.has(zero):
-        return value
-    shift = call.cast(zero, elem_type)
-    if column and len(call.shape(zero)) == 1 and call.shape(zero)[0] > 1:
-        shift = call.op("Unsqueeze", shift, call.ints(1))
-    elif not column and len(call.shape(zero)) == 1 and call.shape(zero)[0] == 1:
-        shift = call.op("Squeeze", shift)
-    return call.op("Sub", value, shift)
-
-
-def _integer_convolution(call: Call) -> None:
-    weights = call.shape("w")
-    elem_type = FLOAT if math.prod(weights[1:]) <= _EXACT_TERMS else 11
-    x, w = _shifted(call, "x", "xz", elem_type), call.cast("w", elem_type)
-    if call.has("wz"):  # one, or one for each result channel
-        zeros = call.op("Reshape", call.cast("wz", elem_type), call.ints(-1, *[1] * (len(weights) - 1)))
-        w = call.op("Sub", w, zeros)
-    y = call.op(f"Conv {call.pass_on(*_WINDOW, 'group')}", x, w)
-    call.let("y", f"Cast <to = {INT32}>", y)
-
-
-def _integer_matrices(call: Call) -> None:
-    a, b = _shifted(call, "a", "az", INT32, column=True), _shifted(call, "b", "bz", INT32)
-    call.let("y", "MatMul", a, b)
 
 
 def _dynamic(call: Call) -> None:
@@ -248,10 +204,8 @@ def _linear(operator: str, inputs: str) -> Body:
 _MS = "com.microsoft"
 _CONVOLUTION = Body("x xs xz w ws wz ys yz B?", "y", _convolution)
 BODIES: dict[tuple[str, str], Body] = {
-    ("", "ConvInteger"): Body("x w xz? wz?", "y", _integer_convolution),
     ("", "DequantizeLinear"): Body("x xs xz?", "y", _narrow),
     ("", "DynamicQuantizeLinear"): Body("x", "y ys yz", _dynamic),
-    ("", "MatMulInteger"): Body("a b az? bz?", "y", _integer_matrices),
     ("", "QLinearConv"): _CONVOLUTION,
     ("", "QLinearMatMul"): Body("a as az b bs bz ys yz", "y", _matrices),
     (_MS, "DequantizeLinear"): _linear("DequantizeLinear", "x xs xz?"),

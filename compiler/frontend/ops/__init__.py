@@ -28,9 +28,11 @@ from .dropout import dropout
 from .equal import equal
 from .extremum import extremum
 from .eye_like import eye_like
+from .few_bits import few_bits
 from .forest import forest
 from .fourier import dft, stft
 from .instance_normalization import instance_normalization
+from .integer_products import conv_integer, matmul_integer
 from .is_inf import is_inf
 from .lp_normalization import lp_normalization
 from .max_pool import max_pool, max_unpool
@@ -62,6 +64,7 @@ CONVERTERS: dict[str, Converter] = {
     "Clip": clip,
     "Col2Im": col2im,
     "ConstantOfShape": constant_of_shape,
+    "ConvInteger": conv_integer,
     "ConvTranspose": conv_transpose,
     "CumProd": cumulative,
     "CumSum": cumulative,
@@ -77,6 +80,7 @@ CONVERTERS: dict[str, Converter] = {
     "IsInf": is_inf,
     "LSTM": recurrent,
     "LpNormalization": lp_normalization,
+    "MatMulInteger": matmul_integer,
     "MaxPool": max_pool,
     "MaxRoiPool": max_roi_pool,
     "MaxUnpool": max_unpool,
@@ -104,5 +108,5 @@ CONVERTERS: dict[str, Converter] = {
 # By domain, those for nodes that the frontend makes.
 OWN_CONVERTERS: dict[str, dict[str, Converter]] = {
     COUNTED: {"Positions": positions, "Suppress": suppress, "Whole": whole},
-    PROGRAMS: {"Coupling": coupling, "Distances": distances, "Forest": forest},
+    PROGRAMS: {"Coupling": coupling, "Distances": distances, "FewBits": few_bits, "Forest": forest},
 }
