@@ -12,6 +12,7 @@ from tests.kernels import (
     cases_attention,
     cases_convolution,
     cases_elementwise,
+    cases_few_bits,
     cases_forest,
     cases_matrix,
     cases_rare,
@@ -33,6 +34,7 @@ FAMILIES = (
     | cases_recurrent.FAMILIES
     | cases_support_vectors.FAMILIES
     | cases_forest.FAMILIES
+    | cases_few_bits.FAMILIES
 )
 
 # Every case runs on the host; the others get a share of each family, since compiling takes the time.
