@@ -20,8 +20,8 @@ _GROUP = {8: 64, 4: 32}
 _LEAST_GROUP = 16  # of MatMulNBits, whose groups are powers of two
 _LEAST_WEIGHTS = 1 << 14  # fewer are read in no time
 # Of 4 bits, parts of a group's range that are tried for the least squared error: a few large weights are cut off for
-# the sake of all others.
-_PARTS = np.linspace(0.7, 1.0, 13)
+# the sake of all others. The last is the range that zero is in the middle of.
+_PARTS = (*np.linspace(0.7, 1.0, 13), 8 / 7)
 
 
 def weight_only_products(graph: Graph, settings: Settings) -> dict[str, onnx.NodeProto]:
@@ -92,8 +92,8 @@ def pack_groups(weights: Array, bits: int, group: int) -> tuple[Array, Array]:
     else:  # the number of the largest weight is the one that has no counterpart of the other sign
         best = np.full(extreme.shape, np.inf, np.float32)
         scales, numbers = np.ones_like(extreme), np.zeros_like(groups)
-        for part in _PARTS.astype(np.float32):
-            tried = _not_zero(extreme * part / -middle)
+        for part in _PARTS:
+            tried = _not_zero(extreme * np.float32(part / -middle))
             rounded = np.clip(np.rint(groups / tried), -middle, middle - 1)
             error = np.square(rounded * tried - groups).sum(axis=2, keepdims=True)
             better = error < best
