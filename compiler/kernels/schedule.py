@@ -20,6 +20,7 @@ from .packed import packed_rule
 from .prefetch import prefetch
 from .rows import rows_rule
 from .rule import Parameters, Rule
+from .sparse import sparse_rule
 from .tile import tile_rule
 from .winograd import winograd_rule
 from .written import written_rule
@@ -28,6 +29,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("written", written_rule),  # first, as the others fail on programs without blocks
     ("packed", packed_rule),
     ("few_bits", few_bits_rule),
+    ("sparse", sparse_rule),
     ("winograd", winograd_rule),
     ("attention", attention_rule),
     ("group_norm", group_norm_rule),

@@ -32,6 +32,7 @@ from .reciprocals import multiply_by_reciprocals
 from .recurrent import lower_recurrent
 from .rows_as_images import take_rows_as_images
 from .sink_transposes import sink_transposes
+from .sparse_products import use_sparse_products
 from .transposed_convolution import expand_transposed_convolutions
 from .views import choose_views
 from .wide_floats import widen_floats
@@ -69,8 +70,9 @@ def phases(limits: Limits, precision: str = "fp32") -> tuple[Phase, ...]:
 
     def pack(module: tvm.IRModule) -> tvm.IRModule:
         programs = (lower_recurrent, lower_forests, find_nearest)
-        for change in (*programs, merge_parallel_products, use_winograd, pack_few_bits, pack_weights):
+        for change in (*programs, merge_parallel_products, use_winograd, pack_few_bits):
             module = change(module, limits)
+        module = pack_weights(use_sparse_products(module), limits)
         return narrow_tables(module)
 
     stored = STORED.get(precision)

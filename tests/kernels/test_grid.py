@@ -19,6 +19,7 @@ from tests.kernels import (
     cases_recurrent,
     cases_reduction,
     cases_shape,
+    cases_sparse,
     cases_support_vectors,
 )
 from tests.kernels.grid import Case, failures, floats, one
@@ -35,6 +36,7 @@ FAMILIES = (
     | cases_support_vectors.FAMILIES
     | cases_forest.FAMILIES
     | cases_few_bits.FAMILIES
+    | cases_sparse.FAMILIES
 )
 
 # Every case runs on the host; the others get a share of each family, since compiling takes the time.
