@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,29 @@ def read_samples(path: Path, model: onnx.ModelProto) -> dict[str, np.ndarray[Any
     if len(names) != 1:
         raise UserError(f"this is one array, the model has {len(names)} inputs", str(path), _FIX)
     return dict.fromkeys(names, array)
+
+
+def read_feeds(path: Path, artifact: Path) -> Iterable[Mapping[str, np.ndarray[Any, Any]]]:
+    """Inputs for one run of an artifact, or for several: see `quantize.data.load_calibration`.
+
+    Raises:
+        UserError: the file or folder cannot be read, or what is in it does not fit the artifact's inputs.
+    """
+    from ..quantize.data import load_calibration
+    from ..runtime.loader import LoadError, read_manifest
+    from ..verify.artifact import interface_of
+
+    try:
+        manifest = read_manifest(artifact)
+    except LoadError as error:
+        raise UserError(str(error)) from error
+    shapes = {tensor["name"]: tuple(tensor["shape"]) for tensor in manifest["inputs"]}
+    if path.suffix == ".npz":
+        arrays = read_arrays(path)
+        given = {name: array.shape for name, array in arrays.items()}
+        if given == shapes or manifest.get("rows") or manifest.get("shapes"):
+            return [arrays]
+    return load_calibration(path, interface_of(manifest))
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:

@@ -50,7 +50,7 @@ def fold_constants(model: onnx.ModelProto, types: Types) -> int:
     for node in graph.node:
         inputs = [values[name] for name in dict.fromkeys(node_inputs(node)) if name in values]
         constant = len(inputs) == len(set(node_inputs(node)))
-        constant = constant and node.output[0] not in held
+        constant = constant and held.isdisjoint(node.output)
         tensors = _evaluate(model, node, inputs, types) if constant else None
         if tensors is None:
             kept.append(node)

@@ -1,8 +1,8 @@
 """Quantised graphs in integers: products of 8-bit tensors with 32-bit sums, floats only beside them.
 
 A product of DequantizeLinear(x) and DequantizeLinear(w), w constant, becomes ConvInteger or MatMulInteger, an integer
-bias, and one multiplication by the scales. What follows it element by element, a QuantizeLinear at the end, joins its
-kernel, so that the tensors between kernels have 8 bits.
+bias, and one multiplication by the scales; means become sums of integers. What follows element by element, a
+QuantizeLinear at the end, joins the product's kernel, so that the tensors between kernels have 8 bits.
 """
 
 from __future__ import annotations
@@ -46,9 +46,12 @@ class _Rewriter:
 
     def run(self) -> bool:
         rules: dict[str, Callable[[onnx.NodeProto], bool]] = {
+            "AveragePool": self._average_pool,
             "Conv": self._conv,
             "Gemm": self._gemm,
+            "GlobalAveragePool": self._global_pool,
             "MatMul": self._matmul,
+            "ReduceMean": self._mean,
         }
         changed = False
         for node in self.graph.node:
@@ -111,6 +114,65 @@ class _Rewriter:
         self._finish(node, acc, scale, bias, [-1])
         return True
 
+    def _global_pool(self, node: onnx.NodeProto) -> bool:
+        shape = self.values.shape(node.input[0])
+        return shape is not None and self._whole_mean(node, shape, list(range(2, len(shape))), 1)
+
+    def _mean(self, node: onnx.NodeProto) -> bool:
+        """Of what is quantised again at once; other means are parts of normalisations, which have kernels."""
+        readers, shape = self.values.readers.get(node.output[0], []), self.values.shape(node.input[0])
+        if shape is None or any(reader.op_type != "QuantizeLinear" for reader in readers):
+            return False
+        attributes = attributes_of(node)
+        axes = self.values.constant(node.input[1]) if len(node.input) > 1 else np.array(attributes.get("axes", []))
+        if axes is None or not axes.size:
+            return False
+        along = sorted({int(axis) % len(shape) for axis in axes})
+        return self._whole_mean(node, shape, along, attributes.get("keepdims", 1))
+
+    def _whole_mean(self, node: onnx.NodeProto, shape: tuple[int, ...], axes: list[int], keepdims: int) -> bool:
+        """A mean along axes, as the sum of integers that it is."""
+        found, count = self.values.dequantised(node.input[0]), math.prod(shape[axis] for axis in axes)
+        if found is None or not found[1].single or found[1].elem_type not in EIGHT_BITS or not 0 < count < 2**23:
+            return False
+        x, step = found
+        wide = self._add(node, "wide", "Cast", [x], to=TensorProto.INT32)
+        along = self._constant(node, "axes", np.array(axes, np.int64))
+        acc = self._add(node, "sums", "ReduceSum", [wide, along], keepdims=keepdims)
+        if step.zero:
+            zeros = self._constant(node, "zeros", np.int32(-int(step.zero) * count))
+            acc = self._add(node, "shifted", "Add", [acc, zeros])
+        self._finish(node, acc, step.scale / np.float32(count), "", [])
+        return True
+
+    def _average_pool(self, node: onnx.NodeProto) -> bool:
+        """Sums of windows as a convolution by ones, one of each channel."""
+        attributes, shape = attributes_of(node), self.values.shape(node.input[0])
+        found, made = self.values.dequantised(node.input[0]), self.values.shape(node.output[0])
+        if shape is None or made is None or found is None or not found[1].single or len(shape) > 5:
+            return False
+        mode, axes = attributes.get("auto_pad", b"NOTSET"), len(shape) - 2
+        pads = list(attributes.get("pads", [0] * 2 * axes)) if mode == b"NOTSET" else [0] * 2 * axes
+        kernel = list(attributes["kernel_shape"])
+        if found[1].elem_type not in EIGHT_BITS or attributes.get("ceil_mode", 0) or mode not in (b"NOTSET", b"VALID"):
+            return False
+        if kernel == list(shape[2:]) and not any(pads):
+            return self._whole_mean(node, shape, list(range(2, len(shape))), 1)
+        (x, step), channels = found, shape[1]
+        steps = {name: list(attributes.get(name, [1] * axes)) for name in ("strides", "dilations")}
+        counts = np.ones((1, 1), np.float32)
+        for axis, size in enumerate(shape[2:]):
+            begins = np.arange(made[2 + axis]) * steps["strides"][axis] - pads[axis]
+            taps = begins[:, None] + np.arange(kernel[axis]) * steps["dilations"][axis]
+            inside = ((taps >= 0) & (taps < size)) | bool(attributes.get("count_include_pad", 0))
+            counts = counts[..., None] * inside.sum(axis=1, dtype=np.float32)
+        ones = self._constant(node, "ones", np.ones((channels, 1, *kernel), np.int8))
+        inputs = [x, ones, self._zero(node, "x", step, step.zero)]
+        acc = self._add(node, "sums", "ConvInteger", inputs, kernel_shape=kernel, group=channels, pads=pads, **steps)
+        same = bool((counts == counts.flat[0]).all())
+        self._finish(node, acc, step.scale / (counts.flat[0] if same else counts), "", list(counts.shape))
+        return True
+
     def _operands(self, node: onnx.NodeProto, axis: int) -> tuple[tuple[str, Step], tuple[str, Step]] | None:
         """The 8-bit data and the constant 8-bit weights of a product, of which `axis` is that of the results."""
         data, weight = (self.values.dequantised(name) for name in node.input[:2])
@@ -161,6 +223,6 @@ class _Rewriter:
     def _add(self, node: onnx.NodeProto, part: str, operator: str, inputs: list[str], **attributes: Any) -> str:
         """A node in the place of another, whose result it makes if `part` is empty."""
         name = f"{node.output[0]}/{part}" if part else node.output[0]
-        label = f"{node.name}/{part}" if part else node.name
-        self.made.append(onnx.helper.make_node(operator, inputs, [name], name=label, **attributes))
+        label = node.name if operator in ("ConvInteger", "MatMulInteger") else ""
+        self.made.append(onnx.helper.make_node(operator, inputs, [name], name=label or name, **attributes))
         return name

@@ -27,6 +27,7 @@ from .forms import make_canonical
 from .functions import inline_functions
 from .graph import all_nodes, describe, sort_nodes
 from .infer import infer_shapes
+from .integer_edges import move_edges
 from .integer_form import use_integers
 from .lengths import lengths_of
 from .maps import maps_to_tensors
@@ -255,7 +256,7 @@ def settle(
         rounds -= 1
         make_canonical(proto.graph, opset_of(proto))
         proto = infer_shapes(proto, where)
-        changed = expand is not None and use_integers(proto)
+        changed = expand is not None and any([move_edges(proto), use_integers(proto)])
         changed = find_few_bits(proto) or changed
         changed = simplify(proto) or changed
         if expand is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from .graph import node_inputs
+from .graph import all_nodes, node_inputs
 from .shapes import Types
 
 Array = np.ndarray[Any, Any]
@@ -95,6 +94,8 @@ class Values:
 
     def step(self, node: onnx.NodeProto) -> Step | None:
         """The step of a QuantizeLinear or DequantizeLinear with float32 and constants; None of any other form."""
+        if len(node.input) < 2 or not node.output:
+            return None
         quantises = node.op_type == "QuantizeLinear"
         wide, narrow = (node.input[0], node.output[0]) if quantises else (node.output[0], node.input[0])
         scale = self.constant(node.input[1])
@@ -131,7 +132,7 @@ def weights_of_products(graph: onnx.GraphProto) -> set[str]:
 
     def is_data(name: str) -> bool:
         node = makers.get(name)
-        while node is not None and not node.domain and node.op_type in MOVES:
+        while node is not None and not node.domain and node.op_type in MOVES and node.input:
             node = makers.get(node.input[0])
         return node is not None and node.op_type == "DequantizeLinear"
 
@@ -143,13 +144,18 @@ def weights_of_products(graph: onnx.GraphProto) -> set[str]:
                 return True
         return False
 
-    found = (n.output[0] for n in graph.node if n.op_type == "DequantizeLinear" and not n.domain)
-    return {name for name in found if is_weight(name)}
-
-
-def elements(shape: tuple[int, ...] | None) -> int:
-    return math.prod(shape or ())
+    found = (n for n in graph.node if n.op_type == "DequantizeLinear" and not n.domain)
+    return {name for node in found for name in node.output if is_weight(name)}
 
 
 def attributes_of(node: onnx.NodeProto) -> Mapping[str, Any]:
     return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+
+
+def is_quantised(model: onnx.ModelProto) -> bool:
+    """Whether values are rounded to few bits between operators, where runtimes may differ by a step."""
+    nodes = [*all_nodes(model.graph.node), *(node for function in model.functions for node in function.node)]
+    return any(node.op_type in _ROUNDING or node.op_type.startswith("QLinear") for node in nodes)
+
+
+_ROUNDING = frozenset(("QuantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "QGemm"))

@@ -33,7 +33,7 @@ def simplify(model: onnx.ModelProto) -> bool:
     changes += _drop_identities(graph, types)
     changes += fold_constants(model, types)
     changes += take_constant_branches(graph)
-    changes += _drop_dead(graph)
+    changes += drop_dead(graph)
     return changes > 0
 
 
@@ -157,7 +157,7 @@ def _cast_target(node: onnx.NodeProto) -> int:
     return next((int(a.i) for a in node.attribute if a.name == "to"), -1)
 
 
-def _drop_dead(graph: onnx.GraphProto) -> int:
+def drop_dead(graph: onnx.GraphProto) -> int:
     """Removes nodes and initializers that no output needs; returns how many nodes."""
     needed = {v.name for v in graph.output}
     kept = []

@@ -26,7 +26,8 @@ _CALLS = (
     | dict.fromkeys(("log", "log2", "log10", "log1p"), 24)
     | dict.fromkeys(("pow", "atan2", "fmod", "hypot"), 48)
     | dict.fromkeys(("sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh"), 30)
-    | dict.fromkeys(("reinterpret", "likely", "bitwise_and", "bitwise_or"), 0)
+    | dict.fromkeys(("reinterpret", "likely", "bitwise_and", "bitwise_or", "word"), 0)
+    | dict.fromkeys(("dot_uint8", "dot_uint8_small", "dot_int8"), 7)  # and what adds it
 )
 
 _UNKNOWN_SIZE = 1 << 62
@@ -291,5 +292,7 @@ class _Operations:
         if name == "if_then_else":
             return self._choice(*call.args)
         visited = [self._visit(arg) for arg in call.args]
+        if name.startswith("dot_"):
+            self.multiplied.append(name.removeprefix("dot_").removesuffix("_small"))
         data = any(depends for _, depends in visited)
         return sum(count for count, _ in visited) + _CALLS.get(name, 1) * data, data

@@ -11,7 +11,7 @@ from ..target import Target
 
 
 def instruction(target: Target, lanes: int) -> Callable[[Any, Any, Any], Any] | None:
-    """What adds the dot products of words of data and of weights, so many lanes of int32, to sums; None if nothing does."""
+    """What adds dot products of words of data and of weights, so many lanes of int32, to sums; None if nothing does."""
     if not target.has("dotprod") or lanes not in (2, 4):
         return None
     words, name = f"int8x{4 * lanes}", f"llvm.aarch64.neon.sdot.v{lanes}i32.v{4 * lanes}i8"

@@ -6,8 +6,10 @@ import math
 from dataclasses import dataclass, replace
 
 from ..target import Target
+from . import dots_x86
 from .cost import Cost
 from .estimate import seconds_on_one_core
+from .llvm_code import has_pairs
 
 # Of a launch of two threads that are awake: 0.25 µs at 3.9 GHz (scripts/bench_overhead.py); in cycles, since it is work
 # of the cores.
@@ -27,7 +29,9 @@ class Limits:
         l2: bytes of second-level cache that one core can count on.
         by_element: whether a multiply-add can take one factor from any element of a vector register, as NEON's of
             64 bits can, so that four factors come with one load.
-        unsigned_data: whether dot products of 8-bit integers take unsigned data; else signed.
+        dot_data: types of 8-bit integers that data may have in dot products, the best first.
+        dot_registers: vector registers that a dot product takes for itself, beside sums and operands.
+        pairs: whether there are dot products of pairs of bfloat16.
         parallel_work: inner iterations below which a kernel, or a block of it, stays on one thread.
     """
 
@@ -36,7 +40,9 @@ class Limits:
     l1: int = 1 << 15
     l2: int = 1 << 19
     by_element: bool = False
-    unsigned_data: bool = False
+    dot_data: tuple[str, ...] = ("int8",)
+    dot_registers: int = 0
+    pairs: bool = False
     parallel_work: int = 1 << 15
 
 
@@ -48,7 +54,20 @@ def limits_of(target: Target, cost: Cost | None = None, rule: str | None = None)
     """
     by_element = target.machine == "aarch64"
     lanes, l1 = max(1, target.simd_bits // 32), 1024 * target.caches.l1d_kib
-    limits = Limits(lanes, target.simd_registers, l1, target.l2_bytes, by_element, target.machine == "x86_64")
+    dot_data: tuple[str, ...] = ("int8",)
+    dot_registers = 0
+    if target.machine == "x86_64":
+        dot_data, dot_registers = dots_x86.data_types(target), dots_x86.registers(target)
+    limits = Limits(
+        lanes,
+        target.simd_registers,
+        l1,
+        target.l2_bytes,
+        by_element,
+        dot_data,
+        dot_registers,
+        has_pairs(target),
+    )
     return limits if cost is None else replace(limits, parallel_work=parallel_work(cost, target, rule))
 
 

@@ -7,10 +7,11 @@ computed as the tile is written. Reaches about 90 % of a core's multiply-add pea
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
+import tvm_ffi
+from tvm import tirx
 
 from .analysis import Block, blocks_of
 from .inline import inline_producers
@@ -27,7 +28,7 @@ _NARROWEST = 4  # lanes
 _PREFETCH = 64  # rounds of the innermost loop ahead
 
 ACCUMULATOR = "packed_accumulator"  # the block that this rule recognises
-WIDENED = "widened"  # the one that makes float32 of its data, where that is stored in 16 bits
+CONVERTED = "converted"  # the one that makes its data, of numbers that are stored in another type
 
 
 def block_width(channels: int, limits: Limits) -> int:
@@ -65,18 +66,21 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
     anchor = anchors[0]
     # Once for all products of an element, unless vectors run along the channels anyway.
     apart = len(anchor.reduction) != 2 and anchor.reduction[-1] >= min(limits.lanes, _NARROWEST)
-    widened = [b for b in blocks if b.name == WIDENED and apart]
-    inline_producers(sch, [b for b in blocks if b not in widened])
-    rest = [b for b in blocks_of(sch) if not b.reduction and b not in widened]
+    by_element = takes_elements(anchor, limits)
+    converted = [b for b in blocks if b.name == CONVERTED and apart and (by_element or _converts(sch, b))]
+    inline_producers(sch, [b for b in blocks if b not in converted])
+    rest = [b for b in blocks_of(sch) if not b.reduction and b not in converted]
     if len(rest) != 1:
         return None
     width, extent = anchor.spatial[-1], anchor.spatial[-3]
     depthwise = len(anchor.reduction) == 2
-    by_element = takes_elements(anchor, limits)
-    rows = rows_of_tile(extent, width, limits, _DEPTHWISE_ROWS if depthwise else None, by_element)
+    room = limits
+    if _operands(sch, anchor)[1].dtype == "int32":
+        room = replace(limits, registers=limits.registers - limits.dot_registers)
+    rows = rows_of_tile(extent, width, room, _DEPTHWISE_ROWS if depthwise else None, by_element)
     unrolled = depthwise and math.prod(anchor.reduction) <= _MOST_UNROLLED
     return Offer(
-        lambda chosen: _apply(sch, anchor, rest[0], limits, chosen, bool(widened)),
+        lambda chosen: _apply(sch, anchor, rest[0], limits, chosen, bool(converted)),
         {
             "rows": rows,
             "unrolled": int(unrolled),
@@ -90,6 +94,13 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
             "prefetch": (0, 16, _PREFETCH),
         },
     )
+
+
+def _converts(sch: Any, block: Block) -> bool:
+    """Whether a block does more than to take bits as they are."""
+    casts: list[Any] = []
+    tvm_ffi.structural_walk(sch.get(sch.get_sblock(block.name)).body.value, [(tirx.Cast, casts.append)])
+    return bool(casts)
 
 
 def _channels_outside(sch: Any, anchor: Block, rows: int, limits: Limits) -> bool:
@@ -112,13 +123,17 @@ def _channels_outside(sch: Any, anchor: Block, rows: int, limits: Limits) -> boo
 @dataclass(frozen=True)
 class _Operand:
     size: int  # elements
-    itemsize: int  # bytes
+    dtype: str
+
+    @property
+    def itemsize(self) -> int:
+        return int(tvm_ffi.dtype(self.dtype).itemsize)
 
 
 def _operands(sch: Any, anchor: Block) -> list[_Operand]:
     """The data and the weights."""
     types = [region.source.ty for region in list(sch.get(sch.get_sblock(anchor.name)).reads)[:2]]
-    return [_Operand(math.prod(int(d) for d in ty.shape), np.dtype(str(ty.dtype)).itemsize) for ty in types]
+    return [_Operand(math.prod(int(d) for d in ty.shape), str(ty.dtype)) for ty in types]
 
 
 def _products(sch: Any, anchor: Block) -> int:
@@ -126,7 +141,11 @@ def _products(sch: Any, anchor: Block) -> int:
     return _operands(sch, anchor)[1].size // (math.prod(anchor.spatial[-2:]) * math.prod(anchor.reduction))
 
 
-def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Parameters, widened: bool) -> None:
+def _writes_bytes(sch: Any, block: Any) -> bool:
+    return str(sch.get(block).writes[0].source.ty.dtype) in ("int8", "uint8")
+
+
+def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Parameters, converted: bool) -> None:
     out = sch.get_sblock(result.name)
     weights = list(sch.get(sch.get_sblock(anchor.name)).reads)[-1].source.name
     sch.set_scope(sch.get_sblock(anchor.name), 0, "local")
@@ -134,7 +153,9 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     *outer, rows, channels = sch.get_loops(out)
     row_tiles, row = split_overlapping(sch, rows, mr, extent)
     lanes = min(width, limits.lanes)
-    channel_tiles, vector, lane = sch.split(channels, [None, width // lanes, lanes])
+    # Bytes are written in as few vectors as there are; their floats are taken apart again where they become bytes.
+    written = width if _writes_bytes(sch, out) and width & width - 1 == 0 else lanes
+    channel_tiles, vector, lane = sch.split(channels, [None, width // written, written])
     whole_rows, whole_channels = extent % mr == 0, result.spatial[-1] % width == 0
 
     # Loops whose last tile overlaps or is narrower stay by themselves; the others are shared by threads.
@@ -153,7 +174,7 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     task = sch.fuse(*shared) if len(shared) > 1 else shared[0]
     sch.compute_at(sch.get_sblock(anchor.name), serial[-1] if serial else task, preserve_unit_loops=True)
     by_element = takes_elements(anchor, limits)
-    factors = sch.get_sblock(WIDENED) if widened else None
+    factors = sch.get_sblock(CONVERTED) if converted else None
     compute_tile(sch, anchor, 1 + len(serial), lanes, task, limits, bool(chosen["unrolled"]), by_element, factors)
     if chosen["prefetch"]:
         innermost = sch.get_loops(sch.get_sblock(f"{anchor.name}_update"))[len(serial) + len(anchor.reduction)]

@@ -14,7 +14,8 @@ import tvm
 import tvm_ffi
 from tvm import ir, relax, s_tir, tirx
 
-from ..kernels.packed import ACCUMULATOR, WIDENED
+from ..kernels.float16 import SATURATES
+from ..kernels.packed import ACCUMULATOR, CONVERTED
 from ..kernels.vectors import substitute
 from .constants import constant
 from .rewrite import definitions_of, operator_of, rewrite_calls, variables_of
@@ -230,14 +231,19 @@ def narrow_parameters(func: Any, changed: Sequence[bool], dtype: str) -> Any:
             return store
         return tirx.BufferStore(buffer, narrowed(store.value, dtype), list(store.indices))
 
-    body = tvm_ffi.structural_map(func.body, [(ir.TensorLoad, on_load), (tirx.BufferStore, on_store)])
-    body = substitute(body, buffers | own)
+    def on_cast(cast: Any) -> Any:
+        again = isinstance(cast.value, tirx.Cast) and str(cast.value.value.ty.dtype) == str(cast.ty.dtype) == dtype
+        return cast.value.value if again else cast
+
+    changes = [(ir.TensorLoad, on_load), (tirx.BufferStore, on_store), (tirx.Cast, on_cast)]
+    body = substitute(tvm_ffi.structural_map(func.body, changes), buffers | own)
     if own:
         before = [(buffers[param], wide) for param, wide in own.items() if data is not None and param.same_as(data)]
         behind = [(wide, buffers[param]) for param, wide in own.items() if data is None or not param.same_as(data)]
         body = _with_copies(body, before, behind)
     params = [_of(buffers, param) if _of(buffers, param) is not None else param for param in func.params]
-    return tirx.PrimFunc(params, body, func.ret_type, func.attrs)
+    made = tirx.PrimFunc(params, body, func.ret_type, func.attrs)
+    return made.with_attr(SATURATES, True) if dtype == "float16" else made
 
 
 def _of(buffers: Mapping[Any, Any], var: Any) -> Any:
@@ -284,7 +290,7 @@ def _with_copies(body: Any, before: Sequence[tuple[Any, Any]], behind: Sequence[
         behind: pairs of such a buffer, and the parameter.
     """
     root = body.block
-    parts = [_copy(*pair, WIDENED) for pair in before]
+    parts = [_copy(*pair, CONVERTED) for pair in before]
     parts += [*(root.body.seq if isinstance(root.body, tirx.SeqStmt) else [root.body])]
     parts += [_copy(*pair, "narrowed") for pair in behind]
     buffers = [*root.alloc_buffers, *(wide for _, wide in before), *(wide for wide, _ in behind)]

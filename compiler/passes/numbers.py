@@ -1,7 +1,7 @@
-"""What products with constant weights are made of: float32 one by one, or 8-bit integers four at a time.
+"""What products with constant weights are made of: float32 one by one, bfloat16 two or 8-bit integers four at a time.
 
-The sum of a product runs in steps. A step of float32 is one element; one of integers is a word of four, of which
-instructions for dot products take as many at once as they take float32 (kernels/dots.py).
+The sum of a product runs in steps. A step of float32 is one element; one of others is a word, of which instructions
+for dot products take as many at once as they take float32 (kernels/dots.py).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from tvm import relax
 
@@ -27,10 +28,12 @@ class Numbers:
     Attributes:
         dtype: of the data that the kernel reads.
         group: elements of a step.
+        kind: of dot product, for kernels/dots.py.
     """
 
     dtype: str
     group: int
+    kind: str = ""
 
     def accept(self, builder: relax.BlockBuilder, data: Any, weight: Array) -> tuple[Any, Callable[[Any], Any]]:
         """The data as the kernel takes it, and what makes the true result of the kernel's.
@@ -41,7 +44,7 @@ class Numbers:
             weight: […, I, O].
         """
         given = str(data.ty.dtype)
-        if given == self.dtype:
+        if given in (self.dtype, "float32"):  # which the kernel rounds to bfloat16
             return data, lambda result: result
         step = 128 if self.dtype == "uint8" else -128
         moved = relax.op.add(relax.op.astype(data, "int16"), relax.const(step, "int16"))
@@ -53,28 +56,45 @@ class Numbers:
         """The product of a step: of data, as a function of the place along the sum, and a step of packed weights."""
         if self.group == 1:
             return element(step) * weight
-        return dot(word([element(step * WORD + i) for i in range(WORD)]), weight, self.dtype)
+        return dot(word([element(step * self.group + i) for i in range(self.group)]), weight, self.kind)
 
     def join(self, packed: Array) -> Array:
         """[…, I, width] → […, I / group, width], the elements of a step side by side as one number."""
         if self.group == 1:
             return packed
         *outer, inputs, width = packed.shape
+        if self.dtype == "bfloat16":
+            packed = packed.astype(ml_dtypes.bfloat16)
         steps = np.swapaxes(packed.reshape(*outer, inputs // self.group, self.group, width), -1, -2)
         return np.ascontiguousarray(steps).view("<i4")[..., 0]
 
 
-_FLOATS = Numbers("float32", 1)
+FLOATS = Numbers("float32", 1)
+_PAIRS = Numbers("bfloat16", WORD // 2, "bfloat16")
 
 
-def numbers_of(call: Any, limits: Limits) -> Numbers | None:
-    """The numbers of a product's call; None for those that have no packed kernel."""
+def numbers_of(call: Any, limits: Limits, stored: str | None = None) -> Numbers | None:
+    """The numbers of a product's call; None for those that have no packed kernel.
+
+    Args:
+        stored: the type that float32 will have in memory, if it is another.
+    """
     result, data, weight = (str(x.ty.dtype) for x in (call, *call.args[:2]))
     if result == data == weight == "float32":
-        return _FLOATS
+        return _PAIRS if stored == "bfloat16" and limits.pairs else FLOATS
     if result == "int32" and data in ("uint8", "int8") and weight == "int8":
-        return Numbers("uint8" if limits.unsigned_data else "int8", WORD)
+        taken = data if data in limits.dot_data else limits.dot_data[0]
+        small = taken == "uint8" and _no_pair_saturates(call.args[1].value.numpy())
+        return Numbers(taken, WORD, f"{taken}_small" if small else taken)
     return None
+
+
+def _no_pair_saturates(weight: Array) -> bool:
+    """Whether the products of two neighbours of [..., I, O] with any uint8 data have a sum of 16 bits."""
+    filled = np.pad(weight, [*[(0, 0)] * (weight.ndim - 2), (0, weight.shape[-2] % 2), (0, 0)])
+    pairs = filled.reshape(*weight.shape[:-2], -1, 2, weight.shape[-1]).astype(np.int32)
+    low, high = np.minimum(pairs, 0).sum(axis=-2), np.maximum(pairs, 0).sum(axis=-2)
+    return bool(255 * low.min(initial=0) >= -(1 << 15) and 255 * high.max(initial=0) < 1 << 15)
 
 
 def fill_up(builder: relax.BlockBuilder, data: Any, weight: Array, group: int) -> tuple[Any, Array]:

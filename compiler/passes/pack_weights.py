@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import tvm
-from tvm import ir, relax, te
+from tvm import ir, relax, te, tirx
 
 from ..kernels.limits import Limits
-from ..kernels.packed import ACCUMULATOR, block_width
+from ..kernels.packed import ACCUMULATOR, CONVERTED, block_width
 from ..operators.distances import DISTANCES, distance_term
 from .constants import constant
 from .numbers import Numbers, fill_up, numbers_of
@@ -26,10 +26,13 @@ FUSES_ELEMENTWISE = 4  # TVM's kOutEWiseFusable: what follows element by element
 _DOT = "dot_product"
 
 
-def pack_weights(module: tvm.IRModule, limits: Limits) -> tvm.IRModule:
+def pack_weights(module: tvm.IRModule, limits: Limits, stored: str | None = None) -> tvm.IRModule:
     """Rewrites conv2d (NHWC, no padding; one group, or one a channel), and matmul by and distances to a constant.
 
     Of float32, or of 8-bit integers with sums in int32.
+
+    Args:
+        stored: the type that float32 will have in memory, if it is another.
     """
 
     def visit(builder: relax.BlockBuilder, call: Any) -> Any:
@@ -39,7 +42,7 @@ def pack_weights(module: tvm.IRModule, limits: Limits) -> tvm.IRModule:
         weight = call.args[1]
         if not isinstance(weight, ir.GenericConst) or 0 in [int(d) for d in call.ty.shape]:
             return call
-        numbers = numbers_of(call, limits)
+        numbers = numbers_of(call, limits, stored)
         if numbers is None:
             return call
         if name == "relax.matmul":
@@ -124,7 +127,7 @@ def _product(
         return numbers.multiply(lambda k: x(*rows, k), r[0], w(block, *r, lane))
 
     packed = numbers.join(pack(weight, block_width(channels, limits)))
-    return packed_call(builder, data, packed, shape, [packed.shape[1]], term, name)
+    return packed_call(builder, data, packed, shape, [packed.shape[1]], term, name, numbers.dtype)
 
 
 def _dot_product(builder: relax.BlockBuilder, data: Any, weight: np.ndarray[Any, Any], shape: list[int]) -> Any:
@@ -161,7 +164,7 @@ def _convolution(
             row, begin = y * strides[0] + r[0] * dilation[0], column * (strides[1] * inputs)
             return numbers.multiply(lambda k: x(n, row, begin + k), r[2], w(block, *r, lane))
 
-        return packed_call(builder, data, packed, shape, list(packed.shape[1:4]), run, "packed_conv2d")
+        return packed_call(builder, data, packed, shape, list(packed.shape[1:4]), run, "packed_conv2d", numbers.dtype)
 
     def term(x: Any, w: Any, i: Any, r: Any) -> Any:
         n, *at, block, lane = i
@@ -169,7 +172,7 @@ def _convolution(
         return numbers.multiply(lambda k: x(n, *place, k), r[2], w(block, *r, lane))
 
     packed = numbers.join(pack(weight, width))
-    return packed_call(builder, data, packed, shape, list(packed.shape[1:4]), term, "packed_conv2d")
+    return packed_call(builder, data, packed, shape, list(packed.shape[1:4]), term, "packed_conv2d", numbers.dtype)
 
 
 def _depthwise(
@@ -214,6 +217,7 @@ def packed_call(
     reduced: list[int],
     term: Callable[[Any, Any, Any, Any], Any],
     name: str,
+    dtype: str | None = None,
 ) -> Any:
     """The call of a program that sums into blocks of channels, and takes the channels out of them.
 
@@ -222,10 +226,14 @@ def packed_call(
         shape: of the result, channels last.
         reduced: extents of the axes that are summed over.
         term: of data, weights, an element […, block, lane], and the reduced axes: what is summed.
+        dtype: of the numbers that are multiplied; float32 data is rounded to bfloat16.
     """
     blocks, width = weight.shape[0], weight.shape[-1]
 
-    def compute(x: Any, w: Any) -> Any:
+    def compute(given: Any, w: Any) -> Any:
+        x = given
+        if dtype == "bfloat16":  # as bits, which TVM does not turn into float32
+            x = te.compute(given.shape, lambda *i: tirx.reinterpret("uint16", given(*i).astype(dtype)), name=CONVERTED)
         r = [te.reduce_axis((0, extent), f"r{axis}") for axis, extent in enumerate(reduced)]
         sums = te.compute((*shape[:-1], blocks, width), lambda *i: te.sum(term(x, w, i, r), axis=r), name=ACCUMULATOR)
         return te.compute(shape, lambda *i: sums(*i[:-1], i[-1] // width, i[-1] % width), name="unpacked")

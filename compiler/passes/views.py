@@ -57,7 +57,7 @@ class _Graph:
         result = self._owner(main.body.body)
         result = self.makers[result] if isinstance(self.makers.get(result), relax.Tuple) else result
         self.results = {self._owner(var) for var in variables_of(result)}
-        groups = _groups(module)
+        groups = fusion_groups(module)
         calls = [var for var, value in self.makers.items() if isinstance(value, ir.Call)]
         self.group = {var: group for var, group in zip(calls, groups, strict=True) if group is not None}
         self.calls = calls
@@ -121,7 +121,7 @@ class _Graph:
         return value
 
 
-def _groups(module: tvm.IRModule) -> list[int | None]:
+def fusion_groups(module: tvm.IRModule) -> list[int | None]:
     """For each call in `main`: a number of the kernel that fusion puts it into; None if it calls no program.
 
     Asked of fusion itself, with a program of its own for each call.

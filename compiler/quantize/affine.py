@@ -106,8 +106,8 @@ def _fold(graph: Graph, node: onnx.NodeProto, a: Array, b: Array) -> bool:
         return False
     name = node.output[0]
     inputs = [
-        graph.add_constant(f"{name}/weights", scaled.astype(weights.dtype)),
-        graph.add_constant(f"{name}/bias", shifted.astype(weights.dtype)),
+        graph.add_constant(f"{name}/folded_weights", scaled.astype(weights.dtype)),
+        graph.add_constant(f"{name}/folded_bias", shifted.astype(weights.dtype)),
     ]
     node.input[:] = [node.input[0], *inputs]
     return True
@@ -123,8 +123,8 @@ def _fold_factors(graph: Graph, node: onnx.NodeProto) -> None:
     bias = graph.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
     if weights is None or (bias is None and len(node.input) > 2 and node.input[2] and beta != 1.0):
         return
-    node.input[1] = graph.add_constant(f"{node.output[0]}/weights", (weights * alpha).astype(weights.dtype))
+    node.input[1] = graph.add_constant(f"{node.output[0]}/folded_weights", (weights * alpha).astype(weights.dtype))
     if bias is not None:
-        node.input[2] = graph.add_constant(f"{node.output[0]}/bias", (bias * beta).astype(bias.dtype))
+        node.input[2] = graph.add_constant(f"{node.output[0]}/folded_bias", (bias * beta).astype(bias.dtype))
     for old in [a for a in node.attribute if a.name in ("alpha", "beta")]:
         node.attribute.remove(old)

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 
 from ..frontend.prepare import Model
 from .data import Samples
-from .insert import quantizable, quantize_model
+from .insert import quantize_model
 from .layers import Layer, macs_of, measure_layers, share_of_macs
 from .metrics import Metric, find_metric
 from .ranges import Statistics
 from .runner import Runner
 from .settings import Settings
 
+_ROUNDING = 1e-9  # of scores: a hundredth lost is within a drop of 0.01
 LAYER_SAMPLES = 32  # that layers are compared on; sums over whole tensors settle with few
 
 # Told how many layers are in floats and what the model scores, after each trial.
@@ -55,10 +56,11 @@ class Accuracy:
     @property
     def reached(self) -> bool:
         """Whether the drop is within the bound, and products are left that are quantised, if there were any."""
-        if self.max_drop is None or not self.kept:
-            return self.max_drop is None or self.drop <= self.max_drop
+        if self.max_drop is None:
+            return True
         costs = {layer.name: layer.macs or not self._has_products for layer in self.layers}
-        return self.drop <= self.max_drop and any(cost for name, cost in costs.items() if name not in self.kept)
+        left = not self.kept or any(cost for name, cost in costs.items() if name not in self.kept)
+        return left and self.drop <= self.max_drop + _ROUNDING
 
     @property
     def _has_products(self) -> bool:
@@ -107,17 +109,16 @@ def measure_accuracy(
     Raises:
         UserError: as `find_metric`, or a model that cannot be compiled.
     """
-    names = quantizable(floats, settings)
     model = quantize_model(floats, settings, statistics)
-    layers = measure_layers(floats, model, names, samples.take(LAYER_SAMPLES)) if names else []
+    layers = measure_layers(floats, model, samples.take(LAYER_SAMPLES))
     with Runner(floats.proto) as run:
         scorer = find_metric(metric, samples, run, floats)
         best = scorer.score(run)
         trial = _Trial(floats, settings, statistics, scorer, [layer.name for layer in layers], progress)
         first = trial.score(0)
         count = 0
-        if max_drop is not None and best - first > max_drop:
-            count = _fewest(trial, best - max_drop)
+        if max_drop is not None and best - first > max_drop + _ROUNDING:
+            count = _fewest(trial, best - max_drop - _ROUNDING)
     kept = tuple(trial.order[:count])
     share = share_of_macs(kept, macs_of(floats.proto))
     accuracy = Accuracy(

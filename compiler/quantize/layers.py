@@ -45,7 +45,7 @@ class Layer:
         return {"name": self.name, "operator": self.operator, "macs": self.macs, **ratios, **cosines}
 
 
-def measure_layers(floats: Model, quantised: Model, names: Sequence[str], samples: Iterable[Feeds]) -> list[Layer]:
+def measure_layers(floats: Model, quantised: Model, samples: Iterable[Feeds]) -> list[Layer]:
     """The layers, the one that adds most noise of its own first.
 
     Two models are compiled, of which all layers' results can be read: the quantised one; and the float one, beside
@@ -54,11 +54,12 @@ def measure_layers(floats: Model, quantised: Model, names: Sequence[str], sample
     Args:
         floats: from `float_model`.
         quantised: from `quantize_model`.
-        names: of the nodes to compare, which must compute the tensors of the same names in both.
         samples: go through both models one by one; a few dozen suffice.
     """
     nodes = {node.name: node for node in floats.proto.graph.node}
-    chosen = {name: nodes[name].output[0] for name in names}
+    chosen = {name: nodes[name].output[0] for name in quantised_layers(floats.proto, quantised.proto)}
+    if not chosen:
+        return []
     beside = beside_floats(floats.proto, quantised.proto, list(chosen.values()))
     both = {name: Similarity() for name in chosen}
     alone = {name: Similarity() for name in chosen}
@@ -86,6 +87,17 @@ def measure_layers(floats: Model, quantised: Model, names: Sequence[str], sample
         for name in chosen
     ]
     return sorted(layers, key=lambda layer: (layer.alone_snr, layer.snr))
+
+
+def quantised_layers(floats: onnx.ModelProto, quantised: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that read something else in the quantised model, and whose result is a float there too."""
+    twins = {node.name: node for node in quantised.graph.node}
+    made = {name for node in quantised.graph.node for name in node.output}
+    return [
+        node.name
+        for node in floats.graph.node
+        if node.name in twins and list(twins[node.name].input) != list(node.input) and node.output[0] in made
+    ]
 
 
 def beside_floats(floats: onnx.ModelProto, quantised: onnx.ModelProto, tensors: Iterable[str]) -> onnx.ModelProto:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-import numpy as np
-
 from ..frontend.prepare import Model
 from .data import Feeds
+from .equalise import channel_axis_of
 from .graphs import Graph
 from .places import find_places
-from .ranges import Array, Histogram, Statistics
+from .ranges import Array, Channels, Histogram, Statistics
 from .runner import Runner
 from .settings import Settings
 
@@ -27,21 +26,19 @@ def observe(model: Model, samples: Iterable[Feeds], run: Run | None = None) -> S
     if run is None:
         with Runner(model.proto, observed(model)) as runner:
             return observe(model, samples, runner)
-    graph = Graph(model.proto.graph)
+    graph, names = Graph(model.proto.graph), observed(model)
     places = find_places(graph, Settings())
-    names = observed(model)
-    axes = {node.input[0]: 1 if node.op_type.startswith("Conv") else -1 for node in places.products.values()}
     found = Statistics({name: Histogram() for name in names})
+    for name in names:
+        axis, shape = channel_axis_of(graph, places, name), graph.shape(name)
+        if 1 <= axis < len(shape):
+            found.channels[name] = Channels(shape[axis], axis)
     for feeds in samples:
         values = {**run(feeds), **feeds}
-        for name, histogram in found.histograms.items():
-            histogram.add(values[name])
-        for name, axis in axes.items():
-            others = tuple(i for i in range(values[name].ndim) if i != axis % values[name].ndim)
-            found.means[name] = found.means.get(name, 0.0) + values[name].mean(others, np.float64)
+        for counts in (found.histograms, found.channels):
+            for name, one in counts.items():
+                one.add(values[name])
         found.samples += 1
-    for name in found.means:
-        found.means[name] /= max(found.samples, 1)
     return found
 
 

@@ -29,6 +29,7 @@ import numpy as np
 from ..errors import UserError
 from ..frontend.prepare import Model
 from .data import Array, Feeds, Samples, inputs_of
+from .truth import labels_of_files, truth_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -139,7 +140,9 @@ def load_pictures(folder: Path, model: Model) -> Samples:
             stacked = np.rint(stacked)
         return {to_input.input: stacked.astype(dtype)}
 
-    return Samples(len(files) // batch, make)
+    count, labels = len(files) // batch, labels_of_files(folder, files)
+    known = {} if labels is None else {"labels": np.asarray(labels)}
+    return Samples(count, make, truth_of(known, count, batch, str(folder)))
 
 
 def preprocessing_of(folder: Path, model: Model) -> Preprocessing:

@@ -55,7 +55,7 @@ def find_places(graph: Graph, settings: Settings) -> Places:
     """Where `settings` quantise a graph of fixed shapes; what they keep in float can only make the places fewer."""
     products = {node.name: node for node in graph.nodes if _is_product(graph, node) and node.name not in settings.keep}
     stored = {node.input[0] for node in products.values()}
-    stored |= _between_convolutions(graph, products)
+    stored |= _between_convolutions(graph, products, settings.keep)
     moves = {}
     for node in reversed(graph.nodes):
         made = [name for name in node.output if name]
@@ -98,13 +98,14 @@ def _is_move(graph: Graph, node: onnx.NodeProto) -> bool:
     return True
 
 
-def _between_convolutions(graph: Graph, products: dict[str, onnx.NodeProto]) -> set[str]:
-    """Tensors that one kernel of convolutions writes and others read, all of which can read 8 bits."""
+def _between_convolutions(graph: Graph, products: dict[str, onnx.NodeProto], keep: frozenset[str]) -> set[str]:
+    """Tensors that one kernel of convolutions writes and others read, all of which can and may read 8 bits."""
     pictures, reaching = _pictures(graph), _reaching(graph, products)
     found = set()
     for name in _handed_over(graph):
         users = graph.users[name]
-        if name in pictures and all(id(user) in pictures for user in users) and any(id(u) in reaching for u in users):
+        able = all(id(user) in pictures and user.name not in keep for user in users)
+        if name in pictures and able and any(id(user) in reaching for user in users):
             found.add(name)
     return found
 

@@ -4,7 +4,7 @@ that cost out."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
@@ -31,12 +31,14 @@ class Quantised:
         model: with QuantizeLinear and DequantizeLinear; its hash is still the given file's.
         floats: the model before, in the same form.
         samples, accuracy: None without sample data, which only `int8` needs.
+        inputs: least and greatest value of the inputs in the sample data, by name, where ranges were taken from them.
     """
 
     model: Model
     floats: Model
     samples: Samples | None
     accuracy: Accuracy | None
+    inputs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def compiled(self, options: Options) -> tuple[Model, Options]:
         """What to compile, and how: with what the quantisation cost, for the manifest.
@@ -48,7 +50,7 @@ class Quantised:
         if found is not None and not found.reached:
             what = f"{found.metric} falls by more than {found.max_drop}, whichever layers stay in float"
             raise UserError(what, self.model.name, "allow more with max_drop, or give more calibration data")
-        facts = None if found is None else found.to_dict(WORST)
+        facts = None if found is None else {**found.to_dict(WORST), "inputs": self.inputs}
         return self.model, replace(options, shapes={}, accuracy=facts)
 
     @property
@@ -91,7 +93,9 @@ def quantize(
     samples = load_calibration(data, floats)
     statistics = observe(floats, samples) if settings.precision == "int8" else None
     made, accuracy = measure_accuracy(floats, samples, settings, statistics, metric, max_drop, progress)
-    return Quantised(_as_given(made, model), floats, samples, accuracy)
+    known = statistics.histograms if statistics else {}
+    inputs = {v.name: (known[v.name].low, known[v.name].high) for v in floats.proto.graph.input if v.name in known}
+    return Quantised(_as_given(made, model), floats, samples, accuracy, inputs)
 
 
 def _as_given(made: Model, model: Model) -> Model:

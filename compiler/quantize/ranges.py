@@ -17,6 +17,9 @@ Array = np.ndarray[Any, Any]
 
 HALF = 4096  # bins on either side of zero; values of at least half of them are met
 STEPS = 255  # of 8 bits
+FEW = 128  # bins on either side of zero, of a single channel
+# Values of a feed, in a tensor and in one of its channels, of more of which about as many are counted.
+MANY, MANY_OF_CHANNEL = 1 << 16, 1 << 10
 
 
 class Histogram:
@@ -37,13 +40,15 @@ class Histogram:
 
     def add(self, values: Array) -> None:
         """Counts more values, floats of any shape."""
-        values = values[values != 0]
         if not values.size:
             return
         self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
-        exponent = int(np.ceil(np.log2(max(-self.low, self.high) / HALF)))
+        largest = max(-self.low, self.high, float(np.finfo(np.float32).tiny))
+        exponent = int(np.ceil(np.log2(largest / HALF)))
         if exponent > self.exponent:
             self.counts, self.exponent = _coarser(self.counts, exponent - self.exponent), exponent
+        values = _some(values.reshape(1, -1), MANY)
+        values = values[values != 0]
         places = np.floor(np.ldexp(values, -self.exponent)).astype(np.int32) + HALF
         self.counts += np.bincount(np.clip(places, 0, 2 * HALF - 1), minlength=2 * HALF)
 
@@ -52,13 +57,63 @@ class Histogram:
         both = Histogram()
         both.low, both.high = min(self.low, other.low), max(self.high, other.high)
         both.exponent = max(self.exponent, other.exponent)
-        for one in (self, other):
-            both.counts += _coarser(one.counts, both.exponent - one.exponent)
+        first, second = (_coarser(one.counts, both.exponent - one.exponent) for one in (self, other))
+        both.counts = first + second
         return both
 
     def centres(self) -> Array:
         """[2 * HALF] float64, the value in the middle of each bin."""
         return np.asarray(np.ldexp(np.arange(-HALF, HALF) + 0.5, self.exponent))
+
+
+class Channels:
+    """As a histogram, but coarser, and one for each channel of a tensor.
+
+    Attributes:
+        axis: that the channels lie along.
+        counts: [channels, 2 * FEW] int64; exponents: [channels].
+        low, high: [channels], the least and greatest value, and zero.
+        mean, square: [channels], the mean of the values and of their squares.
+        number: values in each channel.
+    """
+
+    def __init__(self, channels: int, axis: int) -> None:
+        self.axis = axis
+        self.counts: Array = np.zeros((channels, 2 * FEW), np.int64)
+        self.exponents: Array = np.full(channels, -149)
+        self.low, self.high, self.mean, self.square = (np.zeros(channels) for _ in range(4))
+        self.number = 0
+
+    def add(self, values: Array) -> None:
+        """Counts more values, floats with the channels along the axis."""
+        rows = np.moveaxis(values, self.axis, 0).reshape(len(self.low), -1)
+        if not rows.size:
+            return
+        self.low, self.high = np.minimum(self.low, rows.min(1)), np.maximum(self.high, rows.max(1))
+        share = rows.shape[1] / (self.number + rows.shape[1])
+        self.number += rows.shape[1]
+        self.mean += share * (rows.mean(1) - self.mean)
+        largest = np.maximum(np.maximum(-self.low, self.high), np.finfo(np.float32).tiny)
+        exponents = np.maximum(np.ceil(np.log2(largest / FEW)).astype(int), self.exponents)
+        for row in np.flatnonzero(exponents > self.exponents):
+            self.counts[row] = _coarser(self.counts[row], exponents[row] - self.exponents[row])
+        self.exponents = exponents
+        rows = _some(rows, MANY_OF_CHANNEL)
+        self.square += share * (np.square(rows, dtype=np.float64).mean(1) - self.square)
+        places = np.floor(np.ldexp(rows, -exponents[:, None])).astype(np.int32) + FEW
+        places = np.clip(places, 0, 2 * FEW - 1) + 2 * FEW * np.arange(len(rows))[:, None]
+        self.counts += np.bincount(places.ravel(), minlength=self.counts.size).reshape(self.counts.shape)
+        self.counts[:, FEW] -= (rows == 0).sum(1)
+
+    def scaled(self, factors: Array, weights: Array) -> Histogram:
+        """The histogram of the values divided by a factor [channels], each counted with a weight [channels]."""
+        centres = np.ldexp(np.arange(-FEW, FEW) + 0.5, self.exponents[:, None]) / factors[:, None]
+        made = Histogram()
+        made.low, made.high = float((self.low / factors).min()), float((self.high / factors).max())
+        made.exponent = int(np.ceil(np.log2(max(-made.low, made.high, np.finfo(np.float32).tiny) / HALF)))
+        places = np.clip(np.floor(np.ldexp(centres, -made.exponent)).astype(int) + HALF, 0, 2 * HALF - 1)
+        made.counts = np.bincount(places.ravel(), (self.counts * weights[:, None]).ravel(), 2 * HALF)
+        return made
 
 
 @dataclass
@@ -67,13 +122,17 @@ class Statistics:
 
     Attributes:
         histograms: by tensor.
-        means: the mean of each channel (axis 1, of matrices the last), by tensor that a product reads.
+        channels: by tensor of two or more dimensions.
         samples: how many feeds were run.
     """
 
     histograms: dict[str, Histogram] = field(default_factory=dict)
-    means: dict[str, Array] = field(default_factory=dict)
+    channels: dict[str, Channels] = field(default_factory=dict)
     samples: int = 0
+
+    def has_channels(self, name: str, axis: int) -> bool:
+        """Whether a tensor's channels were seen along this axis."""
+        return name in self.channels and self.channels[name].axis == axis
 
 
 def choose_range(histograms: Iterable[Histogram], settings: Settings) -> tuple[float, float]:
@@ -166,10 +225,16 @@ _METHODS: Mapping[str, Callable[[Histogram, Settings], tuple[float, float]]] = {
 }
 
 
+def _some(rows: Array, many: int) -> Array:
+    """About `many` of each row's values, at even distances that no even width is a multiple of."""
+    return rows[:, :: max(1, rows.shape[1] // many) | 1]
+
+
 def _coarser(counts: Array, doublings: int) -> Array:
     """Counts in bins that are 2**doublings as wide."""
     if doublings <= 0:
         return counts
     result = np.zeros_like(counts)
-    np.add.at(result, ((np.arange(len(counts)) - HALF) >> min(doublings, 62)) + HALF, counts)
+    half = len(counts) // 2
+    np.add.at(result, ((np.arange(2 * half) - half) >> min(int(doublings), 62)) + half, counts)
     return result

@@ -22,7 +22,7 @@ class Settings:
         percentile: of the values that are kept by the method of that name, in percent.
         per_channel: a scale for each output channel of a weight, not one for all of it.
         keep: names of nodes that stay in float; a node without a name goes by its first result's.
-        equalise: even the weights' ranges between neighbouring convolutions out first.
+        equalise: give the channels of a tensor steps of their own where their ranges differ much, see `equalise.py`.
         correct_bias: take the mean of what rounding the weights adds off the biases.
     """
 
@@ -31,5 +31,5 @@ class Settings:
     percentile: float = 99.99
     per_channel: bool = True
     keep: frozenset[str] = frozenset()
-    equalise: bool = False
-    correct_bias: bool = False
+    equalise: bool = True
+    correct_bias: bool = True

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,39 +12,54 @@ import numpy as np
 import onnx
 
 from ..errors import UserError
-from ..frontend.prepare import load_model
+from ..frontend.prepare import Model, load_model
+from ..frontend.quantised import is_quantised
 from ..process import CommandError
 from ..runtime.loader import LoadError, read_manifest
-from .compare import Difference, compare
-from .execute import NoExecutor, execute, find_executor
-from .reference import ReferenceError, run_reference
-from .vectors import inputs_of
+from .compare import Difference, compare, over_runs
+from .execute import NoExecutor, execute_each, find_executor
+from .likeness import Agreement, Likeness, agreement_of, likeness_of
+from .reference import ReferenceError, run_references
+from .vectors import in_ranges, inputs_of
+
+_AT_ONCE = 64  # runs of the artifact in a process, whose outputs lie in a file between
+_MOST_DIFFERENT = 0.5  # share of an 8-bit artifact's integers, as labels, that may differ from the float model's
 
 
 @dataclass(frozen=True)
 class Verification:
-    """The outcome; true when every output is within its tolerance.
+    """The outcome; true when every output is within its tolerance, of 8-bit artifacts similar enough to the model's.
 
     Attributes:
+        differences: of each output, over all runs: the largest error, the mean share of equal elements.
         reference, where: what computed the reference, and what ran the artifact.
         same_model: whether the artifact was made from this very file.
+        runs: how many were compared.
+        likeness: of an 8-bit artifact, of its outputs of floats, which have no part in `differences`.
+        agreement: of labels, if the model looks like a classifier.
     """
 
     differences: tuple[Difference, ...]
     reference: str
     where: str
     same_model: bool
+    runs: int = 1
+    likeness: tuple[Likeness, ...] = ()
+    agreement: Agreement | None = None
 
     def __bool__(self) -> bool:
-        return all(self.differences)
+        return all(self.differences) and all(self.likeness)
 
 
 def verify(
     artifact: str | os.PathLike[str],
     model: str | os.PathLike[str] | onnx.ModelProto,
-    inputs: Mapping[str, np.ndarray[Any, Any]] | None = None,
+    inputs: Mapping[str, np.ndarray[Any, Any]] | Iterable[Mapping[str, np.ndarray[Any, Any]]] | None = None,
 ) -> Verification:
-    """Runs artifact and reference on the same inputs: the given ones, or seeded ones.
+    """Runs artifact and reference on the same inputs: the given ones, those of several runs, or seeded ones.
+
+    An artifact of 8 bits is compared with the float model by what is left of the signal in its noise, see
+    `likeness.py`; on seeded inputs in the ranges that it was calibrated for.
 
     Raises:
         UserError: the artifact or the model cannot be read, does not run here, or the inputs do not fit.
@@ -57,20 +72,75 @@ def verify(
     loaded = load_model(model)
     if not {t["name"] for t in manifest["inputs"]} >= _inputs(loaded.proto):
         raise UserError(f"{path} was made from another model: their inputs differ", str(model))
-    arrays = dict(inputs) if inputs is not None else inputs_of(manifest)
+    if inputs is None:
+        feeds = [in_ranges(inputs_of(manifest), manifest.get("accuracy"))]
+    else:
+        feeds = [dict(inputs)] if isinstance(inputs, Mapping) else [dict(arrays) for arrays in inputs]
     target = manifest["target"]
     try:
         executor = find_executor(manifest["requires"]["os"], manifest["requires"]["machine"], target["name"])
-        reference, expected = run_reference(loaded.proto, arrays, loaded.path)
-        results = execute(executor, path.resolve(), arrays)
+        reference, expected = run_references(loaded.proto, feeds, loaded.path)
+        results = [
+            outputs
+            for start in range(0, len(feeds), _AT_ONCE)
+            for outputs in execute_each(executor, path.resolve(), feeds[start : start + _AT_ONCE])
+        ]
     except (NoExecutor, ReferenceError) as error:
         raise UserError(f"cannot verify here: {error}", str(path)) from error
     except CommandError as error:
         lines = error.output.strip().splitlines() or [str(error)]
         raise UserError(f"the artifact failed: {lines[-1]}", str(path)) from error
     bfloat16 = frozenset(t["name"] for t in manifest["outputs"] if t["dtype"] == "bfloat16")
-    differences = compare(results, expected, bfloat16, manifest["precision"])
-    return Verification(tuple(differences), reference, executor.name, manifest["model"]["sha256"] == loaded.sha256)
+    precision = "int8" if is_quantised(loaded.proto) else manifest["precision"]
+    runs = [compare(*pair, bfloat16, precision) for pair in zip(results, expected, strict=True)]
+    differences = [over_runs(found) for found in zip(*runs, strict=True)]
+    likeness: list[Likeness] = []
+    fits = all(difference.reason is None for difference in differences)
+    if manifest["precision"].startswith("int8") and fits:
+        likeness = likeness_of(results, expected)
+        named = {one.name for one in likeness}
+        differences = [
+            replace(difference, tolerance=_MOST_DIFFERENT) for difference in differences if difference.name not in named
+        ]
+    return Verification(
+        tuple(differences),
+        reference,
+        executor.name,
+        manifest["model"]["sha256"] == loaded.sha256,
+        len(feeds),
+        tuple(likeness),
+        agreement_of(results, expected, _batch(feeds[0], expected[0])) if fits else None,
+    )
+
+
+def _batch(inputs: Mapping[str, np.ndarray[Any, Any]], outputs: Mapping[str, np.ndarray[Any, Any]]) -> int:
+    """How many samples a run has: the first axis of all inputs and outputs, 1 if they have none in common."""
+    firsts = {array.shape[0] if array.ndim else 1 for array in (*inputs.values(), *outputs.values())}
+    return firsts.pop() if len(firsts) == 1 else 1
+
+
+def interface_of(manifest: Mapping[str, Any]) -> Model:
+    """A model without nodes that has an artifact's inputs and outputs, for reading data that fit it.
+
+    Raises:
+        UserError: inputs that ONNX's tensors of fixed shapes cannot be, as strings.
+    """
+    if any(t.get("strings") for t in manifest["inputs"]):
+        raise UserError("samples of strings are given for one run at a time", fix="give an .npz file of one run")
+    inputs, outputs = (
+        [
+            onnx.helper.make_tensor_value_info(t["name"], getattr(onnx.TensorProto, _onnx_name(t["dtype"])), t["shape"])
+            for t in manifest[which]
+        ]
+        for which in ("inputs", "outputs")
+    )
+    graph = onnx.helper.make_graph([], manifest["model"]["name"], inputs, outputs)
+    return Model(manifest["model"]["name"], onnx.helper.make_model(graph), manifest["model"]["sha256"])
+
+
+def _onnx_name(dtype: str) -> str:
+    """TVM's name of a type as ONNX's."""
+    return {"float32": "FLOAT", "float64": "DOUBLE"}.get(dtype, dtype.upper())
 
 
 def _inputs(proto: onnx.ModelProto) -> set[str]:

@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import cache_folder
-from ..process import run
+from ..process import run as run_command
 from ..target import Target, load_target
 from ..target_detect import missing_here, running_machine
 
@@ -108,7 +108,18 @@ def execute(
     threads: int = 1,
     timeout: float = 600,
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """The artifact's outputs for `inputs`.
+    """The artifact's outputs for `inputs`; see `execute_each`."""
+    return execute_each(executor, artifact, [inputs], threads, timeout)[0]
+
+
+def execute_each(
+    executor: Executor,
+    artifact: Path,
+    feeds: Sequence[Mapping[str, np.ndarray[Any, Any]]],
+    threads: int = 1,
+    timeout: float = 600,
+) -> list[dict[str, np.ndarray[Any, Any]]]:
+    """The artifact's outputs for each of the feeds, which have the same names.
 
     Raises:
         CommandError: it crashed or failed; the command line is in the message.
@@ -116,15 +127,19 @@ def execute(
     with tempfile.TemporaryDirectory(prefix="edgec-run-") as name:
         folder = Path(name)
         # Names may be anything, those of files in an archive may not: arrays travel by number.
-        names = list(inputs)
-        arrays: dict[str, Any] = {f"a{i}": _plain(inputs[n]) for i, n in enumerate(names)}
+        names = list(feeds[0])
+        arrays: dict[str, Any] = {
+            f"r{run}a{i}": _plain(inputs[n]) for run, inputs in enumerate(feeds) for i, n in enumerate(names)
+        }
         np.savez(folder / "in.npz", **arrays)
         script = folder / "run.py"
-        script.write_text(_RUN.format(loader=str(LOADER.parent), artifact=str(artifact), names=names, threads=threads))
-        run([*executor.python, "-B", str(script)], cwd=folder, timeout=timeout)
+        loader = str(LOADER.parent)
+        text = _RUN.format(loader=loader, artifact=str(artifact), names=names, threads=threads, runs=len(feeds))
+        script.write_text(text)
+        run_command([*executor.python, "-B", str(script)], cwd=folder, timeout=timeout)
         with np.load(folder / "out.npz", allow_pickle=False) as archive:
             order = [str(n) for n in archive["names"]]
-            return {n: archive[f"a{i}"] for i, n in enumerate(order)}
+            return [{n: archive[f"r{run}a{i}"] for i, n in enumerate(order)} for run in range(len(feeds))]
 
 
 def _plain(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -137,12 +152,11 @@ import sys
 sys.path.insert(0, {loader!r})
 import numpy as np
 from loader import Model
-names = {names!r}
-with np.load("in.npz") as archive:
-    inputs = {{name: archive["a%d" % i] for i, name in enumerate(names)}}
-with Model({artifact!r}, threads={threads}) as model:
-    outputs = model.run(inputs)
-arrays = {{"a%d" % i: outputs[name] for i, name in enumerate(outputs)}}
-arrays = {{key: array.astype("U") if array.dtype == object else array for key, array in arrays.items()}}
-np.savez("out.npz", names=np.array(list(outputs)), **arrays)
+names, made = {names!r}, {{}}
+with np.load("in.npz") as archive, Model({artifact!r}, threads={threads}) as model:
+    for run in range({runs}):
+        outputs = model.run({{name: archive["r%da%d" % (run, i)] for i, name in enumerate(names)}})
+        for i, array in enumerate(outputs.values()):
+            made["r%da%d" % (run, i)] = array.astype("U") if array.dtype == object else array
+np.savez("out.npz", names=np.array(list(outputs)), **made)
 """

@@ -63,6 +63,23 @@ def inputs_of(manifest: Mapping[str, Any], rows: int | None = None) -> dict[str,
     return seeded_inputs(tensors, manifest.get("strings", ()))
 
 
+def in_ranges(
+    arrays: dict[str, np.ndarray[Any, Any]], accuracy: Mapping[str, Any] | None
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Seeded inputs, those of floats scaled to where a quantised artifact's calibration data lay.
+
+    Args:
+        accuracy: of the manifest, whose `inputs` are the least and greatest values by name.
+    """
+    ranges = (accuracy or {}).get("inputs", {})
+    scaled = dict(arrays)
+    for name, (low, high) in ranges.items():
+        if name in arrays and arrays[name].dtype.kind == "f":
+            share = np.clip(arrays[name].astype(np.float64) / 5 + 0.5, 0, 1)  # 2.5 standard deviations on either side
+            scaled[name] = (low + (high - low) * share).astype(arrays[name].dtype)
+    return scaled
+
+
 def digest(arrays: dict[str, np.ndarray[Any, Any]]) -> str:
     """SHA-256 over names, types, shapes and bytes, of strings as UTF-32."""
     hasher = hashlib.sha256()

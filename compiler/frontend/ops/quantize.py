@@ -15,7 +15,7 @@ def quantize(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any]) -> An
 
     x, scale, zero = (*inputs, None)[:3]
     dtype = _output_type(attrs) or (str(zero.ty.dtype) if zero is not None else "uint8")
-    scale, zero = (_spread(bb, value, x, attrs) for value in (scale, zero))
+    scale, zero = (_spread(bb, value, x, attrs) for value in (scale, _some(zero)))
     work = _TYPES.get(attrs.get("precision", 0)) or str(scale.ty.dtype)
     work = "float32" if work in ("float16", "bfloat16") else work  # 16 bits do not hold the steps of all types
     x, scale = _cast(bb, x, work), _cast(bb, scale, work)
@@ -32,7 +32,7 @@ def dequantize(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any]) -> 
 
     x, scale, zero = (*inputs, None)[:3]
     dtype = _output_type(attrs) or str(scale.ty.dtype)
-    scale, zero = (_spread(bb, value, x, attrs) for value in (scale, zero))
+    scale, zero = (_spread(bb, value, x, attrs) for value in (scale, _some(zero)))
     if zero is not None and str(x.ty.dtype) == "int32":  # float32 does not hold all of them
         x, zero = bb.normalize(relax.op.subtract(x, zero)), None
     y = _cast(bb, x, "float32")
@@ -41,6 +41,13 @@ def dequantize(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any]) -> 
     if not _is_one(scale):
         y = bb.normalize(relax.op.multiply(y, _cast(bb, scale, "float32")))
     return _cast(bb, y, dtype)
+
+
+def _some(zero: Any) -> Any:
+    """A zero point; None in the place of zeros, for a sum with 0 is a copy, which fusion takes for a new shape."""
+    from tvm import ir
+
+    return None if isinstance(zero, ir.GenericConst) and not zero.value.numpy().any() else zero
 
 
 def _is_one(scale: Any) -> bool:

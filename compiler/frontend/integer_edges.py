@@ -1,0 +1,303 @@
+"""Moves the edges between 8-bit tensors and floats to where they cost least.
+
+Operators that only move elements do so with 8 bits: a DequantizeLinear goes behind them and a QuantizeLinear before,
+and where the two meet with the same step both vanish. A ReLU or Clip that QuantizeLinear's own limits imply vanishes
+too, and the division by QuantizeLinear's scale is done to constants where there are some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from .graph import replace_nodes
+from .quantised import EIGHT_BITS, MOVES, Array, Step, Values, attributes_of
+from .shapes import Types, value_table
+from .simplify import drop_dead
+
+# Moves that take fewer elements than there are: quantised before, they would be more work.
+_TAKES = frozenset(("Gather", "GatherElements", "GatherND", "Slice", "Split"))
+_MOST_SWEEPS = 64
+_HOMOGENEOUS = ("Relu", "LeakyRelu")
+
+
+def move_edges(model: onnx.ModelProto) -> bool:
+    """Rewrites the graph until no rule applies; returns whether anything changed."""
+    graph = model.graph
+    if not any(node.op_type in ("QuantizeLinear", "DequantizeLinear") and not node.domain for node in graph.node):
+        return False
+    types = value_table(graph)
+    sweeps = 0
+    while sweeps < _MOST_SWEEPS and _Sweep(graph, types).run():
+        drop_dead(graph)
+        sweeps += 1
+    return sweeps > 0
+
+
+class _Sweep:
+    """One pass over a graph in execution order.
+
+    Attributes:
+        made: the nodes so far.
+        busy: the values that rules have made in this sweep, whose readers are not known yet.
+    """
+
+    def __init__(self, graph: onnx.GraphProto, types: Types) -> None:
+        self.graph, self.values = graph, Values(graph, types)
+        self.made: list[onnx.NodeProto] = []
+        self.busy: set[str] = set()
+
+    def run(self) -> bool:
+        changed = False
+        for node in self.graph.node:
+            rule: Callable[[onnx.NodeProto], bool] | None = None
+            if node.domain:
+                pass
+            elif node.op_type == "QuantizeLinear":
+                rule = self._quantize
+            elif node.op_type == "Concat":
+                rule = self._concat
+            elif node.op_type in MOVES:
+                rule = self._move
+            if rule is not None and rule(node):
+                changed = True
+            else:
+                self._keep(node)
+        if changed:
+            replace_nodes(self.graph, self.made)
+        return changed
+
+    def _keep(self, node: onnx.NodeProto) -> None:
+        self.made.append(node)
+
+    # A DequantizeLinear goes behind moves.
+
+    def _move(self, node: onnx.NodeProto) -> bool:
+        found = self._source(node.input[0])
+        if found is None or (any(node.output[1:]) and node.op_type != "Split"):
+            return False
+        dequantize, step = found
+        if not step.single:
+            return self._transpose_of_several(node, dequantize, step)
+        if step.elem_type not in EIGHT_BITS:
+            return False
+        inputs = self._moved_inputs(node, dequantize.input[0], step)
+        if inputs is None:
+            return False
+        narrow = [self._name(name, "8bit", step.elem_type, self.values.shape(name)) for name in node.output]
+        self._make(node.op_type, inputs, narrow, node.attribute, node.name)
+        for name, result in zip(narrow, node.output, strict=True):
+            self._make("DequantizeLinear", [name, *dequantize.input[1:]], [result])
+        return True
+
+    def _transpose_of_several(self, node: onnx.NodeProto, dequantize: onnx.NodeProto, step: Step) -> bool:
+        """Of constants with several steps, which are weights."""
+        if node.op_type != "Transpose" or dequantize.input[0] not in self.values.constants:
+            return False
+        shape = self.values.shape(node.output[0])
+        rank = len(shape or ())
+        order = list(attributes_of(node).get("perm", range(rank)[::-1]))
+        (result,) = node.output
+        narrow = self._name(result, "8bit", step.elem_type, shape)
+        self._make("Transpose", [dequantize.input[0]], [narrow], name=node.name, perm=order)
+        axis = order.index(step.axis)
+        self._make("DequantizeLinear", [narrow, *dequantize.input[1:]], [result], axis=axis)
+        return True
+
+    def _moved_inputs(self, node: onnx.NodeProto, data: str, step: Step) -> list[str] | None:
+        """The inputs of a move of 8 bits; None if there is no such move."""
+        if node.op_type == "Resize" and attributes_of(node).get("mode", b"nearest") != b"nearest":
+            return None
+        if (
+            node.op_type == "Resize"
+            and attributes_of(node).get("coordinate_transformation_mode") == b"tf_crop_and_resize"
+        ):
+            return None
+        if node.op_type == "Pad" and attributes_of(node).get("mode", b"constant") == b"constant":
+            value = np.float32(0)
+            if len(node.input) > 2 and node.input[2]:
+                given = self.values.constant(node.input[2])
+                if given is None or given.size != 1:
+                    return None
+                value = given.reshape(())
+            filled, (low, high) = step.rounded(float(value)), step.limits()
+            exact = low <= filled <= high and np.float32(filled - int(step.zero)) * step.scale == value
+            if not exact:
+                return None
+            fill = self._constant(node.output[0], "fill", np.asarray(filled), step.elem_type)
+            return [data, node.input[1], fill, *node.input[3:]]
+        return [data, *node.input[1:]]
+
+    def _concat(self, node: onnx.NodeProto) -> bool:
+        found = [self._source(name) for name in node.input]
+        if any(one is None for one in found):
+            return False
+        pairs = [one for one in found if one is not None]
+        first, step = pairs[0]
+        if step.elem_type not in EIGHT_BITS or not all(step.same(other) for _, other in pairs):
+            return False
+        (result,) = node.output
+        narrow = self._name(result, "8bit", step.elem_type, self.values.shape(result))
+        self._make("Concat", [one.input[0] for one, _ in pairs], [narrow], node.attribute, node.name)
+        self._make("DequantizeLinear", [narrow, *first.input[1:]], [result])
+        return True
+
+    # What is before a QuantizeLinear.
+
+    def _quantize(self, node: onnx.NodeProto) -> bool:
+        step = self.values.step(node)
+        if step is None or not step.single or step.elem_type not in EIGHT_BITS:
+            return False
+        source, (result,) = node.input[0], node.output
+        found = self._source(source)
+        if found is not None and found[1].same(step):
+            self._make("Identity", [found[0].input[0]], [result])
+            return True
+        before = self.values.makers.get(source)
+        if before is None or before.domain or source in self.busy:
+            return False
+        if self._is_implied(before, step):
+            self._make("QuantizeLinear", [before.input[0], *node.input[1:]], [result], node.attribute, node.name)
+            return True
+        if before.op_type in MOVES or before.op_type == "Concat":
+            return self._before_move(node, before, step)
+        return self._whole_steps(node, step)
+
+    def _is_implied(self, node: onnx.NodeProto, step: Step) -> bool:
+        """Whether a ReLU or Clip changes nothing that is within the limits of the 8-bit type."""
+        low, high = step.limits()
+        if node.op_type == "Relu":
+            return int(step.zero) == low
+        if node.op_type != "Clip":
+            return False
+        bounds = []
+        for place, default in ((1, -np.inf), (2, np.inf)):
+            given = node.input[place] if len(node.input) > place else ""
+            value = self.values.constant(given) if given else np.float32(default)
+            if value is None or value.size != 1:
+                return False
+            bounds.append(float(value.reshape(())))
+        under = bounds[0] == -np.inf or step.rounded(bounds[0]) <= low
+        return under and (bounds[1] == np.inf or step.rounded(bounds[1]) >= high)
+
+    def _before_move(self, node: onnx.NodeProto, move: onnx.NodeProto, step: Step) -> bool:
+        """QuantizeLinear(move(x)) → move(QuantizeLinear(x)), if that is all that the move is for."""
+        many = move.op_type == "Concat"
+        if len(move.output) > 1 or not self.values.private(move.output[0]) or move.op_type in _TAKES:
+            return False
+        sources = list(move.input) if many else [move.input[0]]
+        if not all(self._is_made_here(name, move) for name in sources):
+            return False
+        narrow = [
+            self._name(node.output[0], f"8bit{place}", step.elem_type, self.values.shape(name))
+            for place, name in enumerate(sources)
+        ]
+        inputs = narrow if many else self._moved_inputs(move, narrow[0], step)
+        if inputs is None:
+            return False
+        for name, made in zip(sources, narrow, strict=True):
+            self._make("QuantizeLinear", [name, *node.input[1:]], [made], node.attribute)
+        self._make(move.op_type, inputs, [node.output[0]], move.attribute, move.name)
+        return True
+
+    def _is_made_here(self, name: str, reader: onnx.NodeProto) -> bool:
+        """Whether a value is float32 that only this node needs, or the real numbers of 8 bits."""
+        if self.values.elem(name) != TensorProto.FLOAT or name in self.values.constants:
+            return False
+        return self._source(name) is not None or self.values.private(name) or name not in self.values.makers
+
+    # Scales of constants.
+
+    def _whole_steps(self, node: onnx.NodeProto, step: Step) -> bool:
+        """Sums and products by constants that a QuantizeLinear alone reads, in its steps: no division is left."""
+        if step.scale == 1:
+            return False
+        plan: list[tuple[onnx.NodeProto, str]] = []
+        if not self._collect(node.input[0], plan):
+            return False
+        renamed: dict[str, str] = {}
+        for maker, kind in plan[::-1]:
+            self._in_steps(maker, kind, step, renamed)
+        one = self._constant(node.output[0], "one", np.float32(1), TensorProto.FLOAT)
+        inputs = [renamed[node.input[0]], one, *node.input[2:]]
+        self._make("QuantizeLinear", inputs, list(node.output), node.attribute, node.name)
+        return True
+
+    def _collect(self, name: str, plan: list[tuple[onnx.NodeProto, str]]) -> bool:
+        """Whether a value can be had in other steps at no cost; the plan gets the nodes that make it, last first."""
+        node = self.values.makers.get(name)
+        if node is None or node.domain or len(plan) > 32:
+            return False
+        if self._source(name) is not None:
+            plan.append((node, "scale"))
+            return True
+        if not self.values.private(name):
+            return False
+        if node.op_type == "Mul":
+            values = [self.values.constant(operand) for operand in node.input]
+            if (values[0] is None) == (values[1] is None) or self.values.elem(name) != TensorProto.FLOAT:
+                return False
+            plan.append((node, "factor"))
+            return True
+        if node.op_type in _HOMOGENEOUS:
+            plan.append((node, "same"))
+            return self._collect(node.input[0], plan)
+        if node.op_type != "Add" or self.values.elem(name) != TensorProto.FLOAT or node.input[0] == node.input[1]:
+            return False
+        plan.append((node, "sum"))
+        return all(self._is_float_constant(operand) or self._collect(operand, plan) for operand in node.input)
+
+    def _is_float_constant(self, name: str) -> bool:
+        value = self.values.constant(name)
+        return value is not None and value.dtype == np.float32
+
+    def _in_steps(self, node: onnx.NodeProto, kind: str, step: Step, renamed: dict[str, str]) -> None:
+        old = node.output[0]
+        new = renamed[old] = self._name(old, f"steps{len(self.made)}", TensorProto.FLOAT, self.values.shape(old))
+        inputs = [renamed.get(name, name) for name in node.input]
+        if kind == "scale":
+            scale = self.values.constant(node.input[1])
+            assert scale is not None
+            inputs[1] = self._constant(new, "scale", scale / step.scale, TensorProto.FLOAT)
+        elif kind != "same":
+            for place, name in enumerate(node.input):
+                value = self.values.constant(name)
+                if value is not None:
+                    inputs[place] = self._constant(new, "constant", value / step.scale, TensorProto.FLOAT)
+        self._make(node.op_type, inputs, [new], node.attribute)
+
+    def _source(self, name: str) -> tuple[onnx.NodeProto, Step] | None:
+        """The DequantizeLinear that makes a value, and its step."""
+        node = self.values.maker(name, "DequantizeLinear")
+        step = None if node is None else self.values.step(node)
+        return None if node is None or step is None else (node, step)
+
+    def _name(self, base: str, part: str, elem_type: int, shape: tuple[int, ...] | None) -> str:
+        name = f"{base}/{part}"
+        while name in self.values.makers or name in self.values.types:
+            name += "'"
+        self.values.types[name] = (elem_type, shape)
+        return name
+
+    def _constant(self, base: str, part: str, value: Array, elem_type: int) -> str:
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(elem_type)
+        name = self._name(base, part, elem_type, value.shape)
+        tensor = numpy_helper.from_array(np.asarray(value).astype(dtype), name)
+        self.graph.initializer.append(tensor)
+        self.values.constants[name] = tensor
+        return name
+
+    def _make(
+        self, operator: str, inputs: list[str], outputs: list[str], given: Any = (), name: str = "", **attributes: Any
+    ) -> None:
+        """Adds a node, which goes by its first result unless it stands for one that has a name."""
+        node = onnx.helper.make_node(operator, inputs, outputs, name=name or outputs[0], **attributes)
+        node.attribute.extend(given)
+        self.made.append(node)
+        for output in outputs:
+            self.values.makers[output] = node
+            self.busy.add(output)
