@@ -21,6 +21,7 @@ from .partial_sums import partial_sums_rule
 from .prefetch import prefetch
 from .rows import rows_rule
 from .rule import Parameters, Rule
+from .sparse import sparse_rule
 from .tails import cut_tails
 from .tile import tile_rule
 from .winograd import winograd_rule
@@ -31,6 +32,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("packed", packed_rule),
     ("few_bits", few_bits_rule),
     ("partial_sums", partial_sums_rule),
+    ("sparse", sparse_rule),
     ("winograd", winograd_rule),
     ("attention", attention_rule),
     ("group_norm", group_norm_rule),
