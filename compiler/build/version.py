@@ -16,12 +16,14 @@ class Version:
 
     Attributes:
         vocabulary: the strings of the model, in the order of their codes.
+        kept: kernels whose results stay float32 because 16 bits are too few for them.
     """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     program: Program
     vocabulary: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
     @cached_property
     def plan(self) -> MemoryPlan:
