@@ -138,10 +138,17 @@ def _load(call: Any) -> Any:
         return _as(dtype, tirx.BufferLoad(load.source, [*load.indices[:-1], ramp]))
     result: Any = None
     for place, element in enumerate(call.args):
+        if _is_zero(element):
+            continue
         part = tirx.bitwise_and(tirx.Cast(dtype, element), tirx.const((1 << bits) - 1, dtype))
         shifted = tirx.shift_left(part, tirx.const(bits * place, dtype))
         result = shifted if result is None else tirx.bitwise_or(result, shifted)
     return result
+
+
+def _is_zero(value: Any) -> bool:
+    value = value.value if isinstance(value, tirx.Broadcast) else value
+    return isinstance(value, tirx.IntImm) and int(value.value) == 0
 
 
 def _run(elements: Sequence[Any], lanes: int) -> Any:

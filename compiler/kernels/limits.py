@@ -31,6 +31,8 @@ class Limits:
             64 bits can, so that four factors come with one load.
         dot_data: types of 8-bit integers that data may have in dot products, the best first.
         dot_registers: vector registers that a dot product takes for itself, beside sums and operands.
+        taps: how a filter for each channel sums products of 8-bit integers: `words` of them by dot products, or one by
+            one in int32, or in float32, which is as exact for filters that are not huge.
         pairs: whether there are dot products of pairs of bfloat16.
         parallel_work: inner iterations below which a kernel, or a block of it, stays on one thread.
     """
@@ -42,6 +44,7 @@ class Limits:
     by_element: bool = False
     dot_data: tuple[str, ...] = ("int8",)
     dot_registers: int = 0
+    taps: str = "int32"
     pairs: bool = False
     parallel_work: int = 1 << 15
 
@@ -54,20 +57,14 @@ def limits_of(target: Target, cost: Cost | None = None, rule: str | None = None)
     """
     by_element = target.machine == "aarch64"
     lanes, l1 = max(1, target.simd_bits // 32), 1024 * target.caches.l1d_kib
-    dot_data: tuple[str, ...] = ("int8",)
-    dot_registers = 0
+    limits = Limits(lanes, target.simd_registers, l1, target.l2_bytes, by_element, pairs=has_pairs(target))
     if target.machine == "x86_64":
-        dot_data, dot_registers = dots_x86.data_types(target), dots_x86.registers(target)
-    limits = Limits(
-        lanes,
-        target.simd_registers,
-        l1,
-        target.l2_bytes,
-        by_element,
-        dot_data,
-        dot_registers,
-        has_pairs(target),
-    )
+        vnni = dots_x86.has_vnni(target, target.simd_bits)
+        dot_data, taps = (("uint8",), "words") if vnni else (("uint8", "int8"), "float32")
+        # Without VNNI a dot product needs registers for halves and a mask.
+        limits = replace(limits, dot_data=dot_data, dot_registers=0 if vnni else 4, taps=taps)
+    elif target.has("dotprod"):
+        limits = replace(limits, taps="words")
     return limits if cost is None else replace(limits, parallel_work=parallel_work(cost, target, rule))
 
 

@@ -32,6 +32,7 @@ from .plain_buffers import make_buffers_plain
 from .reciprocals import multiply_by_reciprocals
 from .recurrent import lower_recurrent
 from .rows_as_images import take_rows_as_images
+from .signs import choose_signs
 from .sink_transposes import sink_transposes
 from .transposed_convolution import expand_transposed_convolutions
 from .views import choose_views
@@ -95,6 +96,7 @@ def phases(limits: Limits, precision: str = "fp32") -> tuple[Phase, ...]:
         ),
         Phase("layout", _sequence(fuse_group_norms, convert_layout, _T.Normalize(), sink_transposes, fold_constants)),
         Phase("padding", make_padding_explicit),
+        Phase("signs", _sequence(lambda module: choose_signs(module, limits), fold_constants)),
         Phase(
             "common",
             _sequence(_T.EliminateCommonSubexpr(), _T.CanonicalizeBindings(), _T.DeadCodeElimination()),

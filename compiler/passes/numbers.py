@@ -7,7 +7,7 @@ for dot products take as many at once as they take float32 (kernels/dots.py).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ml_dtypes
@@ -58,6 +58,13 @@ class Numbers:
             return element(step) * weight
         return dot(word([element(step * self.group + i) for i in range(self.group)]), weight, self.kind)
 
+    def of_taps(self, weight: Array) -> tuple[Numbers, Array]:
+        """The numbers whose steps are taps of a column of a kernel, and its weights [H, W, C] as [H / group, W, C]."""
+        missing = -len(weight) % self.group
+        filled = np.pad(weight, [(0, missing), (0, 0), (0, 0)])
+        steps = filled.reshape(-1, self.group, *weight.shape[1:]).swapaxes(1, 2)
+        return replace(self, kind=_kind(self.dtype, steps)), self.join(steps)[:, :, 0]
+
     def join(self, packed: Array) -> Array:
         """[…, I, width] → […, I / group, width], the elements of a step side by side as one number."""
         if self.group == 1:
@@ -84,12 +91,15 @@ def numbers_of(call: Any, limits: Limits, stored: str | None = None) -> Numbers 
         return _PAIRS if stored == "bfloat16" and limits.pairs else FLOATS
     if result == "int32" and data in ("uint8", "int8") and weight == "int8":
         taken = data if data in limits.dot_data else limits.dot_data[0]
-        small = taken == "uint8" and _no_pair_saturates(call.args[1].value.numpy())
-        return Numbers(taken, WORD, f"{taken}_small" if small else taken)
+        return Numbers(taken, WORD, _kind(taken, call.args[1].value.numpy()))
     return None
 
 
-def _no_pair_saturates(weight: Array) -> bool:
+def _kind(dtype: str, weight: Array) -> str:
+    return f"{dtype}_small" if dtype == "uint8" and no_pair_saturates(weight) else dtype
+
+
+def no_pair_saturates(weight: Array) -> bool:
     """Whether the products of two neighbours of [..., I, O] with any uint8 data have a sum of 16 bits."""
     filled = np.pad(weight, [*[(0, 0)] * (weight.ndim - 2), (0, weight.shape[-2] % 2), (0, 0)])
     pairs = filled.reshape(*weight.shape[:-2], -1, 2, weight.shape[-1]).astype(np.int32)

@@ -13,6 +13,7 @@ from tests.kernels import (
     cases_convolution,
     cases_elementwise,
     cases_forest,
+    cases_integer,
     cases_matrix,
     cases_rare,
     cases_recurrent,
@@ -33,6 +34,7 @@ FAMILIES = (
     | cases_recurrent.FAMILIES
     | cases_support_vectors.FAMILIES
     | cases_forest.FAMILIES
+    | cases_integer.FAMILIES
 )
 
 # Every case runs on the host; the others get a share of each family, since compiling takes the time.
