@@ -103,6 +103,23 @@ def test_moves_move_8_bits_with_one_scale() -> None:
     assert scales == {"x/scale", "a/scale"}
 
 
+def test_a_kept_move_is_left_between_floats() -> None:
+    nodes = [
+        node("Conv", "x w0", "a"),
+        node("Reshape", "a pairs", "b"),
+        node("Transpose", "b", "c", perm=[0, 2, 1, 3]),
+        node("Reshape", "c whole", "d"),
+        node("Conv", "d w1", "y"),
+    ]
+    more = {"pairs": np.array([1, 2, 2, 25]), "whole": np.array([1, 4, 5, 5])}
+    given = model(nodes, {"x": [1, 3, 7, 7]}, ["y"], weights(w0=(4, 3, 3, 3), w1=(5, 4, 3, 3)) | more)
+    proto, snr = quantized(given, replace(PLAIN, keep=frozenset(("c",))))
+    assert snr > 30
+    quantised = {one.input[0] for one in proto.graph.node if one.op_type == "QuantizeLinear"}
+    assert quantised == {"x", "a", "c"}
+    assert operators(proto).count("DequantizeLinear") == 2 + 3  # weights, and x, b, d
+
+
 def test_moves_before_outputs_stay_in_float() -> None:
     nodes = [node("Conv", "x w", "c"), node("Concat", "c c", "y", axis=1)]
     proto, _ = quantized(model(nodes, {"x": [1, 3, 5, 5]}, ["y"], weights(w=(2, 3, 3, 3))))
