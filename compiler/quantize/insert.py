@@ -17,7 +17,8 @@ from .equalise import even_out, spread_factors
 from .graphs import Array, Graph, attributes_of
 from .places import Places, data_of, find_places, weight_axis
 from .ranges import STEPS, Histogram, Statistics, choose_range, scale_of
-from .settings import Settings
+from .settings import WEIGHT_BITS, Settings
+from .weight_only import FUSED, quantize_weights_only, weight_only_products
 from .weights import quantize_weights, rounded_weights
 
 
@@ -27,7 +28,10 @@ def quantizable(model: Model, settings: Settings) -> list[str]:
     Args:
         model: from `float_model`.
     """
-    return list(find_places(Graph(model.proto.graph), settings).products)
+    graph = Graph(model.proto.graph)
+    if settings.precision in WEIGHT_BITS:
+        return list(weight_only_products(graph, settings))
+    return list(find_places(graph, settings).products)
 
 
 def quantize_model(model: Model, settings: Settings, statistics: Statistics | None = None) -> Model:
@@ -37,7 +41,7 @@ def quantize_model(model: Model, settings: Settings, statistics: Statistics | No
 
     Args:
         model: from `float_model`.
-        statistics: of it, from `observe`; not needed for `int8-dynamic`.
+        statistics: of it, from `observe`; needed for `int8`.
 
     Raises:
         UserError: no operator of the model can be quantised.
@@ -47,6 +51,10 @@ def quantize_model(model: Model, settings: Settings, statistics: Statistics | No
     graph = Graph(proto.graph)
     if settings.precision == "int8-dynamic":
         quantize_dynamically(graph, settings, model.name)
+    elif settings.precision in WEIGHT_BITS:
+        quantize_weights_only(graph, settings, model.name)
+        if not any(entry.domain == FUSED for entry in proto.opset_import):
+            proto.opset_import.append(helper.make_opsetid(FUSED, 1))
     else:
         assert statistics is not None
         places = find_places(graph, settings)

@@ -30,7 +30,7 @@ class Quantised:
     Attributes:
         model: with QuantizeLinear and DequantizeLinear; its hash is still the given file's.
         floats: the model before, in the same form.
-        samples, accuracy: None without sample data, which `int8-dynamic` can do without.
+        samples, accuracy: None without sample data, which only `int8` needs.
         inputs: least and greatest value of the inputs in the sample data, by name, where ranges were taken from them.
     """
 
@@ -86,7 +86,7 @@ def quantize(
     """
     floats = float_model(model, shapes)
     if data is None:
-        if settings.precision != "int8-dynamic" or max_drop is not None or metric is not None:
+        if settings.precision == "int8" or max_drop is not None or metric is not None:
             what = "sample data are missing, which show where the model's values lie and what it loses"
             raise UserError(what, model.name, "give them with --calibration, or use --precision int8-dynamic")
         return Quantised(_as_given(quantize_model(floats, settings), model), floats, None, None)
