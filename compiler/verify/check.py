@@ -75,13 +75,15 @@ class Verifier:
             where = self._executor.name
             return {"status": "failed", "reason": error.output.strip()[-500:] or str(error)[-500:], "where": where}
         differences = compare(results, expected, precision=self._precision)
-        worst = max(differences, key=lambda d: d.error / max(d.tolerance, 1e-12), default=None)
+        worst = min(differences, key=lambda d: (bool(d), -d.error / max(d.tolerance, 1e-12)), default=None)
         status = "passed" if all(differences) else "failed"
         report: dict[str, Any] = {"status": status, "reference": name, "where": self._executor.name}
         if worst is not None:
             report["max_error"] = float(f"{min(worst.error, 1e30):.2e}")
             report["tolerance"] = worst.tolerance
             report["output"] = worst.name
+            if worst.snr is not None:
+                report["snr_db"] = round(worst.snr, 1)
             if not worst:
                 report["reason"] = str(worst)[:500]
         return report
