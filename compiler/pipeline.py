@@ -286,7 +286,8 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
     verifier = None
     if options.verify:
         inputs = [version.inputs for version in versions]
-        verifier = Verifier(model, inputs, options.target, versions[-1].vocabulary, options.precision)
+        vocabulary = versions[-1].vocabulary
+        verifier = Verifier(model, inputs, options.target, vocabulary, options.precision, options.accuracy)
 
     # tensor programs → scheduled for the target → objects
     _dump_schedules(options, programs)

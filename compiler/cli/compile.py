@@ -144,6 +144,8 @@ def _print_result(artifact: Artifact) -> None:
     verification = manifest["verification"]
     status = verification["status"]
     detail = f"error {verification['max_error']:.1e}" if "max_error" in verification else verification.get("reason", "")
+    if "snr_db" in verification:
+        detail += f", signal to noise {verification['snr_db']:.0f} dB"
     click.echo(f"verification {status} ({detail})", err=status == "failed")
     memory = manifest["memory"]
     plain = ", ".join(artifact.unscheduled) or "nothing"
