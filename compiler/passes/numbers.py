@@ -77,7 +77,8 @@ class Numbers:
 
 
 FLOATS = Numbers("float32", 1)
-_PAIRS = Numbers("bfloat16", WORD // 2, "bfloat16")
+PAIRS = Numbers("int16", 2, "int16")
+_BFLOATS = Numbers("bfloat16", WORD // 2, "bfloat16")
 
 
 def numbers_of(call: Any, limits: Limits, stored: str | None = None) -> Numbers | None:
@@ -88,7 +89,7 @@ def numbers_of(call: Any, limits: Limits, stored: str | None = None) -> Numbers 
     """
     result, data, weight = (str(x.ty.dtype) for x in (call, *call.args[:2]))
     if result == data == weight == "float32":
-        return _PAIRS if stored == "bfloat16" and limits.pairs else FLOATS
+        return _BFLOATS if stored == "bfloat16" and limits.pairs else FLOATS
     if result == "int32" and data in ("uint8", "int8") and weight == "int8":
         taken = data if data in limits.dot_data else limits.dot_data[0]
         return Numbers(taken, WORD, _kind(taken, call.args[1].value.numpy()))
