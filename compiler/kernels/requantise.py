@@ -132,7 +132,7 @@ def piece(expr: Any, begin: int, lanes: int) -> Any:
         return tirx.Ramp(expr.base + start, expr.stride, lanes)
     if isinstance(expr, tirx.Broadcast):
         return tirx.Broadcast(expr.value, lanes)
-    if isinstance(expr, ir.TensorLoad):
+    if isinstance(expr, ir.TensorLoad) and any(lanes_of(index) > 1 for index in expr.indices):
         return tirx.BufferLoad(expr.source, [piece(index, begin, lanes) for index in expr.indices])
     if isinstance(expr, tirx.Cast):
         return tirx.Cast(f"{dtype.rpartition('x')[0]}x{lanes}", piece(expr.value, begin, lanes))

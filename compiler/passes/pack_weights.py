@@ -16,11 +16,14 @@ import numpy as np
 import tvm
 from tvm import ir, relax, te, tirx
 
+from ..kernels.dots import WORD
 from ..kernels.limits import Limits
 from ..kernels.packed import ACCUMULATOR, CONVERTED, block_width
 from ..operators.distances import DISTANCES, distance_term
 from .constants import constant
+from .depthwise_pairs import depthwise_pairs
 from .numbers import FLOATS, Numbers, fill_up, numbers_of
+from .partial_products import partial_product
 from .rewrite import operator_of, rewrite_calls
 
 FUSES_ELEMENTWISE = 4  # TVM's kOutEWiseFusable: what follows element by element joins the kernel
@@ -47,11 +50,12 @@ def pack_weights(module: tvm.IRModule, limits: Limits, stored: str | None = None
         numbers = numbers_of(call, limits, stored)
         if numbers is None:
             return call
+        own = numbers.limits(limits)
         if name == "relax.matmul":
-            return _matmul(builder, call, weight.value.numpy(), numbers, limits)
+            return _matmul(builder, call, weight.value.numpy(), numbers, own)
         if name == DISTANCES:
-            return _distances(builder, call, weight.value.numpy(), limits)
-        return _conv2d(builder, call, weight.value.numpy(), numbers, limits)
+            return _distances(builder, call, weight.value.numpy(), own)
+        return _conv2d(builder, call, weight.value.numpy(), numbers, own)
 
     module = rewrite_calls(module, visit)
     for variable, function in list(module.functions.items()):
@@ -99,6 +103,10 @@ def _conv2d(
         return call
     strides, dilation = [int(s) for s in attrs.strides], [int(d) for d in attrs.dilation]
     if int(attrs.groups) == int(call.args[0].ty.shape[3]) == weight.shape[3]:
+        if numbers.group == WORD and limits.byte_pairs and weight.min() > -128:
+            data, fix = numbers.accept(builder, call.args[0], weight)
+            shape = [int(d) for d in call.ty.shape]
+            return fix(depthwise_pairs(builder, data, weight[:, :, 0], shape, strides, dilation))
         return _depthwise(builder, call, weight[:, :, 0], strides, dilation, numbers, limits)
     if int(attrs.groups) != 1:
         return call
@@ -122,6 +130,8 @@ def _product(
     shape = [*(int(d) for d in list(data.ty.shape)[:-1]), channels]
     if channels == 1 and inputs >= limits.lanes and numbers.group == 1:
         return _dot_product(builder, data, weight[:, 0], shape)
+    if numbers.group == WORD and limits.partial_sums:
+        return partial_product(builder, data, weight, shape, limits, name)
     data, weight = fill_up(builder, data, weight, numbers.group)
 
     def term(x: Any, w: Any, i: Any, r: Any) -> Any:
@@ -152,6 +162,8 @@ def _convolution(
     numbers: Numbers,
     limits: Limits,
 ) -> Any:
+    if numbers.group == WORD and limits.partial_sums:
+        return partial_product(builder, data, weight, shape, limits, "packed_conv2d", strides, dilation)
     data, weight = fill_up(builder, data, weight, numbers.group)
     *kernel, inputs, channels = weight.shape
     width = block_width(channels, limits)
@@ -220,7 +232,9 @@ def _depthwise(
 
         return numbers.multiply(element, r[0], w(block, *r, lane))
 
-    return fix(packed_call(builder, data, pack(steps, width), shape, list(steps.shape[:2]), term, "packed_depthwise"))
+    half = "float16" if numbers.dtype == "float16" else None
+    reduced = list(steps.shape[:2])
+    return fix(packed_call(builder, data, pack(steps, width), shape, reduced, term, "packed_depthwise", half))
 
 
 def _depthwise_width(channels: int, lanes: int) -> int:
@@ -252,8 +266,8 @@ def packed_call(
         shape: of the result, channels last.
         reduced: extents of the axes that are summed over.
         term: of data, weights, an element […, block, lane], and the reduced axes: what is summed.
-        dtype: of the numbers that are multiplied; float32 data is rounded to bfloat16.
-        result: type of the result, if not that of the sums.
+        dtype: of the numbers that are multiplied, to which float32 data is rounded.
+        result: type of the result, if not that of the sums, or float32 of those in float16.
     """
     blocks, width = weight.shape[0], weight.shape[-1]
 
@@ -261,12 +275,14 @@ def packed_call(
         x = given
         if dtype == "bfloat16":  # as bits, which TVM does not turn into float32
             x = te.compute(given.shape, lambda *i: tirx.reinterpret("uint16", given(*i).astype(dtype)), name=CONVERTED)
+        elif dtype == "float16":
+            x = te.compute(given.shape, lambda *i: given(*i).astype(dtype), name=CONVERTED)
         r = [te.reduce_axis((0, extent), f"r{axis}") for axis, extent in enumerate(reduced)]
         sums = te.compute((*shape[:-1], blocks, width), lambda *i: te.sum(term(x, w, i, r), axis=r), name=ACCUMULATOR)
+        made = result or ("float32" if dtype == "float16" else str(sums.dtype))
 
         def unpacked(*i: Any) -> Any:
-            value = sums(*i[:-1], i[-1] // width, i[-1] % width)
-            return value.astype(result) if result else value
+            return sums(*i[:-1], i[-1] // width, i[-1] % width).astype(made)
 
         return te.compute(shape, unpacked, name="unpacked")
 
