@@ -40,9 +40,7 @@ def tile_of(rows: int, channels: int, steps: int, limits: Limits) -> tuple[int, 
         each = steps * (_STEP * m * n + m + n + 3) + m * n * _WRITTEN[n]
         return each * -(-rows // m) * -(-channels // n)
 
-    fitting = [
-        (m, n) for n in _WIDTHS for m in range(1, rows + 1) if m == 1 or m * n <= limits.registers // _SUMS
-    ]
+    fitting = [(m, n) for n in _WIDTHS for m in range(1, rows + 1) if m == 1 or m * n <= limits.registers // _SUMS]
     return min(fitting, key=cost)
 
 
