@@ -17,6 +17,7 @@ from tvm import ir, s_tir, tirx
 
 from ..kernels.bfloat16 import convert_bfloat16
 from ..kernels.dots import lower_dots
+from ..kernels.float16 import convert_float16
 from ..kernels.lowering import node_pass, program_pass
 from ..kernels.nested_math import separate_nested_math
 from ..kernels.peel import peel_last
@@ -74,6 +75,7 @@ def _lowering(target: Target) -> list[Any]:
         s.LowerOpaqueBlock(),
         t.FlattenBuffer(),
         convert_bfloat16(),
+        convert_float16(target),
         t.BF16ComputeLegalize(),
         t.NarrowDataType(32),
         s.LoopPartition(),

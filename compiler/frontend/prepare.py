@@ -20,6 +20,7 @@ from .convert import dtype_name, to_relax
 from .counted import lower_counted
 from .dead_channels import Dropped, drop_dead_channels
 from .domains import FLOW
+from .few_bits import find_few_bits
 from .flow import body_graphs, lower_control_flow
 from .fold import constants_to_initializers
 from .forms import make_canonical
@@ -256,6 +257,7 @@ def settle(
         make_canonical(proto.graph, opset_of(proto))
         proto = infer_shapes(proto, where)
         changed = expand is not None and any([move_edges(proto), use_integers(proto)])
+        changed = find_few_bits(proto) or changed
         changed = simplify(proto) or changed
         if expand is not None:
             changed = eliminate_sequences(proto) or changed

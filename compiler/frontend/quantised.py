@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from .graph import node_inputs
+from .graph import all_nodes, node_inputs
 from .shapes import Types
 
 Array = np.ndarray[Any, Any]
@@ -55,9 +55,9 @@ class Step:
         info = np.iinfo(onnx.helper.tensor_dtype_to_np_dtype(self.elem_type))
         return int(info.min), int(info.max)
 
-    def rounded(self, value: float) -> int:
-        """The step for a real value, beyond the type's limits too."""
-        return int(np.rint(np.float32(value) / self.scale)) + int(self.zero) if np.isfinite(value) else 0
+    def rounded(self, value: float) -> Array:
+        """The step for a finite real value, beyond the type's limits too; of the scale's shape."""
+        return np.asarray(np.rint(np.float32(value) / self.scale).astype(np.int64) + self.zero)
 
 
 class Values:
@@ -150,3 +150,12 @@ def weights_of_products(graph: onnx.GraphProto) -> set[str]:
 
 def attributes_of(node: onnx.NodeProto) -> Mapping[str, Any]:
     return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+
+
+def is_quantised(model: onnx.ModelProto) -> bool:
+    """Whether values are rounded to few bits between operators, where runtimes may differ by a step."""
+    nodes = [*all_nodes(model.graph.node), *(node for function in model.functions for node in function.node)]
+    return any(node.op_type in _ROUNDING or node.op_type.startswith("QLinear") for node in nodes)
+
+
+_ROUNDING = frozenset(("QuantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "QGemm"))

@@ -1,9 +1,10 @@
 """Sums of products of narrow numbers, several of them at once, as instructions for dot products have it.
 
-Data and weights travel in words of 32 bits, of four 8-bit integers each. To a schedule a word is a number like any
-other: `dot(x, w)` of two words is what a multiplication is for float32, it has as many lanes, and a loop over it
-becomes vectors the same way. What is behind it comes out late (`lower_dots`): the target's instructions (dots_x86.py, dots_arm.py), else the four
-products one by one. All are exact in int32.
+Data and weights travel in words of 32 bits, of four 8-bit integers or two bfloat16 each. To a schedule a word is a
+number like any other: `dot(x, w)` of two words is what a multiplication is for float32, it has as many lanes, and a
+loop over it becomes vectors the same way. What is behind it comes out late (`lower_dots`): the target's instructions
+(dots_x86.py, dots_arm.py), else the four products one by one, all exact in int32; of bfloat16 `vdpbf16ps` (AVX512-BF16)
+or `bfdot` (Armv8.6), whose sums are float32 and rounded as the CPU does.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from tvm.ir import _ffi_api
 
 from ..target import Target
 from . import dots_arm, dots_x86
+from .llvm_code import PAIRS, import_code
 from .lowering import program_pass
 
 WORD = 4  # bytes
 
-_WORD, _DOT, _ACROSS = "edgec.word", "edgec.dot_", "edgec.across"
+_WORD, _PAIR, _DOT, _ACROSS = "edgec.word", "edgec.pair", "edgec.dot_", "edgec.across"
 
 
 def _define(name: str, inputs: int) -> None:
@@ -33,26 +35,28 @@ def _define(name: str, inputs: int) -> None:
 
 
 _define(_WORD, WORD)
+_define(_PAIR, WORD // 2)
 _define(_ACROSS, WORD)
-for _kind in ("uint8", "uint8_small", "int8", "int8_partial", "int8_partial_wide"):
+for _kind in ("uint8", "uint8_small", "int8", "int8_partial", "int8_partial_wide", "bfloat16"):
     _define(_DOT + _kind, 2)
 
 
 def word(elements: list[Any]) -> Any:
-    """Four 8-bit integers in a row as one int32, the first in the lowest bits."""
-    return ir.Call(ir.Op.get(_WORD), elements, ret_ty=ir.PrimType("int32"))
+    """Four 8-bit integers, or the bits of two bfloat16, in a row as one int32, the first in the lowest bits."""
+    return ir.Call(ir.Op.get(_WORD if len(elements) == WORD else _PAIR), elements, ret_ty=ir.PrimType("int32"))
 
 
 def dot(data: Any, weights: Any, kind: str) -> Any:
-    """The int32 sum of the products of two words, of data and of int8 weights.
+    """The sum of the products of two words of data and weights.
 
     Args:
-        kind: `uint8` or `int8`, the type of data; `uint8_small` with weights of which no two, the first two or the
-            last two of a word, reach 2^15 with any data. `int8_partial`: of four words in a row the sums may come
-            out with products changed for those of others, so that only the sum of all is right; with weights from
-            -127 on, else `int8_partial_wide`.
+        kind: `uint8` or `int8`, the type of data, for int8 weights and an int32 sum; `uint8_small` with weights of
+            which no two, the first two or the last two of a word, reach 2^15 with any data. `int8_partial`: of four
+            words in a row the sums may come out with products changed for those of others, so that only the sum of all
+            is right; with weights from -127 on, else `int8_partial_wide`. `bfloat16` for both and a float32 sum.
     """
-    return ir.Call(ir.Op.get(_DOT + kind), [data, weights], ret_ty=ir.PrimType("int32"))
+    made = "float32" if kind == "bfloat16" else "int32"
+    return ir.Call(ir.Op.get(_DOT + kind), [data, weights], ret_ty=ir.PrimType(made))
 
 
 def across(partial: list[Any]) -> Any:
@@ -71,7 +75,7 @@ def lower_dots(target: Target) -> Any:
         body = tvm_ffi.structural_map(func.body, [(tirx.Add, lambda add: _added(add, target))])
         body = tvm_ffi.structural_map(body, [(ir.Call, lambda call: _alone(call, target))])
         body = tvm_ffi.structural_map(body, [(ir.Call, lambda call: _whole(call, target))])
-        return func.with_body(tvm_ffi.structural_map(body, [(ir.Call, _load)]))
+        return func.with_body(import_code(tvm_ffi.structural_map(body, [(ir.Call, _load)]), target))
 
     return program_pass(lower)
 
@@ -95,6 +99,8 @@ def _alone(call: Any, target: Target) -> Any:
 
 def _instruction(call: Any, target: Target) -> _Instruction:
     kind, lanes = call.op.name.removeprefix(_DOT), lanes_of(call)
+    if kind == "bfloat16":
+        return lambda sums, x, w: tirx.call_pure_extern(str(sums.ty.dtype), f"{PAIRS}{lanes}", sums, x, w)
     found = None
     if target.machine == "x86_64":
         found = dots_x86.instruction(target, kind, lanes)
@@ -139,33 +145,47 @@ def lanes_of(value: Any) -> int:
 
 def _load(call: Any) -> Any:
     """One load of a word whose elements are read from memory side by side; else their bits put together."""
-    if not _is(call, _WORD):
+    if not _is(call, _WORD) and not _is(call, _PAIR):
         return call
-    lanes = lanes_of(call)
+    lanes, count = lanes_of(call), len(call.args)
+    bits = 8 * WORD // count
     dtype = f"int32x{lanes}" if lanes > 1 else "int32"
     begin = _run(call.args, lanes)
     if begin is not None:
-        load = call.args[0]
-        ramp = tirx.Ramp(begin, tirx.const(1, str(begin.ty.dtype)), WORD * lanes)
+        load = _bare(call.args[0])
+        ramp = tirx.Ramp(begin, tirx.const(1, str(begin.ty.dtype)), count * lanes)
         return _as(dtype, tirx.BufferLoad(load.source, [*load.indices[:-1], ramp]))
     result: Any = None
     for place, element in enumerate(call.args):
-        byte = tirx.bitwise_and(tirx.Cast(dtype, element), tirx.const(255, dtype))
-        shifted = tirx.shift_left(byte, tirx.const(8 * place, dtype))
+        if _is_zero(element):
+            continue
+        part = tirx.bitwise_and(tirx.Cast(dtype, element), tirx.const((1 << bits) - 1, dtype))
+        shifted = tirx.shift_left(part, tirx.const(bits * place, dtype))
         result = shifted if result is None else tirx.bitwise_or(result, shifted)
     return result
 
 
+def _is_zero(value: Any) -> bool:
+    value = value.value if isinstance(value, tirx.Broadcast) else value
+    return isinstance(value, tirx.IntImm) and int(value.value) == 0
+
+
 def _run(elements: Sequence[Any], lanes: int) -> Any:
     """Where in a buffer the elements of so many words lie one after the other; None if they do not."""
+    count, elements = len(elements), [_bare(element) for element in elements]
     if not all(isinstance(e, ir.TensorLoad) and e.source.same_as(elements[0].source) for e in elements):
         return None
     places = [e.indices[-1] for e in elements]
     if lanes > 1:
-        if not all(isinstance(p, tirx.Ramp) and _equal(p.stride, WORD) for p in places):
+        if not all(isinstance(p, tirx.Ramp) and _equal(p.stride, count) for p in places):
             return None
         places = [p.base for p in places]
     return places[0] if all(_equal(place - places[0], i) for i, place in enumerate(places)) else None
+
+
+def _bare(element: Any) -> Any:
+    """What the bits of an element are taken of, if it is bits."""
+    return element.args[0] if _is(element, "tirx.reinterpret") else element
 
 
 def _equal(expr: Any, value: int) -> bool:

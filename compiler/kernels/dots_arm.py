@@ -10,7 +10,6 @@ from tvm import tirx
 from ..target import Target
 from .vectors import shuffle
 
-
 MACHINES = ("aarch64", "armv7l")
 _STEP = 4  # words of a vector
 

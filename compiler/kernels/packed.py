@@ -10,7 +10,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
+import tvm_ffi
+from tvm import tirx
 
 from .analysis import Block, blocks_of
 from .inline import inline_producers
@@ -28,7 +29,7 @@ _NARROWEST = 4  # lanes
 _PREFETCH = 64  # rounds of the innermost loop ahead
 
 ACCUMULATOR = "packed_accumulator"  # the block that this rule recognises
-WIDENED = "widened"  # the one that makes float32 of its data, where that is stored in 16 bits
+CONVERTED = "converted"  # the one that makes its data, of numbers that are stored in another type
 
 
 def block_width(channels: int, limits: Limits) -> int:
@@ -64,23 +65,24 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
     if len(anchors) != 1 or sum(bool(b.reduction) for b in blocks) != 1:
         return None
     anchor = anchors[0]
+    limits = _limits(sch, anchor, limits)
     # Once for all products of an element, unless vectors run along the channels anyway.
     apart = len(anchor.reduction) != 2 and anchor.reduction[-1] >= min(limits.lanes, _NARROWEST)
-    widened = [b for b in blocks if b.name == WIDENED and apart]
-    inline_producers(sch, [b for b in blocks if b not in widened])
-    rest = [b for b in blocks_of(sch) if not b.reduction and b not in widened]
+    by_element = takes_elements(anchor, limits)
+    converted = [b for b in blocks if b.name == CONVERTED and apart and (by_element or _converts(sch, b))]
+    inline_producers(sch, [b for b in blocks if b not in converted])
+    rest = [b for b in blocks_of(sch) if not b.reduction and b not in converted]
     if len(rest) != 1:
         return None
     width, extent = anchor.spatial[-1], anchor.spatial[-3]
     depthwise = len(anchor.reduction) == 2
-    by_element = takes_elements(anchor, limits)
     room = limits
     if _operands(sch, anchor)[1].dtype == "int32":
         room = replace(limits, registers=limits.registers - limits.dot_registers)
     rows = rows_of_tile(extent, width, room, _DEPTHWISE_ROWS if depthwise else None, by_element)
     unrolled = depthwise and math.prod(anchor.reduction) <= _MOST_UNROLLED
     return Offer(
-        lambda chosen: _apply(sch, anchor, rest[0], limits, chosen, bool(widened)),
+        lambda chosen: _apply(sch, anchor, rest[0], limits, chosen, bool(converted)),
         {
             "rows": rows,
             "unrolled": int(unrolled),
@@ -94,6 +96,19 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
             "prefetch": (0, 16, _PREFETCH),
         },
     )
+
+
+def _limits(sch: Any, anchor: Block, limits: Limits) -> Limits:
+    """The limits for the type of the sums: a vector holds twice as many of half the size."""
+    dtype = str(sch.get(sch.get_sblock(anchor.name)).writes[0].source.ty.dtype)
+    return replace(limits, lanes=2 * limits.lanes) if dtype == "float16" else limits
+
+
+def _converts(sch: Any, block: Block) -> bool:
+    """Whether a block does more than to take bits as they are."""
+    casts: list[Any] = []
+    tvm_ffi.structural_walk(sch.get(sch.get_sblock(block.name)).body.value, [(tirx.Cast, casts.append)])
+    return bool(casts)
 
 
 def _channels_outside(sch: Any, anchor: Block, rows: int, limits: Limits) -> bool:
@@ -120,7 +135,7 @@ class _Operand:
 
     @property
     def itemsize(self) -> int:
-        return int(np.dtype(self.dtype).itemsize)
+        return int(tvm_ffi.dtype(self.dtype).itemsize)
 
 
 def _operands(sch: Any, anchor: Block) -> list[_Operand]:
@@ -142,7 +157,7 @@ def _type(buffer: Any) -> str:
     return str(buffer.ty.dtype)
 
 
-def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Parameters, widened: bool) -> None:
+def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Parameters, converted: bool) -> None:
     out = sch.get_sblock(result.name)
     weights = list(sch.get(sch.get_sblock(anchor.name)).reads)[-1].source
     sch.set_scope(sch.get_sblock(anchor.name), 0, "local")
@@ -174,7 +189,7 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     task = sch.fuse(*shared) if len(shared) > 1 else shared[0]
     sch.compute_at(sch.get_sblock(anchor.name), serial[-1] if serial else task, preserve_unit_loops=True)
     by_element = takes_elements(anchor, limits)
-    factors = sch.get_sblock(WIDENED) if widened else None
+    factors = sch.get_sblock(CONVERTED) if converted else None
     compute_tile(sch, anchor, 1 + len(serial), lanes, task, limits, bool(chosen["unrolled"]), by_element, factors)
     if chosen["prefetch"]:
         innermost = sch.get_loops(sch.get_sblock(f"{anchor.name}_update"))[len(serial) + len(anchor.reduction)]

@@ -10,6 +10,7 @@ from ..target import Target
 from .attention import attention_rule
 from .blocks import blocks_rule
 from .cost import cost_of
+from .few_bits import few_bits_rule
 from .group_norm import group_norm_rule
 from .infinity import begin_with_infinity
 from .injective import injective_rule
@@ -20,6 +21,7 @@ from .partial_sums import partial_sums_rule
 from .prefetch import prefetch
 from .rows import rows_rule
 from .rule import Parameters, Rule
+from .sparse import sparse_rule
 from .tails import cut_tails
 from .tile import tile_rule
 from .winograd import winograd_rule
@@ -28,7 +30,9 @@ from .written import written_rule
 RULES: tuple[tuple[str, Rule], ...] = (
     ("written", written_rule),  # first, as the others fail on programs without blocks
     ("packed", packed_rule),
+    ("few_bits", few_bits_rule),
     ("partial_sums", partial_sums_rule),
+    ("sparse", sparse_rule),
     ("winograd", winograd_rule),
     ("attention", attention_rule),
     ("group_norm", group_norm_rule),

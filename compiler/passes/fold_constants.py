@@ -75,8 +75,10 @@ def fold_constants(module: tvm.IRModule) -> tvm.IRModule:
     return rewrite_calls(module, _fold)
 
 
-def _fold(_builder: relax.BlockBuilder, call: Any) -> Any:
+def _fold(builder: relax.BlockBuilder, call: Any) -> Any:
     name = operator_of(call)
+    if name in _SIGNS and (joined := _joined(builder, call)) is not None:
+        return joined
     if name == "relax.shape_to_tensor":
         return _sizes(call)
     if name not in _EVALUATE and name not in _FLOAT_ONLY:
@@ -99,6 +101,25 @@ def _fold(_builder: relax.BlockBuilder, call: Any) -> Any:
     with np.errstate(all="ignore"):
         result = np.ascontiguousarray(evaluate(values, call.attrs, shape, dtype)).reshape(shape)
     return constant(result) if result.dtype == np.dtype(dtype) else call
+
+
+_SIGNS = {"relax.add": 1, "relax.subtract": -1}
+
+
+def _joined(builder: relax.BlockBuilder, call: Any) -> Any:
+    """x + a - b with constants a and b as one sum, of 32-bit integers; None of anything else."""
+    x, last = call.args
+    inner: Any = builder.lookup_binding(x) if isinstance(x, relax.Var) else None
+    if str(call.ty.dtype) != "int32" or operator_of(inner) not in _SIGNS:
+        return None
+    values = [_constant(arg) for arg in (inner.args[1], last)]
+    if any(value is None for value in values) or call.ty.shape is None:
+        return None
+    first, second = (
+        value * np.int32(_SIGNS[operator_of(one)]) for value, one in zip(values, (inner, call), strict=True)
+    )
+    total = np.asarray(first + second)
+    return relax.op.add(inner.args[0], constant(total)) if total.any() else inner.args[0]
 
 
 def _sizes(call: Any) -> Any:

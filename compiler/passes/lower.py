@@ -14,6 +14,7 @@ from .bounded_indices import bound_indices
 from .copies import lower_copies
 from .eight_bit_edges import dequantise_for_each_reader, keep_eight_bits
 from .explicit_padding import make_padding_explicit
+from .few_bits import pack_few_bits
 from .fold_constants import fold_constants
 from .forests import lower_forests
 from .group_norms import fuse_group_norms
@@ -31,7 +32,9 @@ from .plain_buffers import make_buffers_plain
 from .reciprocals import multiply_by_reciprocals
 from .recurrent import lower_recurrent
 from .rows_as_images import take_rows_as_images
+from .signs import choose_signs
 from .sink_transposes import sink_transposes
+from .sparse_products import use_sparse_products
 from .transposed_convolution import expand_transposed_convolutions
 from .views import choose_views
 from .wide_floats import widen_floats
@@ -66,14 +69,16 @@ STORED = {"fp16": "float16", "bf16": "bfloat16"}
 
 def phases(limits: Limits, precision: str = "fp32") -> tuple[Phase, ...]:
     """The passes for a target with these limits."""
+    stored = STORED.get(precision)
 
     def pack(module: tvm.IRModule) -> tvm.IRModule:
         programs = (lower_recurrent, lower_forests, find_nearest)
-        for change in (*programs, merge_parallel_products, use_winograd, pack_weights):
+        for change in (*programs, merge_parallel_products, use_winograd, pack_few_bits):
             module = change(module, limits)
-        return narrow_tables(module)
+        if not stored:
+            module = use_sparse_products(module)
+        return narrow_tables(pack_weights(module, limits, stored))
 
-    stored = STORED.get(precision)
     narrow = (Phase("narrow", lambda module: narrow_storage(module, stored)),) if stored else ()
     return (
         Phase(
@@ -94,6 +99,7 @@ def phases(limits: Limits, precision: str = "fp32") -> tuple[Phase, ...]:
         ),
         Phase("layout", _sequence(fuse_group_norms, convert_layout, _T.Normalize(), sink_transposes, fold_constants)),
         Phase("padding", make_padding_explicit),
+        Phase("signs", _sequence(lambda module: choose_signs(module, limits), fold_constants)),
         Phase(
             "common",
             _sequence(_T.EliminateCommonSubexpr(), _T.CanonicalizeBindings(), _T.DeadCodeElimination()),

@@ -14,14 +14,15 @@ import tvm
 import tvm_ffi
 from tvm import ir, relax, s_tir, tirx
 
-from ..kernels.packed import ACCUMULATOR, WIDENED
+from ..kernels.float16 import LARGEST, SATURATES
+from ..kernels.packed import ACCUMULATOR, CONVERTED
 from ..kernels.vectors import substitute
 from .constants import constant
 from .rewrite import definitions_of, operator_of, rewrite_calls, variables_of
 
 WIDE = "float32"
 _VIEWS = frozenset(f"relax.{name}" for name in ("reshape", "expand_dims", "squeeze", "flatten"))
-_LARGEST = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38}
+_LARGEST = {"float16": LARGEST, "bfloat16": 3.3895313892515355e38}
 
 
 def narrow_storage(module: tvm.IRModule, dtype: str) -> tvm.IRModule:
@@ -164,26 +165,26 @@ def _is_read(func: Any, param: Any) -> bool:
 
 
 def _weights_of(func: Any) -> set[int]:
-    """The parameters that sums read, or of which data chooses the elements; all of programs without blocks."""
+    """The parameters that are read by anything but element-wise blocks, or there at places that data chooses."""
     blocks: list[Any] = []
     tvm_ffi.structural_walk(func.body, [(s_tir.SBlock, blocks.append)])
-    inner = [block for block in blocks if block.name_hint != "root"]
-    read: list[Any] = []
-    for block in inner or [func.body]:
-        sums = not inner or any(axis.iter_type == tirx.IterVar.CommReduce for axis in block.iter_vars)
-
-        def on_load(load: Any, sums: bool = sums) -> None:
-            if sums or any(_has_load(index) for index in load.indices):
-                read.append(load.source)
-
-        tvm_ffi.structural_walk(block if not inner else block.body, [(ir.TensorLoad, on_load)])
-    return {n for n, param in enumerate(func.params) if any(param.same_as(source) for source in read)}
+    plain: list[Any] = []
+    for block in blocks:
+        sums = any(axis.iter_type == tirx.IterVar.CommReduce for axis in block.iter_vars)
+        if isinstance(block.body, tirx.BufferStore) and not sums:
+            plain += [load.source for load in _loads(block.body) if not any(map(_loads, load.indices))]
+    read = [load.source for load in _loads(func.body)]
+    return {n for n, param in enumerate(func.params) if _count(param, read) > _count(param, plain)}
 
 
-def _has_load(node: Any) -> bool:
+def _loads(node: Any) -> list[Any]:
     found: list[Any] = []
     tvm_ffi.structural_walk(node, [(ir.TensorLoad, found.append)])
-    return bool(found)
+    return found
+
+
+def _count(param: Any, sources: Sequence[Any]) -> int:
+    return sum(bool(param.same_as(source)) for source in sources)
 
 
 def _narrowed_constant(arg: Any, dtype: str) -> Any:
@@ -230,14 +231,19 @@ def narrow_parameters(func: Any, changed: Sequence[bool], dtype: str) -> Any:
             return store
         return tirx.BufferStore(buffer, narrowed(store.value, dtype), list(store.indices))
 
-    body = tvm_ffi.structural_map(func.body, [(ir.TensorLoad, on_load), (tirx.BufferStore, on_store)])
-    body = substitute(body, buffers | own)
+    def on_cast(cast: Any) -> Any:
+        again = isinstance(cast.value, tirx.Cast) and str(cast.value.value.ty.dtype) == str(cast.ty.dtype) == dtype
+        return cast.value.value if again else cast
+
+    changes = [(ir.TensorLoad, on_load), (tirx.BufferStore, on_store), (tirx.Cast, on_cast)]
+    body = substitute(tvm_ffi.structural_map(func.body, changes), buffers | own)
     if own:
         before = [(buffers[param], wide) for param, wide in own.items() if data is not None and param.same_as(data)]
         behind = [(wide, buffers[param]) for param, wide in own.items() if data is None or not param.same_as(data)]
         body = _with_copies(body, before, behind)
     params = [_of(buffers, param) if _of(buffers, param) is not None else param for param in func.params]
-    return tirx.PrimFunc(params, body, func.ret_type, func.attrs)
+    made = tirx.PrimFunc(params, body, func.ret_type, func.attrs)
+    return made.with_attr(SATURATES, True) if dtype == "float16" else made
 
 
 def _of(buffers: Mapping[Any, Any], var: Any) -> Any:
@@ -284,7 +290,7 @@ def _with_copies(body: Any, before: Sequence[tuple[Any, Any]], behind: Sequence[
         behind: pairs of such a buffer, and the parameter.
     """
     root = body.block
-    parts = [_copy(*pair, WIDENED) for pair in before]
+    parts = [_copy(*pair, CONVERTED) for pair in before]
     parts += [*(root.body.seq if isinstance(root.body, tirx.SeqStmt) else [root.body])]
     parts += [_copy(*pair, "narrowed") for pair in behind]
     buffers = [*root.alloc_buffers, *(wide for _, wide in before), *(wide for wide, _ in behind)]

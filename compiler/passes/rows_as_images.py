@@ -26,6 +26,8 @@ def _visit(builder: relax.BlockBuilder, call: Any) -> Any:
     name = operator_of(call).removeprefix("relax.")
     if name == "nn.conv1d":
         return _conv1d(builder, call)
+    if name == "nn.pad":
+        return _pad(builder, call)
     return _elementwise(builder, call) if name in UNARY or name in ELEMENTWISE else call
 
 
@@ -51,7 +53,17 @@ def _conv1d(builder: relax.BlockBuilder, call: Any) -> Any:
         padding=[0, before, 0, after],
         dilation=[1, int(attrs.dilation[0])],
         groups=int(attrs.groups),
+        out_dtype=attrs.out_dtype,
     )
+    return builder.normalize(relax.op.reshape(builder.emit(made), shape_of(call)))
+
+
+def _pad(builder: relax.BlockBuilder, call: Any) -> Any:
+    image, attrs = _image(builder, call.args[0]), call.attrs
+    if image is None:
+        return call
+    widths = [int(width) for width in attrs.pad_width]
+    made = relax.op.nn.pad(image, [*widths[:4], 0, 0, *widths[4:]], str(attrs.pad_mode), float(attrs.pad_value))
     return builder.normalize(relax.op.reshape(builder.emit(made), shape_of(call)))
 
 

@@ -13,6 +13,7 @@ import onnx
 
 from ..errors import UserError
 from ..frontend.prepare import Model, load_model
+from ..frontend.quantised import is_quantised
 from ..process import CommandError
 from ..runtime.loader import LoadError, read_manifest
 from .compare import Difference, compare, over_runs
@@ -90,7 +91,8 @@ def verify(
         lines = error.output.strip().splitlines() or [str(error)]
         raise UserError(f"the artifact failed: {lines[-1]}", str(path)) from error
     bfloat16 = frozenset(t["name"] for t in manifest["outputs"] if t["dtype"] == "bfloat16")
-    runs = [compare(*pair, bfloat16, manifest["precision"]) for pair in zip(results, expected, strict=True)]
+    precision = "int8" if is_quantised(loaded.proto) else manifest["precision"]
+    runs = [compare(*pair, bfloat16, precision) for pair in zip(results, expected, strict=True)]
     differences = [over_runs(found) for found in zip(*runs, strict=True)]
     likeness: list[Likeness] = []
     fits = all(difference.reason is None for difference in differences)

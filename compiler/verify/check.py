@@ -8,6 +8,7 @@ from typing import Any
 
 from ..build.artifact import Linked
 from ..frontend.prepare import Model, Tensor
+from ..frontend.quantised import is_quantised
 from ..process import CommandError
 from ..target import Target
 from .compare import compare
@@ -33,7 +34,7 @@ class Verifier:
         vocabulary: Sequence[str] = (),
         precision: str = "fp32",
     ) -> None:
-        self._precision = precision
+        self._precision = "int8" if is_quantised(model.proto) else precision
         tried = sorted({0, len(versions) // 2, len(versions) - 1})
         self._arrays = [seeded_inputs(versions[number], vocabulary) for number in tried]
         try:

@@ -10,8 +10,8 @@ import numpy as np
 
 # Relative to the largest value of the output; two correct float32 runtimes stay far below.
 TOLERANCE = {"float64": 1e-3, "float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2}
-# At least, where what lies between the layers has fewer bits.
-_TOLERANCE_OF = {"fp16": 2e-2, "bf16": 1e-1}
+# At least, where what lies between the layers has fewer bits. Sums of other orders round to other steps of 8 bits.
+_TOLERANCE_OF = {"fp16": 2e-2, "bf16": 1e-1, "int8": 1e-1, "int8-dynamic": 1e-1}
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Difference:
 
     Attributes:
         error: largest absolute difference over the largest finite absolute value of the reference; for
-            integers and booleans the share of elements that differ.
+            integers and booleans the share of elements that differ, for quantised ones by more than a step.
         tolerance: the largest `error` that passes.
         reason: what is wrong beyond the numbers, as a wrong shape or type; None otherwise.
         equal: of integers, booleans and strings, as the labels of a classifier, the share of elements that are equal;
@@ -67,8 +67,8 @@ def over_runs(found: Sequence[Difference]) -> Difference:
     wrong = next((one for one in found if one.reason is not None), None)
     if wrong is not None or found[0].equal is None:
         return wrong or max(found, key=lambda one: one.error)
-    equal = float(np.mean([one.equal for one in found]))
-    return replace(found[0], error=1 - equal, equal=equal)
+    equal, error = (float(np.mean(values)) for values in zip(*((one.equal, one.error) for one in found), strict=True))
+    return replace(found[0], error=error, equal=equal)
 
 
 def _compare(name: str, result: Any, expected: Any, bfloat16: bool, precision: str) -> Difference:
@@ -88,8 +88,12 @@ def _compare(name: str, result: Any, expected: Any, bfloat16: bool, precision: s
     if not expected.size:
         return Difference(name, 0.0, tolerance)
     if expected.dtype.kind != "f":
-        differ = float(np.mean(result != expected))
-        return Difference(name, differ, tolerance, equal=1 - differ)
+        equal = float(np.mean(result == expected))
+        differ = 1 - equal
+        if precision == "int8" and expected.dtype.itemsize == 1 and expected.dtype.kind in "iu":
+            near = np.abs(result.astype(np.int16) - expected.astype(np.int16)) <= 1
+            differ, tolerance = float(np.mean(~near)), _TOLERANCE_OF[precision]
+        return Difference(name, differ, tolerance, equal=equal)
     a, b = result.astype(np.float64), expected.astype(np.float64)
     finite = np.isfinite(b)
     if not np.array_equal(finite, np.isfinite(a)) or not np.array_equal(a[~finite], b[~finite], equal_nan=True):

@@ -28,6 +28,7 @@ from .dropout import dropout
 from .equal import equal
 from .extremum import extremum
 from .eye_like import eye_like
+from .few_bits import few_bits
 from .forest import forest
 from .fourier import dft, stft
 from .instance_normalization import instance_normalization
@@ -107,5 +108,5 @@ CONVERTERS: dict[str, Converter] = {
 # By domain, those for nodes that the frontend makes.
 OWN_CONVERTERS: dict[str, dict[str, Converter]] = {
     COUNTED: {"Positions": positions, "Suppress": suppress, "Whole": whole},
-    PROGRAMS: {"Coupling": coupling, "Distances": distances, "Forest": forest},
+    PROGRAMS: {"Coupling": coupling, "Distances": distances, "FewBits": few_bits, "Forest": forest},
 }
