@@ -50,5 +50,5 @@ def lower(
         reason = "it needs a runtime function of TVM, which devices lack"
         refuse([Obstacle(operator, operator, reason) for operator in error.operators], where)
         raise
-    version = Version(prepared.inputs, prepared.outputs, program, prepared.vocabulary)
+    version = Version(prepared.inputs, prepared.outputs, program, prepared.vocabulary, prepared.float_products)
     return version, variant_programs(program, functions)

@@ -18,6 +18,7 @@ from ..frontend.prepare import load_model
 from ..frontend.rows import rows_shapes
 from ..frontend.shapes import parse_shapes, range_text
 from ..pipeline import QUANTISED, Artifact, Clock, Options, compile_with, count_phases, quantize_for, resolve
+from ..report.floats import float_lines
 from ..report.kernels import failed_rules
 from .arrays import read_samples
 from .precision import check_options, precision_options, print_accuracy, print_trial
@@ -136,6 +137,8 @@ def _print_result(artifact: Artifact) -> None:
     if artifact.dropped:
         channels = sum(before - after for before, after in artifact.dropped.values())
         click.echo(f"dropped {channels} dead output channels of {len(artifact.dropped)} layers")
+    for line in float_lines(manifest["model"].get("floats")):
+        click.echo(line)
     verification = manifest["verification"]
     status = verification["status"]
     detail = f"error {verification['max_error']:.1e}" if "max_error" in verification else verification.get("reason", "")

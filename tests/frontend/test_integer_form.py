@@ -293,3 +293,18 @@ def test_which_models_are_quantised() -> None:
     assert not is_quantised(model([node("Relu", "x", "y")], {"x": [2]}, [value("y", None)]))
     net.give("x", "y", 0.1)
     assert is_quantised(net.proto({"x": [2]}))
+
+
+def test_products_of_floats_are_named_with_their_reasons() -> None:
+    net = Quantised()
+    x = net.quantise("x", 0.05)
+    net.give(net.op("MatMul", x, net.op("Transpose", x, perm=[1, 0])), "a", 0.1)
+    net.give(net.op("MatMul", x, net.weights((6, 5), axis=0)), "b", 0.1)
+    net.give(net.op("MatMul", x, net.constant(np.ones((6, 5), np.float32))), "c", 0.1)
+    net.give(net.op("MatMul", "x", net.weights((6, 5))), "d", 0.1)
+    net.give(net.op("MatMul", x, net.weights((6, 5))), "e", 0.1)
+    proto = net.proto({"x": [4, 6]})
+    reasons = [product.reason for product in prepared(proto).float_products]
+    words = ["two values", "another axis", "weights are not", "data is not"]
+    assert [word in reason for word, reason in zip(words, reasons, strict=True)] == [True] * 4
+    assert prepared(model([node("MatMul", "x x", "y")], {"x": [2, 2]}, [value("y", None)])).float_products == ()
