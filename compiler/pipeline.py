@@ -31,7 +31,7 @@ Progress = Callable[[str, float], None]
 # Bytes of working memory, which second-level caches hold; of more, blocks of rows are made smaller.
 _MOST_FOR_ROWS = 2 << 20
 
-QUANTISED = ("int8", "int8-dynamic")
+QUANTISED = ("int8", "int8-dynamic", "int8-weights", "int4-weights")
 PRECISIONS = ("fp32", "fp16", "bf16", *QUANTISED)
 
 
@@ -119,7 +119,8 @@ def compile_model(
             `quantize.data.load_calibration`. For trees, arrays of sample rows by input name: parts of trees that they
             pass more often lie closer together, and the results are the same without.
         precision: `fp32`; `fp16` or `bf16` for weights and values between kernels in 16 bits; `int8` for products of
-            integers, with ranges from the calibration data; `int8-dynamic` for ranges found in each run.
+            integers, with ranges from the calibration data; `int8-dynamic` for ranges found in each run;
+            `int8-weights` and `int4-weights` for the weights of large products alone.
         method: how ranges follow from the calibration data, one of `quantize.settings.METHODS`.
         metric: what the calibration data are scored by, see `quantize.metrics.find_metric`.
         max_drop: how much of that score may be lost; layers stay in float for it.
@@ -173,7 +174,7 @@ def quantize_for(
     method: str | None = None,
     metric: str | None = None,
     max_drop: float | None = None,
-    progress: Callable[[int, float], None] | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> Quantised:
     """Quantises a model for the options' precision; see `compile_model` and `quantize.post_training`.
 

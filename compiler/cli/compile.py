@@ -21,7 +21,7 @@ from ..pipeline import QUANTISED, Artifact, Clock, Options, compile_with, count_
 from ..report.floats import float_lines
 from ..report.kernels import failed_rules
 from .arrays import read_samples
-from .precision import check_options, precision_options, print_accuracy, print_trial
+from .precision import check_options, precision_options, print_accuracy
 from .show import kib
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def command(
     quantised = None
     source, asked = loaded, options  # for other precisions
     if precision in QUANTISED:
-        told = None if as_json else print_trial
+        told = None if as_json else lambda text: click.echo(f"  {text}")
         quantised = quantize_for(loaded, options, calibration, method, metric, max_drop, told)
         clock.lap("quantize")
         if not as_json:

@@ -23,7 +23,7 @@ from .lowering import program_pass
 
 WORD = 4  # bytes
 
-_WORD, _PAIR, _DOT = "edgec.word", "edgec.pair", "edgec.dot_"
+_WORD, _PAIR, _DOT, _ACROSS = "edgec.word", "edgec.pair", "edgec.dot_", "edgec.across"
 
 
 def _define(name: str, inputs: int) -> None:
@@ -36,7 +36,8 @@ def _define(name: str, inputs: int) -> None:
 
 _define(_WORD, WORD)
 _define(_PAIR, WORD // 2)
-for _kind in ("uint8", "uint8_small", "int8", "bfloat16"):
+_define(_ACROSS, WORD)
+for _kind in ("uint8", "uint8_small", "int8", "int8_partial", "int8_partial_wide", "bfloat16"):
     _define(_DOT + _kind, 2)
 
 
@@ -50,11 +51,17 @@ def dot(data: Any, weights: Any, kind: str) -> Any:
 
     Args:
         kind: `uint8` or `int8`, the type of data, for int8 weights and an int32 sum; `uint8_small` with weights of
-            which no two, the first two or the last two of a word, reach 2^15 with any data; `bfloat16` for both and a
-            float32 sum.
+            which no two, the first two or the last two of a word, reach 2^15 with any data. `int8_partial`: of four
+            words in a row the sums may come out with products changed for those of others, so that only the sum of all
+            is right; with weights from -127 on, else `int8_partial_wide`. `bfloat16` for both and a float32 sum.
     """
     made = "float32" if kind == "bfloat16" else "int32"
     return ir.Call(ir.Op.get(_DOT + kind), [data, weights], ret_ty=ir.PrimType(made))
+
+
+def across(partial: list[Any]) -> Any:
+    """The sum of four int32 that lie in a row."""
+    return ir.Call(ir.Op.get(_ACROSS), partial, ret_ty=ir.PrimType("int32"))
 
 
 # The dot products of data and weights, both vectors of words or single ones, added to sums.
@@ -67,6 +74,7 @@ def lower_dots(target: Target) -> Any:
     def lower(func: Any) -> Any:
         body = tvm_ffi.structural_map(func.body, [(tirx.Add, lambda add: _added(add, target))])
         body = tvm_ffi.structural_map(body, [(ir.Call, lambda call: _alone(call, target))])
+        body = tvm_ffi.structural_map(body, [(ir.Call, lambda call: _whole(call, target))])
         return func.with_body(import_code(tvm_ffi.structural_map(body, [(ir.Call, _load)]), target))
 
     return program_pass(lower)
@@ -96,9 +104,20 @@ def _instruction(call: Any, target: Target) -> _Instruction:
     found = None
     if target.machine == "x86_64":
         found = dots_x86.instruction(target, kind, lanes)
-    elif target.machine == "aarch64" and kind == "int8":
-        found = dots_arm.instruction(target, lanes)
-    return found or (lambda sums, x, w: _one_by_one(sums, x, w, kind == "int8"))
+    elif target.machine in dots_arm.MACHINES:
+        found = dots_arm.instruction(target, kind, lanes)
+    return found or (lambda sums, x, w: _one_by_one(sums, x, w, kind.startswith("int8")))
+
+
+def _whole(call: Any, target: Target) -> Any:
+    """The sums of runs of four."""
+    if not _is(call, _ACROSS):
+        return call
+    begin = _run(call.args, lanes_of(call))
+    if begin is not None and target.machine in dots_arm.MACHINES and lanes_of(call) > 1:
+        return dots_arm.sum_across(call.args[0], begin, lanes_of(call), target)
+    a, b, c, d = call.args
+    return (a + b) + (c + d)
 
 
 def _one_by_one(sums: Any, x: Any, w: Any, signed: bool) -> Any:
@@ -138,10 +157,17 @@ def _load(call: Any) -> Any:
         return _as(dtype, tirx.BufferLoad(load.source, [*load.indices[:-1], ramp]))
     result: Any = None
     for place, element in enumerate(call.args):
+        if _is_zero(element):
+            continue
         part = tirx.bitwise_and(tirx.Cast(dtype, element), tirx.const((1 << bits) - 1, dtype))
         shifted = tirx.shift_left(part, tirx.const(bits * place, dtype))
         result = shifted if result is None else tirx.bitwise_or(result, shifted)
     return result
+
+
+def _is_zero(value: Any) -> bool:
+    value = value.value if isinstance(value, tirx.Broadcast) else value
+    return isinstance(value, tirx.IntImm) and int(value.value) == 0
 
 
 def _run(elements: Sequence[Any], lanes: int) -> Any:

@@ -14,7 +14,7 @@ import tvm
 import tvm_ffi
 from tvm import ir, relax, s_tir, tirx
 
-from ..kernels.float16 import SATURATES
+from ..kernels.float16 import LARGEST, SATURATES
 from ..kernels.packed import ACCUMULATOR, CONVERTED
 from ..kernels.vectors import substitute
 from .constants import constant
@@ -22,7 +22,7 @@ from .rewrite import definitions_of, operator_of, rewrite_calls, variables_of
 
 WIDE = "float32"
 _VIEWS = frozenset(f"relax.{name}" for name in ("reshape", "expand_dims", "squeeze", "flatten"))
-_LARGEST = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38}
+_LARGEST = {"float16": LARGEST, "bfloat16": 3.3895313892515355e38}
 
 
 def narrow_storage(module: tvm.IRModule, dtype: str) -> tvm.IRModule:
@@ -165,26 +165,26 @@ def _is_read(func: Any, param: Any) -> bool:
 
 
 def _weights_of(func: Any) -> set[int]:
-    """The parameters that sums read, or of which data chooses the elements; all of programs without blocks."""
+    """The parameters that are read by anything but element-wise blocks, or there at places that data chooses."""
     blocks: list[Any] = []
     tvm_ffi.structural_walk(func.body, [(s_tir.SBlock, blocks.append)])
-    inner = [block for block in blocks if block.name_hint != "root"]
-    read: list[Any] = []
-    for block in inner or [func.body]:
-        sums = not inner or any(axis.iter_type == tirx.IterVar.CommReduce for axis in block.iter_vars)
-
-        def on_load(load: Any, sums: bool = sums) -> None:
-            if sums or any(_has_load(index) for index in load.indices):
-                read.append(load.source)
-
-        tvm_ffi.structural_walk(block if not inner else block.body, [(ir.TensorLoad, on_load)])
-    return {n for n, param in enumerate(func.params) if any(param.same_as(source) for source in read)}
+    plain: list[Any] = []
+    for block in blocks:
+        sums = any(axis.iter_type == tirx.IterVar.CommReduce for axis in block.iter_vars)
+        if isinstance(block.body, tirx.BufferStore) and not sums:
+            plain += [load.source for load in _loads(block.body) if not any(map(_loads, load.indices))]
+    read = [load.source for load in _loads(func.body)]
+    return {n for n, param in enumerate(func.params) if _count(param, read) > _count(param, plain)}
 
 
-def _has_load(node: Any) -> bool:
+def _loads(node: Any) -> list[Any]:
     found: list[Any] = []
     tvm_ffi.structural_walk(node, [(ir.TensorLoad, found.append)])
-    return bool(found)
+    return found
+
+
+def _count(param: Any, sources: Sequence[Any]) -> int:
+    return sum(bool(param.same_as(source)) for source in sources)
 
 
 def _narrowed_constant(arg: Any, dtype: str) -> Any:

@@ -142,7 +142,9 @@ def test_products(elem: str, weights: tuple[str, bool, int], tmp_path: Path) -> 
     w = net.weights((9, 13), kind, 0 if several else None, zero)
     net.give(net.op("Gemm", rows, w, net.bias(9, 0.043), transB=1), "g", 0.3)
     w = net.weights((6, 5), kind, 1 if several else None, zero)
-    other = net.op("Gemm", rows, w, net.constant(np.array([0.3, -1, 2, 4, 0], np.float32)), transA=1, alpha=0.5, beta=2.0)
+    other = net.op(
+        "Gemm", rows, w, net.constant(np.array([0.3, -1, 2, 4, 0], np.float32)), transA=1, alpha=0.5, beta=2.0
+    )
     net.give(other, "h", 0.2)
     left = check(net, [2, 3, 13], tmp_path)
     assert left["MatMulInteger"] == 3
