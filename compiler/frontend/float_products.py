@@ -46,8 +46,6 @@ def _reason(node: onnx.NodeProto, values: Values) -> str:
         return "its scales or zero points are no constants of float32 and 8 bits, or of blocks"
     if weight[0] not in values.constants:
         return "it multiplies two values that the model computes"
-    if node.op_type == "ConvTranspose":
-        return "transposed convolutions have no integer form"
     if data[1].elem_type not in EIGHT_BITS or weight[1].elem_type not in EIGHT_BITS:
         return "its operands have more than 8 bits"
     if not data[1].single:
