@@ -19,6 +19,7 @@ from ..frontend.prepare import load_model
 from ..frontend.rows import rows_shapes
 from ..frontend.shapes import parse_shapes, range_text
 from ..pipeline import QUANTISED, Artifact, Clock, Options, compile_with, count_phases, quantize_for, resolve
+from ..report.floats import float_lines
 from ..report.kernels import failed_rules
 from .arrays import read_samples
 from .precision import check_options, precision_options, print_accuracy
@@ -141,6 +142,8 @@ def _print_result(artifact: Artifact) -> None:
         click.echo(f"dropped {channels} dead output channels of {len(artifact.dropped)} layers")
     if kept := manifest.get("kept_float32"):
         click.echo(f"float32: too large for float16 is what {', '.join(kept)} make", err=True)
+    for line in float_lines(manifest["model"].get("floats")):
+        click.echo(line)
     verification = manifest["verification"]
     status = verification["status"]
     detail = f"error {verification['max_error']:.1e}" if "max_error" in verification else verification.get("reason", "")
