@@ -31,7 +31,7 @@ Progress = Callable[[str, float], None]
 # Bytes of working memory, which second-level caches hold; of more, blocks of rows are made smaller.
 _MOST_FOR_ROWS = 2 << 20
 
-QUANTISED = ("int8", "int8-dynamic")
+QUANTISED = ("int8", "int8-dynamic", "int8-weights", "int4-weights")
 PRECISIONS = ("fp32", "fp16", "bf16", *QUANTISED)
 
 
@@ -122,7 +122,8 @@ def compile_model(
             they pass more often lie closer together, and the results are the same without.
         precision: `fp32`; `fp16` or `bf16` for weights and values between kernels in 16 bits, of `fp16` those that fit
             as the calibration data or random inputs show; `int8` for products of integers, with ranges from the
-            calibration data; `int8-dynamic` for ranges found in each run.
+            calibration data; `int8-dynamic` for ranges found in each run; `int8-weights` and `int4-weights` for the
+            weights of large products alone.
         method: how ranges follow from the calibration data, one of `quantize.settings.METHODS`.
         metric: what the calibration data are scored by, see `quantize.metrics.find_metric`.
         max_drop: how much of that score may be lost; layers stay in float for it.
@@ -178,7 +179,7 @@ def quantize_for(
     method: str | None = None,
     metric: str | None = None,
     max_drop: float | None = None,
-    progress: Callable[[int, float], None] | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> Quantised:
     """Quantises a model for the options' precision; see `compile_model` and `quantize.post_training`.
 
@@ -285,7 +286,8 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
     verifier = None
     if options.verify:
         inputs = [version.inputs for version in versions]
-        verifier = Verifier(model, inputs, options.target, versions[-1].vocabulary, options.precision)
+        vocabulary = versions[-1].vocabulary
+        verifier = Verifier(model, inputs, options.target, vocabulary, options.precision, options.accuracy)
 
     # tensor programs → scheduled for the target → objects
     _dump_schedules(options, programs)

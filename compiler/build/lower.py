@@ -74,5 +74,8 @@ def lower(
         reason = "it needs a runtime function of TVM, which devices lack"
         refuse([Obstacle(operator, operator, reason) for operator in error.operators], where)
         raise
-    version = Version(prepared.inputs, prepared.outputs, program, prepared.vocabulary, tuple(dict.fromkeys(kept)))
+    kernels = tuple(dict.fromkeys(kept))
+    version = Version(
+        prepared.inputs, prepared.outputs, program, prepared.vocabulary, kernels, prepared.float_products
+    )
     return version, variant_programs(program, functions)

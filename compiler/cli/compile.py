@@ -19,9 +19,10 @@ from ..frontend.prepare import load_model
 from ..frontend.rows import rows_shapes
 from ..frontend.shapes import parse_shapes, range_text
 from ..pipeline import QUANTISED, Artifact, Clock, Options, compile_with, count_phases, quantize_for, resolve
+from ..report.floats import float_lines
 from ..report.kernels import failed_rules
 from .arrays import read_samples
-from .precision import check_options, precision_options, print_accuracy, print_trial
+from .precision import check_options, precision_options, print_accuracy
 from .show import kib
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def command(
     quantised = None
     source, asked = loaded, options  # for other precisions
     if precision in QUANTISED:
-        told = None if as_json else print_trial
+        told = None if as_json else lambda text: click.echo(f"  {text}")
         quantised = quantize_for(loaded, options, calibration, method, metric, max_drop, told)
         clock.lap("quantize")
         if not as_json:
@@ -141,9 +142,13 @@ def _print_result(artifact: Artifact) -> None:
         click.echo(f"dropped {channels} dead output channels of {len(artifact.dropped)} layers")
     if kept := manifest.get("kept_float32"):
         click.echo(f"float32: too large for float16 is what {', '.join(kept)} make", err=True)
+    for line in float_lines(manifest["model"].get("floats")):
+        click.echo(line)
     verification = manifest["verification"]
     status = verification["status"]
     detail = f"error {verification['max_error']:.1e}" if "max_error" in verification else verification.get("reason", "")
+    if "snr_db" in verification:
+        detail += f", signal to noise {verification['snr_db']:.0f} dB"
     click.echo(f"verification {status} ({detail})", err=status == "failed")
     memory = manifest["memory"]
     plain = ", ".join(artifact.unscheduled) or "nothing"

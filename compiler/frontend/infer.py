@@ -34,6 +34,8 @@ _MAX_STEPS = 64
 # By domain, the types of what nodes of our own make.
 _OWN = {COUNTED: counted.output_types, FLOW: flow.output_types, PROGRAMS: programs.output_types}
 
+FEW_BITS = "MatMulNBits"
+
 _CONTRADICTION = "the shapes or types of the graph contradict each other"
 
 
@@ -55,7 +57,8 @@ def infer_shapes(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     inferred = _infer(light, where).graph
     _check_sizes(inferred, where)
     nodes = iter(inferred.node)
-    replace_nodes(graph, [node if node.domain in _OWN else next(nodes) for node in graph.node])
+    kept = [(node, None if node.domain in _OWN else next(nodes)) for node in graph.node]
+    replace_nodes(graph, [node if made is None or node.op_type == FEW_BITS else made for node, made in kept])
     for field in ("output", "value_info"):
         del getattr(graph, field)[:]
         getattr(graph, field).extend(getattr(inferred, field))
@@ -88,8 +91,13 @@ def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     graph, light = model.graph, onnx.ModelProto(ir_version=model.ir_version)
     light.opset_import.extend(model.opset_import)
     light.graph.name = graph.name
-    light.graph.node.extend(node for node in graph.node if node.domain not in _OWN)
+    few_bits = _few_bits_as_products(graph)
+    stand_ins = {name: product for product, _ in few_bits for name in product.output}
+    for node in graph.node:
+        if node.domain not in _OWN:
+            light.graph.node.append(stand_ins.get(node.output[0], node) if node.op_type == FEW_BITS else node)
     light.graph.input.extend(graph.input)
+    light.graph.input.extend(weights for _, weights in few_bits)
     light.graph.input.extend(_own_results(graph))
     light.graph.output.extend(graph.output)
     given = {v.name: v.type for v in light.graph.input}
@@ -106,6 +114,21 @@ def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
         elif output.type.HasField("tensor_type"):
             output.type.tensor_type.ClearField("shape")
     return light
+
+
+def _few_bits_as_products(graph: onnx.GraphProto) -> list[tuple[onnx.NodeProto, onnx.ValueInfoProto]]:
+    """Products in the place of those with weights of few bits, which onnx does not know, and what they multiply by."""
+    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    found = []
+    for node in graph.node:
+        if node.op_type == FEW_BITS and len(node.input) > 2 and node.input[2] in types:
+            sizes = {a.name: a.i for a in node.attribute}
+            if sizes.get("K", 0) > 0 and sizes.get("N", 0) > 0:
+                name = f"{node.output[0]}/weights"
+                product = onnx.helper.make_node("MatMul", [node.input[0], name], node.output[:1], node.name)
+                shape = [sizes["K"], sizes["N"]]
+                found.append((product, onnx.helper.make_tensor_value_info(name, types[node.input[2]], shape)))
+    return found
 
 
 def _steps(nodes: Sequence[onnx.NodeProto]) -> Iterator[list[onnx.NodeProto]]:

@@ -34,6 +34,7 @@ from .recurrent import lower_recurrent
 from .rows_as_images import take_rows_as_images
 from .signs import choose_signs
 from .sink_transposes import sink_transposes
+from .sparse_products import use_sparse_products
 from .transposed_convolution import expand_transposed_convolutions
 from .views import choose_views
 from .wide_floats import widen_floats
@@ -78,6 +79,8 @@ def phases(limits: Limits, precision: str = "fp32", find_large: FindLarge | None
         programs = (lower_recurrent, lower_forests, find_nearest)
         for change in (*programs, merge_parallel_products, use_winograd, pack_few_bits):
             module = change(module, limits)
+        if not stored:
+            module = use_sparse_products(module)
         return narrow_tables(pack_weights(module, limits, stored))
 
     narrow = (Phase("narrow", lambda module: narrow_storage(module, stored, find_large)),) if stored else ()

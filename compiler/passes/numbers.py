@@ -68,6 +68,13 @@ class Numbers:
             return element(step) * weight
         return dot(word([element(step * self.group + i) for i in range(self.group)]), weight, self.kind)
 
+    def of_taps(self, weight: Array) -> tuple[Numbers, Array]:
+        """The numbers whose steps are taps of a column of a kernel, and its weights [H, W, C] as [H / group, W, C]."""
+        missing = -len(weight) % self.group
+        filled = np.pad(weight, [(0, missing), (0, 0), (0, 0)])
+        steps = filled.reshape(-1, self.group, *weight.shape[1:]).swapaxes(1, 2)
+        return replace(self, kind=_kind(self.dtype, steps)), self.join(steps)[:, :, 0]
+
     def join(self, packed: Array) -> Array:
         """[…, I, width] → […, I / group, width], the elements of a step side by side as one number."""
         if self.group == 1:
@@ -80,8 +87,9 @@ class Numbers:
 
 
 FLOATS = Numbers("float32", 1)
+PAIRS = Numbers("int16", 2, "int16")
+_BFLOATS = Numbers("bfloat16", WORD // 2, "bfloat16")
 _HALVES = Numbers("float16", 1)
-_PAIRS = Numbers("bfloat16", WORD // 2, "bfloat16")
 
 
 def numbers_of(call: Any, limits: Limits, stored: str | None = None) -> Numbers | None:
@@ -94,12 +102,15 @@ def numbers_of(call: Any, limits: Limits, stored: str | None = None) -> Numbers 
     if result == data == weight == "float32":
         if stored == "float16" and limits.halves and _fits_halves(call):
             return _HALVES
-        return _PAIRS if stored == "bfloat16" and limits.pairs else FLOATS
+        return _BFLOATS if stored == "bfloat16" and limits.pairs else FLOATS
     if result == "int32" and data in ("uint8", "int8") and weight == "int8":
         taken = data if data in limits.dot_data else limits.dot_data[0]
-        small = taken == "uint8" and _no_pair_saturates(call.args[1].value.numpy())
-        return Numbers(taken, WORD, f"{taken}_small" if small else taken)
+        return Numbers(taken, WORD, _kind(taken, call.args[1].value.numpy()))
     return None
+
+
+def _kind(dtype: str, weight: Array) -> str:
+    return f"{dtype}_small" if dtype == "uint8" and no_pair_saturates(weight) else dtype
 
 
 def _fits_halves(call: Any) -> bool:
@@ -110,7 +121,7 @@ def _fits_halves(call: Any) -> bool:
     return weight.size // weight.shape[-1] <= _MOST_HALVES and bool(np.all(np.abs(weight) <= LARGEST))
 
 
-def _no_pair_saturates(weight: Array) -> bool:
+def no_pair_saturates(weight: Array) -> bool:
     """Whether the products of two neighbours of [..., I, O] with any uint8 data have a sum of 16 bits."""
     filled = np.pad(weight, [*[(0, 0)] * (weight.ndim - 2), (0, weight.shape[-2] % 2), (0, 0)])
     pairs = filled.reshape(*weight.shape[:-2], -1, 2, weight.shape[-1]).astype(np.int32)

@@ -30,7 +30,7 @@ class Quantised:
     Attributes:
         model: with QuantizeLinear and DequantizeLinear; its hash is still the given file's.
         floats: the model before, in the same form.
-        samples, accuracy: None without sample data, which `int8-dynamic` can do without.
+        samples, accuracy: None without sample data, which only `int8` needs.
         inputs: least and greatest value of the inputs in the sample data, by name, where ranges were taken from them.
     """
 
@@ -86,12 +86,14 @@ def quantize(
     """
     floats = float_model(model, shapes)
     if data is None:
-        if settings.precision != "int8-dynamic" or max_drop is not None or metric is not None:
+        if settings.precision == "int8" or max_drop is not None or metric is not None:
             what = "sample data are missing, which show where the model's values lie and what it loses"
             raise UserError(what, model.name, "give them with --calibration, or use --precision int8-dynamic")
         return Quantised(_as_given(quantize_model(floats, settings), model), floats, None, None)
     samples = load_calibration(data, floats)
     statistics = observe(floats, samples) if settings.precision == "int8" else None
+    if progress and statistics:
+        progress(f"observed {len(statistics.histograms)} tensors on {statistics.samples} samples")
     made, accuracy = measure_accuracy(floats, samples, settings, statistics, metric, max_drop, progress)
     known = statistics.histograms if statistics else {}
     inputs = {v.name: (known[v.name].low, known[v.name].high) for v in floats.proto.graph.input if v.name in known}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PRECISIONS = ("int8", "int8-dynamic")
+# By precision, the bits of weights that are read as they are, while the rest stays in floats.
+WEIGHT_BITS = {"int8-weights": 8, "int4-weights": 4}
+PRECISIONS = ("int8", "int8-dynamic", *WEIGHT_BITS)
 METHODS = ("minmax", "percentile", "entropy", "mse")
 
 
@@ -14,7 +16,8 @@ class Settings:
 
     Attributes:
         precision: `int8` for weights and activations, the latter with ranges that sample data gave; `int8-dynamic` for
-            weights, while products quantise what they read when they run.
+            weights, while products quantise what they read when they run; `int8-weights` and `int4-weights` for the
+            weights of large products alone, a scale for a few dozen of them.
         method: how a tensor's range follows from its values, see `ranges.py`.
         percentile: of the values that are kept by the method of that name, in percent.
         per_channel: a scale for each output channel of a weight, not one for all of it.

@@ -12,12 +12,15 @@ from tests.kernels import (
     cases_attention,
     cases_convolution,
     cases_elementwise,
+    cases_few_bits,
     cases_forest,
+    cases_integer,
     cases_matrix,
     cases_rare,
     cases_recurrent,
     cases_reduction,
     cases_shape,
+    cases_sparse,
     cases_support_vectors,
 )
 from tests.kernels.grid import Case, failures, floats, one
@@ -34,6 +37,9 @@ FAMILIES = (
     | cases_recurrent.FAMILIES
     | cases_support_vectors.FAMILIES
     | cases_forest.FAMILIES
+    | cases_integer.FAMILIES
+    | cases_few_bits.FAMILIES
+    | cases_sparse.FAMILIES
 )
 
 # Every case runs on the host; the others get a share of each family, since compiling takes the time.

@@ -1,0 +1,108 @@
+"""Weights of 8 or 4 bits with floats for everything else: for products whose weights take longer to read than to use.
+
+Weights that follow each other along the sum share a scale. They become MatMulNBits, which onnxruntime runs too.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from ..errors import UserError
+from .graphs import Array, Graph, attributes_of
+from .settings import WEIGHT_BITS, Settings
+
+FUSED = "com.microsoft"  # of operators that hold products
+# The most weights that share a scale, by bits: a float of 32 bits for so many adds an eighth to each of 4, half a bit
+# to each of 8.
+_GROUP = {8: 64, 4: 32}
+_LEAST_GROUP = 16  # of MatMulNBits, whose groups are powers of two
+_LEAST_WEIGHTS = 1 << 14  # fewer are read in no time
+# Of 4 bits, parts of a group's range that are tried for the least squared error: a few large weights are cut off for
+# the sake of all others. The last is the range that zero is in the middle of.
+_PARTS = (*np.linspace(0.7, 1.0, 13), 8 / 7)
+
+
+def weight_only_products(graph: Graph, settings: Settings) -> dict[str, onnx.NodeProto]:
+    """The products whose weights get fewer bits, by name."""
+    found = {}
+    for node in graph.nodes:
+        if node.domain or node.op_type not in ("MatMul", "Gemm") or node.name in settings.keep:
+            continue
+        given = attributes_of(node)
+        plain = (given.get("alpha", 1.0), given.get("beta", 1.0), given.get("transA", 0)) == (1, 1, 0)
+        weights = graph.constant(node.input[1])
+        if not plain or weights is None or weights.ndim != 2 or not graph.is_float(node.input[0]):
+            continue
+        inputs = weights.shape[1 if given.get("transB", 0) else 0]
+        if weights.size >= _LEAST_WEIGHTS and inputs % _LEAST_GROUP == 0 and len(graph.shape(node.input[0])) > 1:
+            found[node.name] = node
+    return found
+
+
+def quantize_weights_only(graph: Graph, settings: Settings, where: str) -> None:
+    """Rewrites those products.
+
+    Raises:
+        UserError: there are none.
+    """
+    products = weight_only_products(graph, settings)
+    if not products and not settings.keep:
+        what = f"the model has no product with {_LEAST_WEIGHTS} constant weights or more"
+        raise UserError(what, where, "use --precision int8, int8-dynamic or fp32")
+    bits, nodes = WEIGHT_BITS[settings.precision], []
+    for node in graph.nodes:
+        if node.name not in products:
+            nodes.append(node)
+            continue
+        weights, result = graph.constant(node.input[1]), node.output[0]
+        assert weights is not None
+        rows = weights if attributes_of(node).get("transB", 0) else weights.T  # [outputs, inputs]
+        group = min(_GROUP[bits], rows.shape[1] & -rows.shape[1])
+        packed, scales = pack_groups(np.ascontiguousarray(rows, np.float32), bits, group)
+        inputs = [
+            node.input[0],
+            graph.add_constant(f"{result}/weights/q", packed),
+            graph.add_constant(f"{result}/weights/scale", scales),
+        ]
+        bias = node.input[2] if len(node.input) > 2 else ""
+        product = f"{result}/product" if bias else result
+        sizes = {"N": rows.shape[0], "K": rows.shape[1], "bits": bits, "block_size": group}
+        nodes.append(helper.make_node("MatMulNBits", inputs, [product], node.name, domain=FUSED, **sizes))
+        if bias:
+            nodes.append(helper.make_node("Add", [product, bias], [result], f"{node.name}/bias"))
+    graph.replace(nodes)
+
+
+def pack_groups(weights: Array, bits: int, group: int) -> tuple[Array, Array]:
+    """Weights [outputs, inputs] in the form of MatMulNBits.
+
+    Returns:
+        uint8 [outputs, groups, bytes] of numbers around half of their range, the first in the low bits; scales float32
+        [outputs, groups].
+    """
+    groups = weights.reshape(len(weights), -1, group)
+    middle = 1 << (bits - 1)
+    at = np.abs(groups).argmax(axis=2)[..., None]
+    extreme = np.take_along_axis(groups, at, 2)
+    if bits == 8:
+        scales = _not_zero(np.abs(extreme) / (middle - 1))
+        numbers = np.rint(groups / scales)
+    else:  # the number of the largest weight is the one that has no counterpart of the other sign
+        best = np.full(extreme.shape, np.inf, np.float32)
+        scales, numbers = np.ones_like(extreme), np.zeros_like(groups)
+        for part in _PARTS:
+            tried = _not_zero(extreme * np.float32(part / -middle))
+            rounded = np.clip(np.rint(groups / tried), -middle, middle - 1)
+            error = np.square(rounded * tried - groups).sum(axis=2, keepdims=True)
+            better = error < best
+            best, scales = np.where(better, error, best), np.where(better, tried, scales)
+            numbers = np.where(better, rounded, numbers)
+    whole = (numbers + middle).astype(np.uint8)
+    packed = whole if bits == 8 else whole[..., 0::2] | (whole[..., 1::2] << 4)
+    return packed, np.ascontiguousarray(scales[..., 0], np.float32)
+
+
+def _not_zero(scales: Array) -> Array:
+    return np.where(np.abs(scales) > np.finfo(np.float32).tiny, scales, 1).astype(np.float32)
