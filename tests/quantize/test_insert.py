@@ -217,6 +217,41 @@ def test_moved_channels_keep_their_steps() -> None:
     assert held["a/zero_points"].tolist() == [int(held["a/zero_point"])] * 4
 
 
+def test_shuffled_channels_keep_their_steps() -> None:
+    held = weights(w0=(6, 3, 1, 1), w1=(3, 1, 3, 3), w2=(2, 3, 1, 1))
+    sizes = np.float32([100, 1, 10, 0.1, 1, 3])
+    held["w0"] *= sizes.reshape(-1, 1, 1, 1)
+    order = np.arange(6).reshape(2, 3).T.reshape(-1)  # as the moves shuffle channels
+    held["w1"] /= sizes[order][:3].reshape(-1, 1, 1, 1)
+    held["w2"] /= sizes[order][3:].reshape(1, -1, 1, 1)
+    more = {"groups": np.array([1, 2, 3, 6, 6]), "flat": np.array([1, 6, 6, 6]), "half": np.array([3, 3])}
+    nodes = [
+        node("Conv", "x w0", "a"),
+        node("Reshape", "a groups", "g"),
+        node("Transpose", "g", "t", perm=[0, 2, 1, 3, 4]),
+        node("Reshape", "t flat", "s"),
+        node("Split", "s half", "p q", axis=1),
+        node("Conv", "p w1", "y", group=3),
+        node("Conv", "q w2", "z"),
+    ]
+    given = model(nodes, {"x": [1, 3, 6, 6]}, ["y", "z"], held | more)
+    (proto, after), (_, before) = (quantized(given, Settings(equalise=one)) for one in (True, False))
+    assert after > before + 6
+    made = constants(proto)["a/scales"] / sizes
+    assert made.max() < 5 * made.min()
+
+
+def test_flattened_places_have_the_step_of_their_channel() -> None:
+    held = weights(w0=(3, 2, 1, 1), w1=(12, 4))
+    sizes = np.float32([50, 1, 0.2])
+    held["w0"] *= sizes.reshape(-1, 1, 1, 1)
+    held["w1"] /= np.repeat(sizes, 4).reshape(-1, 1)
+    nodes = [node("Conv", "x w0", "a"), node("Flatten", "a", "f"), node("MatMul", "f w1", "y")]
+    given = model(nodes, {"x": [2, 2, 2, 2]}, ["y"], held)
+    (proto, after), (_, before) = (quantized(given, Settings(equalise=one)) for one in (True, False))
+    assert after > before + 6 and constants(proto)["a/scales"].shape == (3,)
+
+
 def test_corrected_biases_take_the_mean_error_off() -> None:
     held = weights(w=(4, 32, 1, 1), b=(4,))
     given = model([node("Conv", "x w b", "y")], {"x": [1, 32, 4, 4]}, ["y"], held)
