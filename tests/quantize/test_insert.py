@@ -14,7 +14,7 @@ from compiler.errors import UserError
 from compiler.quantize.insert import quantizable, quantize_model
 from compiler.quantize.runner import Runner
 from compiler.quantize.settings import METHODS, Settings
-from tests.models import model, node
+from tests.models import graph, model, node, value
 from tests.quantize.convolutions import floats, noise, operators, residual, run, samples, statistics, weights
 
 PLAIN = Settings(equalise=False, correct_bias=False)
@@ -136,6 +136,25 @@ def test_an_output_that_is_stored_as_8_bits_keeps_its_name() -> None:
     proto, snr = quantized(given)
     feeds = samples(given, 1)[0]
     assert snr > 28 and noise(run(given, feeds)["p"], run(proto, feeds)["p"]) > 28
+
+
+def test_branches_read_floats_of_what_is_stored_as_8_bits() -> None:
+    branches = {
+        f"{kind}_branch": graph([node(operator, "p", kind)], {}, [value(kind, [1, 2, 2, 2])])
+        for kind, operator in (("then", "Neg"), ("else", "Exp"))
+    }
+    nodes = [
+        node("Conv", "x w", "c"),
+        node("MaxPool", "c", "p", kernel_shape=[3, 3]),
+        node("ReduceSum", "x", "sum", keepdims=0),
+        node("Cast", "sum", "sign", to=onnx.TensorProto.BOOL),
+        node("If", "sign", "b", **branches),
+        node("Conv", "p v", "d"),
+        node("Add", "b d", "y"),
+    ]
+    given = model(nodes, {"x": [1, 3, 6, 6]}, ["y"], weights(w=(2, 3, 3, 3), v=(2, 2, 1, 1)))
+    proto, snr = quantized(given)
+    assert snr > 25 and operators(proto).count("QuantizeLinear") == 2
 
 
 @pytest.mark.parametrize("group", [1, 2])
