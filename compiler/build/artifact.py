@@ -204,6 +204,7 @@ def _manifest(
         },
         "requires": requires,
         "precision": precision,
+        **({"kept_float32": list(largest.kept)} if largest.kept else {}),
         "versions": {"edgec": EDGEC, "tvm": TVM, "llvm": llvm_version()},
         "memory": {
             "weights_bytes": weights.nbytes,

@@ -17,6 +17,7 @@ class Version:
 
     Attributes:
         vocabulary: the strings of the model, in the order of their codes.
+        kept: kernels whose results stay float32 because 16 bits are too few for them.
         floats: of a model with integer products, those that are not.
     """
 
@@ -24,6 +25,7 @@ class Version:
     outputs: tuple[Tensor, ...]
     program: Program
     vocabulary: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
     floats: tuple[FloatProduct, ...] = ()
 
     @cached_property

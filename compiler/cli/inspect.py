@@ -156,6 +156,7 @@ def _artifact_lines(manifest: dict[str, Any]) -> list[str]:
         *_classical_lines(manifest["model"].get("forest"), rows, strings),
         *float_lines(manifest["model"].get("floats")),
         *sparsity_line(manifest["model"].get("sparsity")),
+        *([f"float32      what {', '.join(kept)} make"] if (kept := manifest.get("kept_float32")) else []),
         f"verification {verification['status']}{detail}",
         f"made by      edgec {versions['edgec']}, TVM {versions['tvm']}, LLVM {versions['llvm']}",
         "",
