@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.version_converter
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -69,8 +70,10 @@ def quantize_by_onnxruntime(path: Path, samples: Sequence[Mapping[str, Array]], 
     from onnxruntime import quantization as q
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    prepared, made = folder / "prepared.onnx", folder / "onnxruntime_int8.onnx"
-    quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+    newer, prepared, made = (folder / f"{name}.onnx" for name in ("newer", "prepared", "onnxruntime_int8"))
+    # Scales by channel came with operator set 13.
+    onnx.save(onnx.version_converter.convert_version(onnx.load(path), 17), newer)
+    quant_pre_process(str(newer), str(prepared), skip_symbolic_shape=True)
     q.quantize_static(
         str(prepared),
         str(made),

@@ -77,11 +77,6 @@ def check_options(precision: str, **given: Any) -> None:
             raise click.UsageError(f"--{option} is for a quantisation: give --precision int8, or leave it out")
 
 
-def print_trial(layers: int, score: float) -> None:
-    """A line for each model that was scored."""
-    click.echo(f"  scored {score:.4f} with {layers} layers returned to float")
-
-
 def print_accuracy(quantised: Quantised, layers: int) -> None:
     """The layers, the worst first, and what the model lost; a warning on the error output if that is much.
 

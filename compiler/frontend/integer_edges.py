@@ -124,7 +124,7 @@ class _Sweep:
                 if given is None or given.size != 1:
                     return None
                 value = given.reshape(())
-            filled, (low, high) = step.rounded(float(value)), step.limits()
+            filled, (low, high) = int(step.rounded(float(value))), step.limits()
             exact = low <= filled <= high and np.float32(filled - int(step.zero)) * step.scale == value
             if not exact:
                 return None
@@ -150,7 +150,7 @@ class _Sweep:
 
     def _quantize(self, node: onnx.NodeProto) -> bool:
         step = self.values.step(node)
-        if step is None or not step.single or step.elem_type not in EIGHT_BITS:
+        if step is None or step.elem_type not in EIGHT_BITS:
             return False
         source, (result,) = node.input[0], node.output
         found = self._source(source)
@@ -163,7 +163,7 @@ class _Sweep:
         if self._is_implied(before, step):
             self._make("QuantizeLinear", [before.input[0], *node.input[1:]], [result], node.attribute, node.name)
             return True
-        if before.op_type in MOVES or before.op_type == "Concat":
+        if step.single and (before.op_type in MOVES or before.op_type == "Concat"):
             return self._before_move(node, before, step)
         return self._whole_steps(node, step)
 
@@ -171,18 +171,25 @@ class _Sweep:
         """Whether a ReLU or Clip changes nothing that is within the limits of the 8-bit type."""
         low, high = step.limits()
         if node.op_type == "Relu":
-            return int(step.zero) == low
-        if node.op_type != "Clip":
+            return bool((step.zero == low).all())
+        bounds = self._bounds(node)
+        if bounds is None:
             return False
+        under = bounds[0] == -np.inf or bool((step.rounded(bounds[0]) <= low).all())
+        return under and (bounds[1] == np.inf or bool((step.rounded(bounds[1]) >= high).all()))
+
+    def _bounds(self, node: onnx.NodeProto) -> tuple[float, float] | None:
+        """Between which numbers a Clip keeps its results."""
+        if node.op_type != "Clip":
+            return None
         bounds = []
         for place, default in ((1, -np.inf), (2, np.inf)):
             given = node.input[place] if len(node.input) > place else ""
             value = self.values.constant(given) if given else np.float32(default)
             if value is None or value.size != 1:
-                return False
+                return None
             bounds.append(float(value.reshape(())))
-        under = bounds[0] == -np.inf or step.rounded(bounds[0]) <= low
-        return under and (bounds[1] == np.inf or step.rounded(bounds[1]) >= high)
+        return bounds[0], bounds[1]
 
     def _before_move(self, node: onnx.NodeProto, move: onnx.NodeProto, step: Step) -> bool:
         """QuantizeLinear(move(x)) → move(QuantizeLinear(x)), if that is all that the move is for."""
@@ -214,27 +221,33 @@ class _Sweep:
 
     def _whole_steps(self, node: onnx.NodeProto, step: Step) -> bool:
         """Sums and products by constants that a QuantizeLinear alone reads, in its steps: no division is left."""
-        if step.scale == 1:
+        if (step.scale == 1).all() or (step.zero != step.zero.flat[0]).any():
             return False
         plan: list[tuple[onnx.NodeProto, str]] = []
-        if not self._collect(node.input[0], plan):
+        if not self._collect(node.input[0], plan, step.single):
             return False
         renamed: dict[str, str] = {}
         for maker, kind in plan[::-1]:
             self._in_steps(maker, kind, step, renamed)
         one = self._constant(node.output[0], "one", np.float32(1), TensorProto.FLOAT)
-        inputs = [renamed[node.input[0]], one, *node.input[2:]]
-        self._make("QuantizeLinear", inputs, list(node.output), node.attribute, node.name)
+        zero = node.input[2:3]
+        if not step.single:
+            zero = [self._constant(node.output[0], "zero", step.zero.flat[0], step.elem_type)]
+        self._make("QuantizeLinear", [renamed[node.input[0]], one, *zero], list(node.output), name=node.name)
         return True
 
-    def _collect(self, name: str, plan: list[tuple[onnx.NodeProto, str]]) -> bool:
-        """Whether a value can be had in other steps at no cost; the plan gets the nodes that make it, last first."""
+    def _collect(self, name: str, plan: list[tuple[onnx.NodeProto, str]], single: bool) -> bool:
+        """Whether a value can be had in other steps at no cost; the plan gets the nodes that make it, last first.
+
+        Args:
+            single: the steps are the same for all channels.
+        """
         node = self.values.makers.get(name)
         if node is None or node.domain or len(plan) > 32:
             return False
         if self._source(name) is not None:
             plan.append((node, "scale"))
-            return True
+            return single
         if not self.values.private(name):
             return False
         if node.op_type == "Mul":
@@ -245,11 +258,14 @@ class _Sweep:
             return True
         if node.op_type in _HOMOGENEOUS:
             plan.append((node, "same"))
-            return self._collect(node.input[0], plan)
+            return self._collect(node.input[0], plan, single)
+        if node.op_type == "Clip" and self._bounds(node) is not None:
+            plan.append((node, "bounds"))
+            return self._collect(node.input[0], plan, single)
         if node.op_type != "Add" or self.values.elem(name) != TensorProto.FLOAT or node.input[0] == node.input[1]:
             return False
         plan.append((node, "sum"))
-        return all(self._is_float_constant(operand) or self._collect(operand, plan) for operand in node.input)
+        return all(self._is_float_constant(operand) or self._collect(operand, plan, single) for operand in node.input)
 
     def _is_float_constant(self, name: str) -> bool:
         value = self.values.constant(name)
@@ -259,6 +275,13 @@ class _Sweep:
         old = node.output[0]
         new = renamed[old] = self._name(old, f"steps{len(self.made)}", TensorProto.FLOAT, self.values.shape(old))
         inputs = [renamed.get(name, name) for name in node.input]
+        if kind == "bounds":
+            self._between(inputs[0], node, step, new)
+            return
+        # Broadcast to the tensor from its last axis on.
+        size = step.scale.reshape(-1, *[1] * (len(self.values.shape(old) or ()) - 1 - step.axis))
+        if step.single:
+            size = step.scale
         if kind == "scale":
             scale = self.values.constant(node.input[1])
             assert scale is not None
@@ -267,8 +290,22 @@ class _Sweep:
             for place, name in enumerate(node.input):
                 value = self.values.constant(name)
                 if value is not None:
-                    inputs[place] = self._constant(new, "constant", value / step.scale, TensorProto.FLOAT)
+                    inputs[place] = self._constant(new, "constant", value / size, TensorProto.FLOAT)
         self._make(node.op_type, inputs, [new], node.attribute)
+
+    def _between(self, source: str, node: onnx.NodeProto, step: Step, result: str) -> None:
+        """A Clip in other steps."""
+        bounds = self._bounds(node)
+        assert bounds is not None
+        rank = len(self.values.shape(node.output[0]) or ())
+        for operator, bound in (("Max", bounds[0]), ("Min", bounds[1])):
+            if np.isfinite(bound):
+                limit = (np.float32(bound) / step.scale).reshape(-1, *[1] * (rank - 1 - step.axis))
+                limit = limit.reshape(()) if step.single else limit
+                narrow = self._name(result, operator, TensorProto.FLOAT, self.values.shape(node.output[0]))
+                self._make(operator, [source, self._constant(result, "limit", limit, TensorProto.FLOAT)], [narrow])
+                source = narrow
+        self._make("Identity", [source], [result])
 
     def _source(self, name: str) -> tuple[onnx.NodeProto, Step] | None:
         """The DequantizeLinear that makes a value, and its step."""

@@ -55,9 +55,9 @@ class Step:
         info = np.iinfo(onnx.helper.tensor_dtype_to_np_dtype(self.elem_type))
         return int(info.min), int(info.max)
 
-    def rounded(self, value: float) -> int:
-        """The step for a real value, beyond the type's limits too."""
-        return int(np.rint(np.float32(value) / self.scale)) + int(self.zero) if np.isfinite(value) else 0
+    def rounded(self, value: float) -> Array:
+        """The step for a finite real value, beyond the type's limits too; of the scale's shape."""
+        return np.asarray(np.rint(np.float32(value) / self.scale).astype(np.int64) + self.zero)
 
 
 class Values:

@@ -1,10 +1,10 @@
 """Sums of products of narrow numbers, several of them at once, as instructions for dot products have it.
 
-Data and weights travel in words of 32 bits, of four 8-bit integers or two bfloat16 each. To a schedule a word is a
-number like any other: `dot(x, w)` of two words is what a multiplication is for float32, it has as many lanes, and a
-loop over it becomes vectors the same way. What is behind it comes out late (`lower_dots`): the target's instructions
-(dots_x86.py, dots_arm.py), else the four products one by one, all exact in int32; of bfloat16 `vdpbf16ps` (AVX512-BF16)
-or `bfdot` (Armv8.6), whose sums are float32 and rounded as the CPU does.
+Data and weights travel in words of 32 bits, of four 8-bit integers, two of 16 bits, or two bfloat16 each. To a schedule
+a word is a number like any other: `dot(x, w)` of two words is what a multiplication is for float32, it has as many
+lanes, and a loop over it becomes vectors the same way. What is behind it comes out late (`lower_dots`): the target's
+instructions (dots_x86.py, dots_arm.py), else the products one by one, all exact in int32; of bfloat16 `vdpbf16ps`
+(AVX512-BF16) or `bfdot` (Armv8.6), whose sums are float32 and rounded as the CPU does.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .lowering import program_pass
 
 WORD = 4  # bytes
 
-_WORD, _PAIR, _DOT = "edgec.word", "edgec.pair", "edgec.dot_"
+_WORD, _PAIR, _DOT, _ACROSS = "edgec.word", "edgec.pair", "edgec.dot_", "edgec.across"
 
 
 def _define(name: str, inputs: int) -> None:
@@ -36,12 +36,13 @@ def _define(name: str, inputs: int) -> None:
 
 _define(_WORD, WORD)
 _define(_PAIR, WORD // 2)
-for _kind in ("uint8", "uint8_small", "int8", "bfloat16"):
+_define(_ACROSS, WORD)
+for _kind in ("uint8", "uint8_small", "int8", "int8_partial", "int8_partial_wide", "int16", "bfloat16"):
     _define(_DOT + _kind, 2)
 
 
 def word(elements: list[Any]) -> Any:
-    """Four 8-bit integers, or the bits of two bfloat16, in a row as one int32, the first in the lowest bits."""
+    """Four 8-bit integers, two of 16 bits, or the bits of two bfloat16, as one int32, the first in the lowest bits."""
     return ir.Call(ir.Op.get(_WORD if len(elements) == WORD else _PAIR), elements, ret_ty=ir.PrimType("int32"))
 
 
@@ -50,11 +51,18 @@ def dot(data: Any, weights: Any, kind: str) -> Any:
 
     Args:
         kind: `uint8` or `int8`, the type of data, for int8 weights and an int32 sum; `uint8_small` with weights of
-            which no two, the first two or the last two of a word, reach 2^15 with any data; `bfloat16` for both and a
-            float32 sum.
+            which no two, the first two or the last two of a word, reach 2^15 with any data. `int8_partial`: of four
+            words in a row the sums may come out with products changed for those of others, so that only the sum of all
+            is right; with weights from -127 on, else `int8_partial_wide`. `int16` for both and an int32 sum; `bfloat16`
+            for both and a float32 sum.
     """
     made = "float32" if kind == "bfloat16" else "int32"
     return ir.Call(ir.Op.get(_DOT + kind), [data, weights], ret_ty=ir.PrimType(made))
+
+
+def across(partial: list[Any]) -> Any:
+    """The sum of four int32 that lie in a row."""
+    return ir.Call(ir.Op.get(_ACROSS), partial, ret_ty=ir.PrimType("int32"))
 
 
 # The dot products of data and weights, both vectors of words or single ones, added to sums.
@@ -67,6 +75,7 @@ def lower_dots(target: Target) -> Any:
     def lower(func: Any) -> Any:
         body = tvm_ffi.structural_map(func.body, [(tirx.Add, lambda add: _added(add, target))])
         body = tvm_ffi.structural_map(body, [(ir.Call, lambda call: _alone(call, target))])
+        body = tvm_ffi.structural_map(body, [(ir.Call, lambda call: _whole(call, target))])
         return func.with_body(import_code(tvm_ffi.structural_map(body, [(ir.Call, _load)]), target))
 
     return program_pass(lower)
@@ -96,23 +105,36 @@ def _instruction(call: Any, target: Target) -> _Instruction:
     found = None
     if target.machine == "x86_64":
         found = dots_x86.instruction(target, kind, lanes)
-    elif target.machine == "aarch64" and kind == "int8":
-        found = dots_arm.instruction(target, lanes)
-    return found or (lambda sums, x, w: _one_by_one(sums, x, w, kind == "int8"))
+    elif target.machine in dots_arm.MACHINES:
+        found = dots_arm.instruction(target, kind, lanes)
+    return found or (lambda sums, x, w: _one_by_one(sums, x, w, kind))
 
 
-def _one_by_one(sums: Any, x: Any, w: Any, signed: bool) -> Any:
-    for byte in range(WORD):
-        sums = sums + _byte(x, byte, signed) * _byte(w, byte, True)
+def _whole(call: Any, target: Target) -> Any:
+    """The sums of runs of four."""
+    if not _is(call, _ACROSS):
+        return call
+    begin = _run(call.args, lanes_of(call))
+    if begin is not None and target.machine in dots_arm.MACHINES and lanes_of(call) > 1:
+        return dots_arm.sum_across(call.args[0], begin, lanes_of(call), target)
+    a, b, c, d = call.args
+    return (a + b) + (c + d)
+
+
+def _one_by_one(sums: Any, x: Any, w: Any, kind: str) -> Any:
+    count = 2 if kind == "int16" else WORD
+    for place in range(count):
+        sums = sums + _part(x, place, count, kind.startswith("int")) * _part(w, place, count, True)
     return sums
 
 
-def _byte(words: Any, place: int, signed: bool) -> Any:
-    """One byte of each word as int32."""
-    dtype = str(words.ty.dtype)
+def _part(words: Any, place: int, count: int, signed: bool) -> Any:
+    """One of `count` integers of each word as int32."""
+    dtype, bits = str(words.ty.dtype), 8 * WORD // count
+    rest = tirx.const(8 * WORD - bits, dtype)
     if not signed:
-        return tirx.bitwise_and(tirx.shift_right(words, tirx.const(8 * place, dtype)), tirx.const(255, dtype))
-    return tirx.shift_right(tirx.shift_left(words, tirx.const(24 - 8 * place, dtype)), tirx.const(24, dtype))
+        return tirx.bitwise_and(tirx.shift_right(words, tirx.const(bits * place, dtype)), tirx.const(255, dtype))
+    return tirx.shift_right(tirx.shift_left(words, rest - tirx.const(bits * place, dtype)), rest)
 
 
 def _as(dtype: str, value: Any) -> Any:
@@ -138,10 +160,17 @@ def _load(call: Any) -> Any:
         return _as(dtype, tirx.BufferLoad(load.source, [*load.indices[:-1], ramp]))
     result: Any = None
     for place, element in enumerate(call.args):
+        if _is_zero(element):
+            continue
         part = tirx.bitwise_and(tirx.Cast(dtype, element), tirx.const((1 << bits) - 1, dtype))
         shifted = tirx.shift_left(part, tirx.const(bits * place, dtype))
         result = shifted if result is None else tirx.bitwise_or(result, shifted)
     return result
+
+
+def _is_zero(value: Any) -> bool:
+    value = value.value if isinstance(value, tirx.Broadcast) else value
+    return isinstance(value, tirx.IntImm) and int(value.value) == 0
 
 
 def _run(elements: Sequence[Any], lanes: int) -> Any:

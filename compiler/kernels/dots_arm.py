@@ -8,13 +8,67 @@ from typing import Any
 from tvm import tirx
 
 from ..target import Target
+from .vectors import shuffle
+
+MACHINES = ("aarch64", "armv7l")
+_STEP = 4  # words of a vector
 
 
-def instruction(target: Target, lanes: int) -> Callable[[Any, Any, Any], Any] | None:
-    """What adds dot products of words of data and of weights, so many lanes of int32, to sums; None if nothing does."""
-    if not target.has("dotprod") or lanes not in (2, 4):
+def sums_partially(target: Target) -> bool:
+    """Whether products of 8-bit integers are best summed to four partial sums (partial_sums.py)."""
+    return target.machine in MACHINES and not target.has("dotprod")
+
+
+def instruction(target: Target, kind: str, lanes: int) -> Callable[[Any, Any, Any], Any] | None:
+    """What adds dot products of data's and weights' words, so many lanes of int32, to sums; None if nothing does."""
+    if kind.startswith("int8_partial") and lanes == _STEP:
+        return lambda sums, x, w: _add_partial(sums, x, w, kind == "int8_partial", target)
+    if kind != "int8" or not target.has("dotprod") or lanes not in (2, _STEP):
         return None
     words, name = f"int8x{4 * lanes}", f"llvm.aarch64.neon.sdot.v{lanes}i32.v{4 * lanes}i8"
     return lambda sums, x, w: tirx.call_llvm_pure_intrin(
         f"int32x{lanes}", name, sums, tirx.reinterpret(words, w), tirx.reinterpret(words, x)
     )
+
+
+def _add_partial(sums: Any, x: Any, w: Any, pairs: bool, target: Target) -> Any:
+    """Adds the products of 16 bytes; `pairs` if two fit 16 bits together."""
+    x, w = (tirx.reinterpret("int8x16", value) for value in (x, w))
+    products = []
+    for begin in (0, 8):
+        halves = [tirx.Cast("int16x8", shuffle([value], range(begin, begin + 8))) for value in (x, w)]
+        products.append(halves[0] * halves[1])
+    for product in [products[0] + products[1]] if pairs else products:
+        if target.machine == "aarch64":
+            sums = sums + tirx.call_llvm_pure_intrin("int32x4", "llvm.aarch64.neon.saddlp.v4i32.v8i16", product)
+        else:
+            sums = tirx.call_llvm_pure_intrin("int32x4", "llvm.arm.neon.vpadals.v4i32.v8i16", sums, product)
+    return sums
+
+
+def sum_across(load: Any, begin: Any, lanes: int, target: Target) -> Any:
+    """The sums of `lanes` runs of four int32 of a buffer, one after the other from `begin` on."""
+    dtype = str(begin.ty.dtype)
+    ramps = [tirx.Ramp(begin + tirx.const(4 * run, dtype), tirx.const(1, dtype), 4) for run in range(lanes)]
+    runs = [tirx.BufferLoad(load.source, [*load.indices[:-1], ramp]) for ramp in ramps]
+    runs += runs[-1:] * (-lanes % 4)
+    wholes = [_sum_four(runs[at : at + 4], target) for at in range(0, len(runs), 4)]
+    return wholes[0] if lanes == 4 else shuffle(wholes, range(lanes))
+
+
+def _sum_four(runs: list[Any], target: Target) -> Any:
+    if target.machine == "aarch64":
+        return _by_pairs("int32x4", "llvm.aarch64.neon.addp.v4i32", runs)
+    halves = [
+        _by_pairs("int32x2", "llvm.arm.neon.vpadd.v2i32", [shuffle([run], at) for at in ((0, 1), (2, 3))])
+        for run in runs
+    ]
+    return shuffle([_by_pairs("int32x2", "llvm.arm.neon.vpadd.v2i32", halves[at : at + 2]) for at in (0, 2)], range(4))
+
+
+def _by_pairs(dtype: str, name: str, vectors: list[Any]) -> Any:
+    """Neighbours added until one vector is left."""
+    while len(vectors) > 1:
+        pairs = zip(vectors[::2], vectors[1::2], strict=True)
+        vectors = [tirx.call_llvm_pure_intrin(dtype, name, a, b) for a, b in pairs]
+    return vectors[0]

@@ -31,7 +31,7 @@ def instruction(target: Target, kind: str, lanes: int) -> Callable[[Any, Any, An
     bits = 32 * lanes
     if bits not in _WIDEN:
         return None
-    if kind.startswith("uint8") and _has_vnni(target, bits):
+    if kind.startswith("uint8") and has_vnni(target, bits):
         name = f"llvm.x86.avx512.vpdpbusd.{bits}"
         return lambda sums, x, w: _call(f"int32x{lanes}", name, sums, _bytes(x, "uint8"), _bytes(w, "int8"))
     (feature, multiply), (of_bytes, multiply_bytes) = _WIDEN[bits], _PAIRS[bits]
@@ -44,6 +44,11 @@ def instruction(target: Target, kind: str, lanes: int) -> Callable[[Any, Any, An
         return small
     if not _has(target, feature):
         return None
+    if kind == "int16":
+        halves = f"int16x{2 * lanes}"
+        return lambda sums, x, w: (
+            sums + _call(f"int32x{lanes}", multiply, tirx.reinterpret(halves, x), tirx.reinterpret(halves, w))
+        )
 
     def widen(sums: Any, x: Any, w: Any) -> Any:
         even, odd = (
@@ -55,17 +60,7 @@ def instruction(target: Target, kind: str, lanes: int) -> Callable[[Any, Any, An
     return widen
 
 
-def data_types(target: Target) -> tuple[str, ...]:
-    """Types that data may have, the best first."""
-    return ("uint8",) if _has_vnni(target, target.simd_bits) else ("uint8", "int8")
-
-
-def registers(target: Target) -> int:
-    """Vector registers that a dot product takes for itself: none, or those of halves, and of a mask."""
-    return 0 if _has_vnni(target, target.simd_bits) else 4
-
-
-def _has_vnni(target: Target, bits: int) -> bool:
+def has_vnni(target: Target, bits: int) -> bool:
     """Whether `vpdpbusd` exists for registers of so many bits."""
     wide = target.has("avx512vnni") and (bits == 512 or (target.has("avx512vl") and bits in (128, 256)))
     return wide or (target.has("avxvnni") and bits in (128, 256))

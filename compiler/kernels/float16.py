@@ -11,7 +11,7 @@ from ..target import Target
 from .lowering import program_pass
 
 SATURATES = "edgec.saturates"  # the attribute of programs whose results in float16 are made to fit
-_LARGEST = 65504.0
+LARGEST = 65504.0
 
 
 def has_conversions(target: Target) -> bool:
@@ -21,6 +21,11 @@ def has_conversions(target: Target) -> bool:
     if target.machine == "armv7l":
         return target.has("vfp4")
     return target.machine in ("aarch64", "arm64")
+
+
+def has_arithmetic(target: Target) -> bool:
+    """Whether the CPU computes in float16 in vectors."""
+    return target.machine in ("aarch64", "arm64") and target.has("fullfp16")
 
 
 def convert_float16(target: Target) -> Any:
@@ -57,7 +62,7 @@ def _let(value: Any, body: Any) -> Any:
 
 def _fitting(x: Any) -> Any:
     """The nearest finite number; a NaN stays one."""
-    high, low = (tirx.const(limit, str(x.ty.dtype)) for limit in (_LARGEST, -_LARGEST))
+    high, low = (tirx.const(limit, str(x.ty.dtype)) for limit in (LARGEST, -LARGEST))
     return _let(tirx.Select(x > high, high, x), lambda t: tirx.Select(t < low, low, t))
 
 

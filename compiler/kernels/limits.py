@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass, replace
 
 from ..target import Target
-from . import dots_x86
+from . import dots_arm, dots_x86
 from .cost import Cost
 from .estimate import seconds_on_one_core
+from .float16 import has_arithmetic
 from .llvm_code import has_pairs
 
 # Of a launch of two threads that are awake: 0.25 µs at 3.9 GHz (scripts/bench_overhead.py); in cycles, since it is work
@@ -30,7 +31,13 @@ class Limits:
         by_element: whether a multiply-add can take one factor from any element of a vector register, as NEON's of
             64 bits can, so that four factors come with one load.
         dot_data: types of 8-bit integers that data may have in dot products, the best first.
+        partial_sums: whether products of 8-bit integers are best summed along vectors (partial_sums.py).
+        byte_pairs: whether products of bytes are best summed by twos in 16 bits where there are no dot products.
         dot_registers: vector registers that a dot product takes for itself, beside sums and operands.
+        taps: how a filter for each channel sums products of 8-bit integers: `words` of them by dot products, or one by
+            one in int32, or in float32, which is as exact for filters that are not huge.
+        multiplies_pairs: whether dot products are of 16-bit integers, which 8-bit ones are made into.
+        halves: whether there is arithmetic of float16.
         pairs: whether there are dot products of pairs of bfloat16.
         parallel_work: inner iterations below which a kernel, or a block of it, stays on one thread.
     """
@@ -42,7 +49,12 @@ class Limits:
     by_element: bool = False
     dot_data: tuple[str, ...] = ("int8",)
     dot_registers: int = 0
+    taps: str = "int32"
+    multiplies_pairs: bool = False
+    halves: bool = False
     pairs: bool = False
+    partial_sums: bool = False
+    byte_pairs: bool = False
     parallel_work: int = 1 << 15
 
 
@@ -54,20 +66,17 @@ def limits_of(target: Target, cost: Cost | None = None, rule: str | None = None)
     """
     by_element = target.machine == "aarch64"
     lanes, l1 = max(1, target.simd_bits // 32), 1024 * target.caches.l1d_kib
-    dot_data: tuple[str, ...] = ("int8",)
-    dot_registers = 0
+    limits = Limits(lanes, target.simd_registers, l1, target.l2_bytes, by_element)
+    limits = replace(limits, halves=has_arithmetic(target), pairs=has_pairs(target))
     if target.machine == "x86_64":
-        dot_data, dot_registers = dots_x86.data_types(target), dots_x86.registers(target)
-    limits = Limits(
-        lanes,
-        target.simd_registers,
-        l1,
-        target.l2_bytes,
-        by_element,
-        dot_data,
-        dot_registers,
-        has_pairs(target),
-    )
+        vnni = dots_x86.has_vnni(target, target.simd_bits)
+        dot_data, taps = (("uint8",), "words") if vnni else (("uint8", "int8"), "float32")
+        # Without VNNI a dot product needs registers for halves and a mask.
+        limits = replace(
+            limits, dot_data=dot_data, dot_registers=0 if vnni else 4, taps=taps, multiplies_pairs=not vnni
+        )
+    elif target.machine in dots_arm.MACHINES:
+        limits = replace(limits, partial_sums=dots_arm.sums_partially(target), byte_pairs=True)
     return limits if cost is None else replace(limits, parallel_work=parallel_work(cost, target, rule))
 
 

@@ -43,7 +43,7 @@ def _overlapping(loop: Any, sizes: Sequence[Any]) -> Any:
 
     def on_realize(realize: Any) -> Any:
         values = [_shifted(value, var, size, begin) for value in realize.iter_values]
-        return s_tir.SBlockRealize(values, _without(realize.predicate, var), realize.block)
+        return s_tir.SBlockRealize(values, without(realize.predicate, var), realize.block)
 
     return tvm_ffi.structural_map(loop.body, [(s_tir.SBlockRealize, on_realize)])
 
@@ -58,10 +58,10 @@ def _shifted(value: Any, var: Any, size: int, begin: Any) -> Any:
     return begin * tirx.IntImm(str(begin.ty.dtype), stride) + coefficients[1]
 
 
-def _without(predicate: Any, var: Any) -> Any:
+def without(predicate: Any, var: Any) -> Any:
     """The conjunction's parts that do not depend on `var`; those that do are the bounds checks."""
     if isinstance(predicate, tirx.And):
-        a, b = _without(predicate.a, var), _without(predicate.b, var)
+        a, b = without(predicate.a, var), without(predicate.b, var)
         return b if _true(a) else a if _true(b) else tirx.And(a, b)
     return tirx.IntImm("bool", 1) if uses(predicate, var) else predicate
 

@@ -19,6 +19,7 @@ from .limits import Limits
 from .overlap import split_overlapping
 from .prefetch import mark_for_prefetch
 from .rule import Offer, Parameters
+from .tails import mark_tail
 from .tile import compute_tile, tile_cost
 
 # Rows of a depthwise tile, whose inputs overlap and are best read once.
@@ -64,6 +65,7 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
     if len(anchors) != 1 or sum(bool(b.reduction) for b in blocks) != 1:
         return None
     anchor = anchors[0]
+    limits = _limits(sch, anchor, limits)
     # Once for all products of an element, unless vectors run along the channels anyway.
     apart = len(anchor.reduction) != 2 and anchor.reduction[-1] >= min(limits.lanes, _NARROWEST)
     by_element = takes_elements(anchor, limits)
@@ -94,6 +96,12 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
             "prefetch": (0, 16, _PREFETCH),
         },
     )
+
+
+def _limits(sch: Any, anchor: Block, limits: Limits) -> Limits:
+    """The limits for the type of the sums: a vector holds twice as many of half the size."""
+    dtype = str(sch.get(sch.get_sblock(anchor.name)).writes[0].source.ty.dtype)
+    return replace(limits, lanes=2 * limits.lanes) if dtype == "float16" else limits
 
 
 def _converts(sch: Any, block: Block) -> bool:
@@ -142,17 +150,22 @@ def _products(sch: Any, anchor: Block) -> int:
 
 
 def _writes_bytes(sch: Any, block: Any) -> bool:
-    return str(sch.get(block).writes[0].source.ty.dtype) in ("int8", "uint8")
+    return _type(sch.get(block).writes[0].source) in ("int8", "uint8")
+
+
+def _type(buffer: Any) -> str:
+    return str(buffer.ty.dtype)
 
 
 def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Parameters, converted: bool) -> None:
     out = sch.get_sblock(result.name)
-    weights = list(sch.get(sch.get_sblock(anchor.name)).reads)[-1].source.name
+    weights = list(sch.get(sch.get_sblock(anchor.name)).reads)[-1].source
     sch.set_scope(sch.get_sblock(anchor.name), 0, "local")
     width, extent, mr = anchor.spatial[-1], anchor.spatial[-3], chosen["rows"]
     *outer, rows, channels = sch.get_loops(out)
     row_tiles, row = split_overlapping(sch, rows, mr, extent)
-    lanes = min(width, limits.lanes)
+    pairs = len(anchor.reduction) == 2 and _type(weights) == "int8"  # in vectors of 16 bits an element
+    lanes = width if pairs else min(width, limits.lanes)
     # Bytes are written in as few vectors as there are; their floats are taken apart again where they become bytes.
     written = width if _writes_bytes(sch, out) and width & width - 1 == 0 else lanes
     channel_tiles, vector, lane = sch.split(channels, [None, width // written, written])
@@ -168,6 +181,8 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     if not shared:
         shared, serial = serial[-1:], serial[:-1]
     sch.reorder(*shared, *serial, row, vector, lane)
+    if not whole_channels and channel_tiles in serial:
+        mark_tail(sch, channel_tiles)
     sch.unroll(row)
     sch.unroll(vector)
     sch.vectorize(lane)
@@ -178,4 +193,4 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     compute_tile(sch, anchor, 1 + len(serial), lanes, task, limits, bool(chosen["unrolled"]), by_element, factors)
     if chosen["prefetch"]:
         innermost = sch.get_loops(sch.get_sblock(f"{anchor.name}_update"))[len(serial) + len(anchor.reduction)]
-        mark_for_prefetch(sch, innermost, weights, chosen["prefetch"])
+        mark_for_prefetch(sch, innermost, weights.name, chosen["prefetch"])

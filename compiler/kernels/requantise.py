@@ -1,9 +1,9 @@
-"""Floats to 8-bit integers, as QuantizeLinear has it, in few instructions of NEON.
+"""Floats to 8-bit integers, as QuantizeLinear has it, in few instructions.
 
 Written out it is round (ties to even), add the zero point, clamp, convert. Where a vector of floats becomes
 integers first, these are narrowed with saturation, which is the clamp, and the zero point is added to 16 bits, to
 twice as many elements at once. A clamp before the rounding, as of a Relu, is one of the integers too, since both
-grow together.
+grow together. Other machines clamp the floats, to whole numbers, and find the integer in the lowest bits of a sum.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tvm import ir, tirx
 
 from ..target import Target
 from .dots import lanes_of
-from .lowering import program_pass
+from .lowering import node_pass, program_pass
 from .vectors import shuffle
 
 _LIMITS = {"int8": (-128, 127), "uint8": (0, 255)}
@@ -42,7 +42,7 @@ def requantise(target: Target) -> Any:
     """The pass that does so in stores of vectors; after loops have become vectors, before TVM lowers intrinsics."""
     forms = {"aarch64": _a64, "armv7l": _a32}.get(target.machine)
     if forms is None:
-        return program_pass(lambda func: func)
+        return node_pass(tirx.Cast, _by_sum)
 
     def on_store(store: Any) -> Any:
         lanes = lanes_of(store.value)
@@ -132,7 +132,7 @@ def piece(expr: Any, begin: int, lanes: int) -> Any:
         return tirx.Ramp(expr.base + start, expr.stride, lanes)
     if isinstance(expr, tirx.Broadcast):
         return tirx.Broadcast(expr.value, lanes)
-    if isinstance(expr, ir.TensorLoad):
+    if isinstance(expr, ir.TensorLoad) and any(lanes_of(index) > 1 for index in expr.indices):
         return tirx.BufferLoad(expr.source, [piece(index, begin, lanes) for index in expr.indices])
     if isinstance(expr, tirx.Cast):
         return tirx.Cast(f"{dtype.rpartition('x')[0]}x{lanes}", piece(expr.value, begin, lanes))
@@ -169,12 +169,27 @@ def _a64(parts: Sequence[Any], step: _Step, dtype: str) -> list[Any]:
 def _a32(parts: Sequence[Any], step: _Step, dtype: str) -> list[Any]:
     """Clamps first, as nothing rounds: the integer is in the lowest bits of a number that is 1.5 * 2^23 more."""
     limits = [tirx.const(float(bound - step.zero), "float32x4") for bound in (step.low, step.high)]
-    shifted = [tirx.Min(tirx.Max(part, limits[0]), limits[1]) + tirx.const(1.5 * 2**23, "float32x4") for part in parts]
+    low, high = ("llvm.arm.neon.vmaxs.v4f32", limits[0]), ("llvm.arm.neon.vmins.v4f32", limits[1])
+    for name, limit in (low, high):
+        parts = [_call("float32x4", name, part, limit) for part in parts]
+    shifted = [part + tirx.const(1.5 * 2**23, "float32x4") for part in parts]
     halves = [tirx.Cast("int16x4", tirx.reinterpret("int32x4", part)) for part in shifted]
     zero = tirx.const((step.zero + 128) % 256 - 128, "int8x8")
     results = [tirx.Cast("int8x8", pair) for pair in _pairs(halves)]
     results = [result + zero if step.zero else result for result in results]
     return [tirx.reinterpret(f"{dtype}x8", result) for result in results]
+
+
+def _by_sum(cast: Any) -> Any:
+    """Like `_a32` with the zero point in the sum, unless it is odd, which would turn ties to the odd number."""
+    step = _step(cast)
+    if step is None:
+        return cast
+    lanes, odd = lanes_of(cast), step.zero % 2
+    low, high = (tirx.const(float(bound - step.zero), f"float32x{lanes}") for bound in (step.low, step.high))
+    shift = tirx.const(1.5 * 2**23 + step.zero - odd, f"float32x{lanes}")
+    bits = tirx.reinterpret(f"int32x{lanes}", tirx.Max(tirx.Min(step.value, high), low) + shift)
+    return tirx.Cast(str(cast.ty.dtype), bits + tirx.const(1, f"int32x{lanes}") if odd else bits)
 
 
 def _pairs(halves: Sequence[Any]) -> list[Any]:

@@ -17,10 +17,12 @@ from .injective import injective_rule
 from .limits import limits_of
 from .overlap import overlap_tiles
 from .packed import packed_rule
+from .partial_sums import partial_sums_rule
 from .prefetch import prefetch
 from .rows import rows_rule
 from .rule import Parameters, Rule
 from .sparse import sparse_rule
+from .tails import cut_tails
 from .tile import tile_rule
 from .winograd import winograd_rule
 from .written import written_rule
@@ -29,6 +31,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("written", written_rule),  # first, as the others fail on programs without blocks
     ("packed", packed_rule),
     ("few_bits", few_bits_rule),
+    ("partial_sums", partial_sums_rule),
     ("sparse", sparse_rule),
     ("winograd", winograd_rule),
     ("attention", attention_rule),
@@ -77,7 +80,8 @@ def schedule(func: Any, target: Target, parameters: Parameters | None = None) ->
                 continue
             chosen = {**offer.default, **(parameters or {})}
             offer.apply(chosen)
-            return Scheduled(prefetch(begin_with_infinity(overlap_tiles(sch.mod["main"]))), name, chosen, failures)
+            func = cut_tails(overlap_tiles(sch.mod["main"]))
+            return Scheduled(prefetch(begin_with_infinity(func)), name, chosen, failures)
         except (s_tir.ScheduleError, ValueError) as error:
             failures[name] = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return Scheduled(func, UNSCHEDULED, failures=failures)

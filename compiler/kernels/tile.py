@@ -17,6 +17,7 @@ from .limits import Limits
 from .overlap import split_overlapping
 from .peel import mark_for_peeling
 from .rule import Offer, Parameters, values_up_to
+from .tails import mark_tail
 from .vectors import lanes_of
 
 # Wider tiles than this many vectors along the last axis gain nothing and lengthen compilation.
@@ -113,6 +114,7 @@ def compute_tile(
         steps, step = sch.split(reduction[-1], [None, count])
         if anchor.reduction[-1] % count:
             mark_for_peeling(sch, steps)
+            mark_tail(sch, steps)
         reduction = [*reduction[:-1], steps]
         sch.reorder(*reduction, step, *tile)
         if factors is None:

@@ -1,13 +1,13 @@
-"""What products with constant weights are made of: float32 one by one, bfloat16 two or 8-bit integers four at a time.
+"""What products with constant weights are made of: floats, pairs of bfloat16, or 8-bit integers four at a time.
 
-The sum of a product runs in steps. A step of float32 is one element; one of others is a word, of which instructions
-for dot products take as many at once as they take float32 (kernels/dots.py).
+The sum of a product runs in steps. A step of float32 or float16 is one element; one of others is a word, of which
+instructions for dot products take as many at once as they take float32 (kernels/dots.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ml_dtypes
@@ -15,10 +15,16 @@ import numpy as np
 from tvm import relax
 
 from ..kernels.dots import WORD, dot, word
+from ..kernels.float16 import LARGEST
 from ..kernels.limits import Limits
+from ..operators.distances import DISTANCES
 from .constants import constant
+from .rewrite import operator_of
 
 Array = np.ndarray[Any, Any]
+
+# Terms of a sum in float16; its error grows with their root, to half a per cent of a term's size times that root.
+_MOST_HALVES = 2304
 
 
 @dataclass(frozen=True)
@@ -52,16 +58,27 @@ class Numbers:
         excess = step * weight.astype(np.int32).sum(axis=tuple(range(weight.ndim - 1)), dtype=np.int32)
         return moved, lambda result: relax.op.subtract(builder.emit(result), constant(excess))
 
+    def limits(self, limits: Limits) -> Limits:
+        """Those of a target for kernels of these numbers: a vector holds twice as many of half the size."""
+        return replace(limits, lanes=2 * limits.lanes) if self.dtype == "float16" else limits
+
     def multiply(self, element: Callable[[Any], Any], step: Any, weight: Any) -> Any:
         """The product of a step: of data, as a function of the place along the sum, and a step of packed weights."""
         if self.group == 1:
             return element(step) * weight
         return dot(word([element(step * self.group + i) for i in range(self.group)]), weight, self.kind)
 
+    def of_taps(self, weight: Array) -> tuple[Numbers, Array]:
+        """The numbers whose steps are taps of a column of a kernel, and its weights [H, W, C] as [H / group, W, C]."""
+        missing = -len(weight) % self.group
+        filled = np.pad(weight, [(0, missing), (0, 0), (0, 0)])
+        steps = filled.reshape(-1, self.group, *weight.shape[1:]).swapaxes(1, 2)
+        return replace(self, kind=_kind(self.dtype, steps)), self.join(steps)[:, :, 0]
+
     def join(self, packed: Array) -> Array:
         """[…, I, width] → […, I / group, width], the elements of a step side by side as one number."""
         if self.group == 1:
-            return packed
+            return packed.astype(self.dtype, copy=False)
         *outer, inputs, width = packed.shape
         if self.dtype == "bfloat16":
             packed = packed.astype(ml_dtypes.bfloat16)
@@ -70,7 +87,9 @@ class Numbers:
 
 
 FLOATS = Numbers("float32", 1)
-_PAIRS = Numbers("bfloat16", WORD // 2, "bfloat16")
+PAIRS = Numbers("int16", 2, "int16")
+_BFLOATS = Numbers("bfloat16", WORD // 2, "bfloat16")
+_HALVES = Numbers("float16", 1)
 
 
 def numbers_of(call: Any, limits: Limits, stored: str | None = None) -> Numbers | None:
@@ -81,15 +100,28 @@ def numbers_of(call: Any, limits: Limits, stored: str | None = None) -> Numbers 
     """
     result, data, weight = (str(x.ty.dtype) for x in (call, *call.args[:2]))
     if result == data == weight == "float32":
-        return _PAIRS if stored == "bfloat16" and limits.pairs else FLOATS
+        if stored == "float16" and limits.halves and _fits_halves(call):
+            return _HALVES
+        return _BFLOATS if stored == "bfloat16" and limits.pairs else FLOATS
     if result == "int32" and data in ("uint8", "int8") and weight == "int8":
         taken = data if data in limits.dot_data else limits.dot_data[0]
-        small = taken == "uint8" and _no_pair_saturates(call.args[1].value.numpy())
-        return Numbers(taken, WORD, f"{taken}_small" if small else taken)
+        return Numbers(taken, WORD, _kind(taken, call.args[1].value.numpy()))
     return None
 
 
-def _no_pair_saturates(weight: Array) -> bool:
+def _kind(dtype: str, weight: Array) -> str:
+    return f"{dtype}_small" if dtype == "uint8" and no_pair_saturates(weight) else dtype
+
+
+def _fits_halves(call: Any) -> bool:
+    """Whether a product's sums may be of float16: of finite weights, and of no more terms than leave it some digits."""
+    if operator_of(call) == DISTANCES:
+        return False
+    weight = call.args[1].value.numpy()
+    return weight.size // weight.shape[-1] <= _MOST_HALVES and bool(np.all(np.abs(weight) <= LARGEST))
+
+
+def no_pair_saturates(weight: Array) -> bool:
     """Whether the products of two neighbours of [..., I, O] with any uint8 data have a sum of 16 bits."""
     filled = np.pad(weight, [*[(0, 0)] * (weight.ndim - 2), (0, weight.shape[-2] % 2), (0, 0)])
     pairs = filled.reshape(*weight.shape[:-2], -1, 2, weight.shape[-1]).astype(np.int32)

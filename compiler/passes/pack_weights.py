@@ -8,6 +8,7 @@ Convolutions on SIMD Architectures", SC 2018 (arXiv:1808.05567).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,15 +16,19 @@ import numpy as np
 import tvm
 from tvm import ir, relax, te, tirx
 
+from ..kernels.dots import WORD
 from ..kernels.limits import Limits
 from ..kernels.packed import ACCUMULATOR, CONVERTED, block_width
 from ..operators.distances import DISTANCES, distance_term
 from .constants import constant
-from .numbers import Numbers, fill_up, numbers_of
+from .depthwise_pairs import depthwise_pairs
+from .numbers import FLOATS, Numbers, fill_up, numbers_of
+from .partial_products import partial_product
 from .rewrite import operator_of, rewrite_calls
 
 FUSES_ELEMENTWISE = 4  # TVM's kOutEWiseFusable: what follows element by element joins the kernel
 _DOT = "dot_product"
+_EXACT_TAPS = 512  # products of 8-bit integers that float32 sums without rounding
 
 
 def pack_weights(module: tvm.IRModule, limits: Limits, stored: str | None = None) -> tvm.IRModule:
@@ -45,11 +50,12 @@ def pack_weights(module: tvm.IRModule, limits: Limits, stored: str | None = None
         numbers = numbers_of(call, limits, stored)
         if numbers is None:
             return call
+        own = numbers.limits(limits)
         if name == "relax.matmul":
-            return _matmul(builder, call, weight.value.numpy(), numbers, limits)
+            return _matmul(builder, call, weight.value.numpy(), numbers, own)
         if name == DISTANCES:
-            return _distances(builder, call, weight.value.numpy(), limits)
-        return _conv2d(builder, call, weight.value.numpy(), numbers, limits)
+            return _distances(builder, call, weight.value.numpy(), own)
+        return _conv2d(builder, call, weight.value.numpy(), numbers, own)
 
     module = rewrite_calls(module, visit)
     for variable, function in list(module.functions.items()):
@@ -97,7 +103,11 @@ def _conv2d(
         return call
     strides, dilation = [int(s) for s in attrs.strides], [int(d) for d in attrs.dilation]
     if int(attrs.groups) == int(call.args[0].ty.shape[3]) == weight.shape[3]:
-        return _depthwise(builder, call, weight[:, :, 0], strides, dilation, limits)
+        if numbers.group == WORD and limits.byte_pairs and weight.min() > -128:
+            data, fix = numbers.accept(builder, call.args[0], weight)
+            shape = [int(d) for d in call.ty.shape]
+            return fix(depthwise_pairs(builder, data, weight[:, :, 0], shape, strides, dilation))
+        return _depthwise(builder, call, weight[:, :, 0], strides, dilation, numbers, limits)
     if int(attrs.groups) != 1:
         return call
     data, fix = numbers.accept(builder, call.args[0], weight)
@@ -120,6 +130,8 @@ def _product(
     shape = [*(int(d) for d in list(data.ty.shape)[:-1]), channels]
     if channels == 1 and inputs >= limits.lanes and numbers.group == 1:
         return _dot_product(builder, data, weight[:, 0], shape)
+    if numbers.group == WORD and limits.partial_sums:
+        return partial_product(builder, data, weight, shape, limits, name)
     data, weight = fill_up(builder, data, weight, numbers.group)
 
     def term(x: Any, w: Any, i: Any, r: Any) -> Any:
@@ -150,6 +162,8 @@ def _convolution(
     numbers: Numbers,
     limits: Limits,
 ) -> Any:
+    if numbers.group == WORD and limits.partial_sums:
+        return partial_product(builder, data, weight, shape, limits, "packed_conv2d", strides, dilation)
     data, weight = fill_up(builder, data, weight, numbers.group)
     *kernel, inputs, channels = weight.shape
     width = block_width(channels, limits)
@@ -181,21 +195,46 @@ def _depthwise(
     weight: np.ndarray[Any, Any],
     strides: list[int],
     dilation: list[int],
+    numbers: Numbers,
     limits: Limits,
 ) -> Any:
-    """One filter a channel; the input's channels are filled up to whole vectors, mostly as it is padded anyway."""
+    """One filter a channel; the input's channels are filled up to whole vectors, mostly as it is padded anyway.
+
+    Steps of integers run down the columns of the kernel. As the sums of a tile are next to each other, most of them
+    need the same words of data.
+    """
     *kernel, channels = weight.shape
-    width, data, dtype = _depthwise_width(channels, limits.lanes), call.args[0], str(call.ty.dtype)
+    width, shape = _depthwise_width(channels, limits.lanes), [int(d) for d in call.ty.shape]
+    numbers = FLOATS if numbers.dtype == "bfloat16" else numbers
+    words = numbers.group == 1 or limits.taps == "words"
+    data, fix = numbers.accept(builder, call.args[0], weight) if words else (call.args[0], lambda result: result)
     if channels % width:
         data = builder.emit(relax.op.nn.pad(data, [0] * 7 + [width - channels % width]))
+    if not words:
+        sums = limits.taps if math.prod(kernel) <= _EXACT_TAPS else "int32"
+
+        def product(x: Any, w: Any, i: Any, r: Any) -> Any:
+            n, *at, block, lane = i
+            value = x(n, *_window(at, r, strides, dilation), block * width + lane)
+            return value.astype(sums) * w(block, *r, lane).astype(sums)
+
+        packed = pack(weight, width)
+        return packed_call(builder, data, packed, shape, kernel, product, "packed_depthwise", result="int32")
+    numbers, steps = numbers.of_taps(weight)
 
     def term(x: Any, w: Any, i: Any, r: Any) -> Any:
         n, *at, block, lane = i
-        element = x(n, *_window(at, r, strides, dilation), block * width + lane)
-        return element.astype(dtype) * w(block, *r, lane).astype(dtype)
 
-    shape = [int(d) for d in call.ty.shape]
-    return packed_call(builder, data, pack(weight, width), shape, kernel, term, "packed_depthwise")
+        def element(row: Any) -> Any:
+            value = x(n, *_window(at, (row, r[1]), strides, dilation), block * width + lane)
+            inside = len(steps) * numbers.group == kernel[0]
+            return value if inside else tirx.if_then_else(row < kernel[0], value, tirx.const(0, numbers.dtype))
+
+        return numbers.multiply(element, r[0], w(block, *r, lane))
+
+    half = "float16" if numbers.dtype == "float16" else None
+    reduced = list(steps.shape[:2])
+    return fix(packed_call(builder, data, pack(steps, width), shape, reduced, term, "packed_depthwise", half))
 
 
 def _depthwise_width(channels: int, lanes: int) -> int:
@@ -218,6 +257,7 @@ def packed_call(
     term: Callable[[Any, Any, Any, Any], Any],
     name: str,
     dtype: str | None = None,
+    result: str | None = None,
 ) -> Any:
     """The call of a program that sums into blocks of channels, and takes the channels out of them.
 
@@ -226,7 +266,8 @@ def packed_call(
         shape: of the result, channels last.
         reduced: extents of the axes that are summed over.
         term: of data, weights, an element […, block, lane], and the reduced axes: what is summed.
-        dtype: of the numbers that are multiplied; float32 data is rounded to bfloat16.
+        dtype: of the numbers that are multiplied, to which float32 data is rounded.
+        result: type of the result, if not that of the sums, or float32 of those in float16.
     """
     blocks, width = weight.shape[0], weight.shape[-1]
 
@@ -234,8 +275,15 @@ def packed_call(
         x = given
         if dtype == "bfloat16":  # as bits, which TVM does not turn into float32
             x = te.compute(given.shape, lambda *i: tirx.reinterpret("uint16", given(*i).astype(dtype)), name=CONVERTED)
+        elif dtype == "float16":
+            x = te.compute(given.shape, lambda *i: given(*i).astype(dtype), name=CONVERTED)
         r = [te.reduce_axis((0, extent), f"r{axis}") for axis, extent in enumerate(reduced)]
         sums = te.compute((*shape[:-1], blocks, width), lambda *i: te.sum(term(x, w, i, r), axis=r), name=ACCUMULATOR)
-        return te.compute(shape, lambda *i: sums(*i[:-1], i[-1] // width, i[-1] % width), name="unpacked")
+        made = result or ("float32" if dtype == "float16" else str(sums.dtype))
+
+        def unpacked(*i: Any) -> Any:
+            return sums(*i[:-1], i[-1] // width, i[-1] % width).astype(made)
+
+        return te.compute(shape, unpacked, name="unpacked")
 
     return builder.call_te(compute, data, constant(weight), primfunc_name_hint=name)

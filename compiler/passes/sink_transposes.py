@@ -61,11 +61,16 @@ def _sink(builder: relax.BlockBuilder, call: Any) -> Any:
 
 
 def _source(builder: relax.BlockBuilder, expr: Any) -> tuple[Any, Axes] | None:
-    """x and axes, if `expr` is permute_dims(x, axes)."""
+    """x and axes, if `expr` is permute_dims(x, axes), or the reshape that this is of an image of one pixel."""
     bound: Any = builder.lookup_binding(expr) if isinstance(expr, relax.Var) else None
-    if operator_of(bound) != "relax.permute_dims":
-        return None
-    return bound.args[0], _axes(bound)
+    name = operator_of(bound)
+    if name == "relax.permute_dims":
+        return bound.args[0], _axes(bound)
+    if name == "relax.reshape" and len(shape_of(bound)) == 4:
+        images, channels, height, width = shape_of(bound)
+        if height == width == 1 < channels and shape_of(bound.args[0]) == (images, 1, 1, channels):
+            return bound.args[0], [0, 3, 1, 2]
+    return None
 
 
 def _axes(call: Any) -> Axes:

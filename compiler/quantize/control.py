@@ -17,8 +17,7 @@ from .settings import Settings
 _ROUNDING = 1e-9  # of scores: a hundredth lost is within a drop of 0.01
 LAYER_SAMPLES = 32  # that layers are compared on; sums over whole tensors settle with few
 
-# Told how many layers are in floats and what the model scores, after each trial.
-Progress = Callable[[int, float], None]
+Progress = Callable[[str], None]  # told in words what was just done
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,10 @@ def measure_accuracy(
         UserError: as `find_metric`, or a model that cannot be compiled.
     """
     model = quantize_model(floats, settings, statistics)
-    layers = measure_layers(floats, model, samples.take(LAYER_SAMPLES))
+    compared = samples.take(LAYER_SAMPLES)
+    layers = measure_layers(floats, model, compared)
+    if progress:
+        progress(f"compared {len(layers)} layers with the float model's on {len(compared)} samples")
     with Runner(floats.proto) as run:
         scorer = find_metric(metric, samples, run, floats)
         best = scorer.score(run)
@@ -162,7 +164,8 @@ class _Trial:
             with Runner(self.model(count).proto) as run:
                 self.scores[count] = self._metric.score(run)
             if self._progress:
-                self._progress(count, self.scores[count])
+                floats = f" with {count} layers returned to float" if count else ""
+                self._progress(f"scored {self.scores[count]:.4f}{floats}")
         return self.scores[count]
 
 

@@ -6,7 +6,8 @@ These outputs are known; boxes are corners unless said otherwise:
   offsets in cells and logarithms of sizes instead, known by its negative sizes;
 - one [1, 4 + c, n], n the larger: centre, size, scores of c classes: YOLOv8 and YOLO11;
 - boxes [.., n, 4] and scores [.., n] or [.., n, c], with or without classes [.., n], told apart by their shapes and
-  by `score` in the name: torchvision, TensorFlow, SSD. Where c scores sum to one, the first is the background's.
+  by `box` and `score` in their names: torchvision, TensorFlow, SSD. Where c scores sum to one, the first is that of the
+  background.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ def detections_of(outputs: Outputs, picture: Sequence[int] | None, where: str) -
     """
     floats = {name: array for name, array in outputs.items() if array.dtype.kind == "f" and array.size}
     boxes = [name for name, array in floats.items() if array.ndim > 1 and array.shape[-1] == 4]
+    if len(boxes) > 1:  # of four classes
+        boxes = [name for name in boxes if "box" in name.lower()]
     if len(boxes) == 1 and (read := _of_boxes(outputs, boxes[0])):
         return read
     if len(floats) == 1:

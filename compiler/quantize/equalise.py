@@ -10,15 +10,16 @@ in the tensor is lost in the weights. The noise of either follows from their ran
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
 
 from .graphs import Array, Graph, attributes_of
 from .places import Places
-from .ranges import STEPS, Statistics
-from .weights import quantize_weights
+from .ranges import Statistics, choose_range
+from .settings import Settings
+from .weights import LIMIT
 
 _POWERS = (0.25, 0.5, 0.75, 1.0)  # of the ranges' ratios that are tried as factors
 _GAIN = 0.5  # of the noise with one scale, below which factors are worth it
@@ -33,7 +34,7 @@ def channel_axis_of(graph: Graph, places: Places, name: str) -> int:
     return len(graph.shape(name)) - 1 if matrices else 1
 
 
-def _common_axis(graph: Graph, places: Places, names: list[str]) -> int | None:
+def common_axis(graph: Graph, places: Places, names: list[str]) -> int | None:
     """The axis of the channels of tensors that share a scale, None if they or their moves do not agree on one."""
     ranks = {len(graph.shape(name)) for name in names}
     read = [n for n in names if any(node.name in places.products for node in graph.users[n])]
@@ -54,68 +55,142 @@ def _keeps_channels(graph: Graph, node: onnx.NodeProto, axis: int) -> bool:
     return False
 
 
-def channel_factors(graph: Graph, places: Places, statistics: Statistics) -> dict[str, Array]:
-    """Factors [channels] on the scale, at most 1, of the tensors that are better off with them, by name."""
-    found: dict[str, Array] = {}
-    for names in places.groups().values():
-        axis = _common_axis(graph, places, names)
-        if axis is not None and all(statistics.has_channels(name, axis) for name in names):
-            found.update(_factors(graph, places, names, axis, statistics))
+@dataclass(frozen=True)
+class Evened:
+    """Tensors that share a scale, with factors on it for their channels.
+
+    Attributes:
+        factors: [channels], at most 1, by tensor.
+        low, high: the range of values divided by the factors.
+    """
+
+    factors: dict[str, Array]
+    low: float
+    high: float
+
+
+def even_out(graph: Graph, places: Places, statistics: Statistics, settings: Settings) -> dict[str, Evened]:
+    """The groups of stored tensors that are better off with factors, by their first tensor."""
+    found: dict[str, Evened] = {}
+    for first, names in places.groups().items():
+        axis = common_axis(graph, places, names)
+        if axis is None or not all(statistics.has_channels(name, axis) for name in names):
+            continue
+        readers = tuple(node.name for name in names for node in graph.users[name] if node.name in places.products)
+        key = ("even out", *names, *readers, replace(settings, keep=frozenset()))
+        best = statistics.remembered(key, _Group(graph, places, names, axis, statistics, settings).best)
+        if best is not None:
+            found[first] = best
     return found
 
 
-def _factors(graph: Graph, places: Places, names: list[str], axis: int, statistics: Statistics) -> Mapping[str, Array]:
-    """The best factors of tensors that share a scale, or none."""
-    classes = _classes(graph, places, names, axis)
-    count = 1 + max(int(one.max()) for one in classes.values())
-    low, high, largest = (np.zeros(count) for _ in range(3))
-    for name, one in classes.items():
-        seen = statistics.channels[name]
-        np.minimum.at(low, one, seen.low)
-        np.maximum.at(high, one, seen.high)
-    largest = np.maximum(-low, high)
-    if not largest.max() > 0:
-        return {}
-    ratios = np.maximum(largest / largest.max(), _SMALLEST)
-    readers = [(name, node) for name in names for node in graph.users[name]]
+class _Group:
+    """Tensors that share a scale, and the noise that rounding them and the weights that meet them would add."""
 
-    def noise(factors: Array) -> float:
-        step = (high / factors).max() - (low / factors).min()
-        rounding = (step / STEPS * factors) ** 2 / 12
-        total = 0.0
-        for name, node in readers:
-            one = classes[name]
-            if node.name in places.products:
-                total += _product_noise(graph, node, rounding[one], statistics.channels[name].square, factors[one])
-            elif node.name not in places.moves:
-                total += float(rounding[one].sum())
+    def __init__(
+        self, graph: Graph, places: Places, names: list[str], axis: int, statistics: Statistics, settings: Settings
+    ) -> None:
+        self._seen = {name: statistics.channels[name] for name in names}
+        self._plain = [statistics.histograms[name] for name in names]
+        self._settings = settings
+        self._classes = _classes(graph, places, names, axis)
+        users = [(name, node) for name in names for node in graph.users[name] if node.name not in places.moves]
+        self._users = [
+            (name, node, graph.constant(node.input[1]) if node.name in places.products else None)
+            for name, node in users
+        ]
+        self._readers: list[tuple[str, _Weights | None]] = []
+
+    def best(self) -> Evened | None:
+        """The best factors, None if they win too little."""
+        self._readers = [(name, None if w is None else _Weights(node, w)) for name, node, w in self._users]
+        count = 1 + max(int(one.max()) for one in self._classes.values())
+        largest, power = np.zeros(count), np.zeros(count)
+        for name, one in self._classes.items():
+            seen = self._seen[name]
+            np.maximum.at(largest, one, np.maximum(-seen.low, seen.high))
+            np.maximum.at(power, one, seen.square)
+        if not power.max() > 0:
+            return None
+        plain = self._noise(np.ones(count), *choose_range(self._plain, self._settings))
+        most = np.maximum(largest / largest.max(), _SMALLEST)
+        if self._noise(most, *self._range(most), np.ones(count)) > _GAIN * plain:  # even if weights lost nothing
+            return None
+        tried: list[tuple[float, int, Array, float, float]] = []
+        for sizes in (largest, np.sqrt(power)):
+            ratios = np.maximum(sizes / sizes.max(), _SMALLEST)
+            for factors in (ratios**power for power in _POWERS):
+                low, high = self._range(factors)
+                tried.append((self._noise(factors, low, high), len(tried), factors, low, high))
+        noise, _, factors, low, high = min(tried)
+        if noise > _GAIN * plain:
+            return None
+        return Evened({name: factors[one] for name, one in self._classes.items()}, low, high)
+
+    def _range(self, factors: Array) -> tuple[float, float]:
+        """The range of what is left of the values; where noise is added up, channels count as much as they weigh."""
+        scaled = []
+        for name, seen in self._seen.items():
+            own, weights = factors[self._classes[name]], np.zeros(len(seen.low))
+            if self._settings.method == "mse":
+                for reader, product in self._readers:
+                    if reader == name:
+                        weights += 1 if product is None else product.squares.sum(0)
+            weights = weights * own**2 if weights.any() else np.ones(len(own))
+            scaled.append(seen.scaled(own, weights / weights.mean()))
+        return choose_range(scaled, self._settings)
+
+    def _noise(self, factors: Array, low: float, high: float, of_weights: Array | None = None) -> float:
+        """The noise power in what reads the tensors, with a range of the values divided by factors; the weights may
+        have others."""
+        spread, total = factors if of_weights is None else of_weights, 0.0
+        for name, product in self._readers:
+            one, seen = self._classes[name], self._seen[name]
+            rounding = seen.noise(factors[one], low, high)
+            total += float(rounding.sum()) if product is None else product.noise(rounding, seen.square, spread[one])
         return total
 
-    plain = noise(np.ones(count))
-    tried = [ratios**power for power in _POWERS]
-    noises = [noise(factors) for factors in tried]
-    best = int(np.argmin(noises))
-    if noises[best] > _GAIN * plain:
-        return {}
-    return {name: tried[best][one] for name, one in classes.items()}
+
+class _Weights:
+    """The weights of a product, as sums over places.
+
+    Attributes:
+        squares, largest: [results, channels], of the weights between a channel of the data and one of the result.
+    """
+
+    def __init__(self, node: onnx.NodeProto, weights: Array) -> None:
+        groups = attributes_of(node).get("group", 1)
+        rows = np.asarray(weights if _result_axis(node) == 0 else np.swapaxes(weights, 0, 1), np.float64)
+        rows = rows.reshape(*rows.shape[:2], -1)  # [results, channels, places], of one group
+        self._places = rows.shape[2]
+        sums = (rows**2).sum(2), np.abs(rows).max(2)
+        self.squares, self.largest = (_by_group(one, groups, node.op_type == "Conv") for one in sums)
+
+    def noise(self, rounding: Array, squares: Array, factors: Array) -> float:
+        """The noise power in the product's results, summed over their channels.
+
+        Args:
+            rounding: [channels], the noise of the data; squares: their power; factors: on their scale.
+        """
+        steps = (self.largest * factors).max(1) / LIMIT
+        met = (self.squares > 0) * (squares / factors**2)  # what the steps of each result's weights are multiplied by
+        return float(np.sum(self.squares @ rounding) + np.sum(steps**2 / 12 * met.sum(1) * self._places))
 
 
-def _product_noise(graph: Graph, node: onnx.NodeProto, rounding: Array, squares: Array, factors: Array) -> float:
-    """The noise power that rounding adds to a product's results, summed over its channels.
+def _by_group(one: Array, groups: int, results_first: bool) -> Array:
+    """[results, channels] of all groups: those of other groups than the result's are zero.
 
     Args:
-        rounding: [channels], of the data; squares: the power of the data.
+        one: [results, channels / groups] or, of a transposed convolution, [results / groups, channels].
     """
-    weights = graph.constant(node.input[1])
-    assert weights is not None
-    spread = spread_factors(node, weights, factors)
-    scales = quantize_weights(weights * spread, _result_axis(node))[1]
-    shape = [1] * weights.ndim
-    shape[_result_axis(node)] = -1
-    steps = np.broadcast_to(scales.reshape(shape) / spread, weights.shape)
-    data = np.broadcast_to(spread_factors(node, weights, rounding), weights.shape)
-    power = np.broadcast_to(spread_factors(node, weights, squares), weights.shape)
-    return float(np.sum(weights.astype(np.float64) ** 2 * data) + np.sum(steps.astype(np.float64) ** 2 / 12 * power))
+    if groups == 1:
+        return one
+    parts = np.split(one, groups, axis=0 if results_first else 1)
+    size, width = parts[0].shape
+    whole = np.zeros((size * groups, width * groups))
+    for number, part in enumerate(parts):
+        whole[number * size : (number + 1) * size, number * width : (number + 1) * width] = part
+    return whole
 
 
 def _result_axis(node: onnx.NodeProto) -> int:
@@ -133,17 +208,6 @@ def spread_factors(node: onnx.NodeProto, weights: Array, factors: Array) -> Arra
         by_group = factors.reshape(groups, 1, -1)
         return np.repeat(by_group, len(weights) // groups, axis=1).reshape(len(weights), -1, *rest)
     return factors.reshape(*((-1, 1) if _result_axis(node) == 1 else (1, -1)), *rest)
-
-
-def input_powers(node: onnx.NodeProto, weights: Array | None, channels: int) -> Array:
-    """[channels], the sum of the squares of the weights that each channel of a product's data meets."""
-    assert weights is not None
-    groups = attributes_of(node).get("group", 1)
-    squares = np.asarray(weights, np.float64) ** 2
-    if node.op_type == "Conv":
-        by_group = squares.reshape(groups, len(weights) // groups, weights.shape[1], -1)
-        return np.asarray(by_group.sum((1, 3)).reshape(channels))
-    return np.asarray(squares.sum(tuple(i for i in range(weights.ndim) if i != 1 - _result_axis(node))))
 
 
 def _classes(graph: Graph, places: Places, names: list[str], axis: int) -> dict[str, Array]:

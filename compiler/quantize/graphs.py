@@ -56,7 +56,7 @@ class Graph:
 
     def add_constant(self, name: str, value: Array) -> str:
         """Adds an initializer, in the place of another of that name if there is one; returns the name."""
-        tensor = numpy_helper.from_array(np.ascontiguousarray(value), name)
+        tensor = numpy_helper.from_array(np.asarray(value, order="C"), name)
         if name in self._constants:
             self._constants[name].CopyFrom(tensor)
         else:

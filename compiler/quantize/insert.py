@@ -13,10 +13,10 @@ from ..frontend.infer import infer_shapes
 from ..frontend.prepare import Model
 from .affine import channel_axis
 from .dynamic import quantize_dynamically
-from .equalise import channel_factors, input_powers, spread_factors
+from .equalise import even_out, spread_factors
 from .graphs import Array, Graph, attributes_of
 from .places import Places, data_of, find_places, weight_axis
-from .ranges import STEPS, Statistics, choose_range, scale_of
+from .ranges import STEPS, Histogram, Statistics, choose_range, scale_of
 from .settings import WEIGHT_BITS, Settings
 from .weight_only import FUSED, quantize_weights_only, weight_only_products
 from .weights import quantize_weights, rounded_weights
@@ -73,7 +73,8 @@ class _Writer:
         self._nodes: list[onnx.NodeProto] = []
         self._statistics = statistics
         self._made: set[str] = set()
-        self._factors = channel_factors(graph, places, statistics) if settings.equalise else {}
+        self._evened = even_out(graph, places, statistics, settings) if settings.equalise else {}
+        self._factors = {name: factors for one in self._evened.values() for name, factors in one.factors.items()}
         self._scales = {first: self._scale(first, names) for first, names in places.groups().items()}
 
     def write(self) -> None:
@@ -89,7 +90,8 @@ class _Writer:
             if product:
                 self._quantize_weights(node)
             for place, name in enumerate(node.input):
-                if name in stored and node.name not in self._settings.keep:
+                moved = name in self._graph.producer and self._graph.producer[name].name in self._places.moves
+                if name in stored and (moved or node.name not in self._settings.keep):
                     node.input[place] = self._dequantized(name, even=product)
             self._nodes.append(node)
             for name in node.output:
@@ -99,11 +101,12 @@ class _Writer:
 
     def _scale(self, first: str, names: list[str]) -> tuple[str, str]:
         """Adds the scale and zero point that tensors share, and returns their names."""
-        if first in self._factors:
-            seen = [self._statistics.channels[n].scaled(self._factors[n], self._importance(n)) for n in names]
+        if first in self._evened:
+            low, high = self._evened[first].low, self._evened[first].high
         else:
-            seen = [self._statistics.histograms[n] for n in names if n in self._statistics.histograms]
-        low, high = choose_range(seen, self._settings)
+            seen = [histogram for name in names for histogram in self._histograms(name)]
+            key = ("range", *names, self._settings.method, self._settings.percentile)
+            low, high = self._statistics.remembered(key, lambda: choose_range(seen, self._settings))
         for name in names:  # constants that are moved, and margins
             value = self._graph.constant(name)
             if value is not None:
@@ -116,25 +119,19 @@ class _Writer:
             self._graph.add_constant(f"{first}/zero_point", np.asarray(zero)),
         )
 
+    def _histograms(self, name: str) -> list[Histogram]:
+        """What was seen of a tensor, or of those that its values were moved from."""
+        if name in self._statistics.histograms:
+            return [self._statistics.histograms[name]]
+        node = self._graph.producer.get(name)
+        return [] if node is None else [one for source in data_of(node) for one in self._histograms(source)]
+
     def _margin(self, node: onnx.NodeProto | None) -> float:
         """What a Pad that moves 8 bits puts around them."""
         if node is None or node.op_type != "Pad" or node.name not in self._places.moves or len(node.input) < 3:
             return 0.0
         value = self._graph.constant(node.input[2]) if node.input[2] else None
         return 0.0 if value is None else float(value.reshape(()))
-
-    def _importance(self, name: str) -> Array:
-        """What a step of each channel [channels] weighs in the products that read a tensor, 1 on average; 1 for all
-        where the method does not add noise up."""
-        factors = self._factors[name]
-        if self._settings.method != "mse":
-            return np.ones(len(factors))
-        total = np.zeros(len(factors))
-        for node in self._graph.users[name]:
-            if node.name in self._places.products:
-                total += input_powers(node, self._graph.constant(node.input[1]), len(factors))
-        total = (total if total.any() else np.ones(len(factors))) * factors**2
-        return np.asarray(total / total.mean())
 
     def _quantize(self, name: str) -> None:
         self._add("QuantizeLinear", name, f"{name}/q", name, even=False)
@@ -151,7 +148,7 @@ class _Writer:
     def _add(self, operator: str, data: str, result: str, name: str, even: bool) -> None:
         """A node that quantises or dequantises with a stored tensor's scale, or scales."""
         scale, zero = self._scales[self._places.stored[name]]
-        made = helper.make_node(operator, [data, scale, zero], [result], name=result)
+        made = helper.make_node(operator, [data, scale, zero], [result], name=f"{result}/{operator}")
         if name in self._factors and not even:
             factors, one, level = self._factors[name], self._graph.constant(scale), self._graph.constant(zero)
             assert one is not None and level is not None

@@ -92,6 +92,8 @@ def quantize(
         return Quantised(_as_given(quantize_model(floats, settings), model), floats, None, None)
     samples = load_calibration(data, floats)
     statistics = observe(floats, samples) if settings.precision == "int8" else None
+    if progress and statistics:
+        progress(f"observed {len(statistics.histograms)} tensors on {statistics.samples} samples")
     made, accuracy = measure_accuracy(floats, samples, settings, statistics, metric, max_drop, progress)
     known = statistics.histograms if statistics else {}
     inputs = {v.name: (known[v.name].low, known[v.name].high) for v in floats.proto.graph.input if v.name in known}

@@ -5,21 +5,24 @@ Exact zeros, which every range can stand for, are left out of the counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from .settings import Settings
 
 Array = np.ndarray[Any, Any]
+_T = TypeVar("_T")
 
 HALF = 4096  # bins on either side of zero; values of at least half of them are met
 STEPS = 255  # of 8 bits
 FEW = 128  # bins on either side of zero, of a single channel
 # Values of a feed, in a tensor and in one of its channels, of more of which about as many are counted.
 MANY, MANY_OF_CHANNEL = 1 << 16, 1 << 10
+
+_LEAST = -100  # exponent of a bin's width: what is smaller counts as one of the bins beside zero
 
 
 class Histogram:
@@ -35,7 +38,7 @@ class Histogram:
 
     def __init__(self) -> None:
         self.counts: Array = np.zeros(2 * HALF, np.int64)
-        self.exponent = -149  # of the least float32
+        self.exponent = _LEAST
         self.low = self.high = 0.0
 
     def add(self, values: Array) -> None:
@@ -49,7 +52,7 @@ class Histogram:
             self.counts, self.exponent = _coarser(self.counts, exponent - self.exponent), exponent
         values = _some(values.reshape(1, -1), MANY)
         values = values[values != 0]
-        places = np.floor(np.ldexp(values, -self.exponent)).astype(np.int32) + HALF
+        places = np.floor(values * np.float32(2.0**-self.exponent)).astype(np.int32) + HALF
         self.counts += np.bincount(np.clip(places, 0, 2 * HALF - 1), minlength=2 * HALF)
 
     def merge(self, other: Histogram) -> Histogram:
@@ -74,15 +77,15 @@ class Channels:
         counts: [channels, 2 * FEW] int64; exponents: [channels].
         low, high: [channels], the least and greatest value, and zero.
         mean, square: [channels], the mean of the values and of their squares.
-        number: values in each channel.
+        number: values in each channel; counted: how many of them, zeros too, are in the counts.
     """
 
     def __init__(self, channels: int, axis: int) -> None:
         self.axis = axis
         self.counts: Array = np.zeros((channels, 2 * FEW), np.int64)
-        self.exponents: Array = np.full(channels, -149)
+        self.exponents: Array = np.full(channels, _LEAST)
         self.low, self.high, self.mean, self.square = (np.zeros(channels) for _ in range(4))
-        self.number = 0
+        self.number = self.counted = 0
 
     def add(self, values: Array) -> None:
         """Counts more values, floats with the channels along the axis."""
@@ -99,11 +102,21 @@ class Channels:
             self.counts[row] = _coarser(self.counts[row], exponents[row] - self.exponents[row])
         self.exponents = exponents
         rows = _some(rows, MANY_OF_CHANNEL)
+        self.counted += rows.shape[1]
         self.square += share * (np.square(rows, dtype=np.float64).mean(1) - self.square)
-        places = np.floor(np.ldexp(rows, -exponents[:, None])).astype(np.int32) + FEW
+        places = np.floor(rows * np.exp2(-exponents[:, None]).astype(np.float32)).astype(np.int32) + FEW
         places = np.clip(places, 0, 2 * FEW - 1) + 2 * FEW * np.arange(len(rows))[:, None]
         self.counts += np.bincount(places.ravel(), minlength=self.counts.size).reshape(self.counts.shape)
         self.counts[:, FEW] -= (rows == 0).sum(1)
+
+    def noise(self, factors: Array, low: float, high: float) -> Array:
+        """[channels], the mean square of what clipping to a range and rounding to its steps change, the range being
+        that of the values divided by factors [channels]."""
+        centres = np.ldexp(np.arange(-FEW, FEW) + 0.5, self.exponents[:, None])
+        ends = np.asarray(factors)[:, None] * [[low, high]]
+        beyond = np.maximum(centres - ends[:, 1:], 0) + np.maximum(ends[:, :1] - centres, 0)
+        rounded = ((high - low) / STEPS * factors) ** 2 / 12 * self.counts.sum(1)
+        return np.asarray((np.sum(self.counts * beyond**2, axis=1) + rounded) / max(self.counted, 1))
 
     def scaled(self, factors: Array, weights: Array) -> Histogram:
         """The histogram of the values divided by a factor [channels], each counted with a weight [channels]."""
@@ -129,6 +142,14 @@ class Statistics:
     histograms: dict[str, Histogram] = field(default_factory=dict)
     channels: dict[str, Channels] = field(default_factory=dict)
     samples: int = 0
+    _memory: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+
+    def remembered(self, key: Hashable, compute: Callable[[], _T]) -> _T:
+        """What follows from the statistics alone, computed once; models are quantised again and again."""
+        if key not in self._memory:
+            self._memory[key] = compute()
+        found: _T = self._memory[key]
+        return found
 
     def has_channels(self, name: str, axis: int) -> bool:
         """Whether a tensor's channels were seen along this axis."""
@@ -193,8 +214,10 @@ def _mean_square(total: Histogram, _settings: Settings) -> tuple[float, float]:
 
 
 def _divergence(total: Histogram, _settings: Settings) -> tuple[float, float]:
-    """As TensorRT's calibrator does (Migacz, "8-bit inference with TensorRT", 2017), for ranges of either sign."""
-    ranges = [(total.low * share, total.high * share) for share in _SHARES]
+    """As TensorRT's calibrator does (Migacz, "8-bit inference with TensorRT", 2017), for ranges of either sign: one
+    limit clips both ends."""
+    limits = max(-total.low, total.high) * _SHARES
+    ranges = [(max(total.low, -limit), min(total.high, limit)) for limit in limits.tolist()]
     losses = [_lost(total, low, high) for low, high in ranges]
     return ranges[int(np.argmin(losses))]
 

@@ -113,17 +113,19 @@ def combine(cases: Sequence[Case], expected: Sequence[tuple[Array, ...]]) -> tup
     return _model(graph), arrays
 
 
-def build(cases: Sequence[Case], target: str, path: Path) -> tuple[Artifact, list[tuple[Array, ...]], dict[str, Array]]:
+def build(
+    cases: Sequence[Case], target: str, path: Path, precision: str = "fp32"
+) -> tuple[Artifact, list[tuple[Array, ...]], dict[str, Array]]:
     """The artifact of all cases, their expected results, and the inputs."""
     expected = [reference(case) for case in cases]
     proto, arrays = combine(cases, expected)
-    return compile_model(proto, target, path, verify=False), expected, arrays
+    return compile_model(proto, target, path, verify=False, precision=precision), expected, arrays
 
 
-def failures(cases: Sequence[Case], target: str, folder: Path, threads: int = 2) -> list[str]:
+def failures(cases: Sequence[Case], target: str, folder: Path, threads: int = 2, precision: str = "fp32") -> list[str]:
     """A line for each case whose results on `target` are not the reference's."""
     path = folder / f"{target}.so"
-    artifact, expected, arrays = build(cases, target, path)
+    artifact, expected, arrays = build(cases, target, path, precision)
     described = load_target(target)
     results = execute(find_executor(described.os, described.machine, described), path, arrays, threads)
     lines = [f"{kernel}: {reason}" for kernel, reason in artifact.unscheduled.items()]

@@ -14,6 +14,7 @@ from tests.kernels import (
     cases_elementwise,
     cases_few_bits,
     cases_forest,
+    cases_integer,
     cases_matrix,
     cases_rare,
     cases_recurrent,
@@ -23,6 +24,7 @@ from tests.kernels import (
     cases_support_vectors,
 )
 from tests.kernels.grid import Case, failures, floats, one
+from tests.kernels.narrow import TYPES, fits_16_bits, in_16_bits
 
 FAMILIES = (
     cases_convolution.FAMILIES
@@ -35,6 +37,7 @@ FAMILIES = (
     | cases_recurrent.FAMILIES
     | cases_support_vectors.FAMILIES
     | cases_forest.FAMILIES
+    | cases_integer.FAMILIES
     | cases_few_bits.FAMILIES
     | cases_sparse.FAMILIES
 )
@@ -46,6 +49,9 @@ EMULATED = {
     "raspberry-pi-4": slice(4, None, 10),
     "generic-armv7": slice(0, None, 8),
 }
+
+
+SHARE = 12  # of the cases one in so many, in 16 bits
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -63,6 +69,15 @@ def test_results_on_arm_equal_the_reference(target: str, tmp_path: Path) -> None
     _check([case for family in FAMILIES.values() for case in family()[EMULATED[target]]], target, tmp_path)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("precision", TYPES)
+def test_results_from_memory_in_16_bits_equal_the_reference(precision: str, family: str, tmp_path: Path) -> None:
+    cases = [case for case in FAMILIES[family]()[::SHARE] if fits_16_bits(case)]
+    if not cases:
+        pytest.skip("no floats that 16 bits hold")
+    _check([in_16_bits(case, precision) for case in cases], "host", tmp_path, precision)
+
+
 @pytest.mark.arm
 def test_wide_integers_become_floats_on_32_bit_arm(tmp_path: Path) -> None:
     _check(cases_elementwise.casts(), "generic-armv7", tmp_path)
@@ -76,11 +91,11 @@ def test_long_runs_of_stores_on_32_bit_arm(tmp_path: Path) -> None:
     _check([case], "generic-armv7", tmp_path)
 
 
-def _check(cases: list[Case], target: str, folder: Path) -> None:
+def _check(cases: list[Case], target: str, folder: Path, precision: str = "fp32") -> None:
     described = load_target(target)
     try:
         find_executor(described.os, described.machine, described)
     except NoExecutor as error:
         pytest.skip(str(error))
-    lines = failures(cases, target, folder)
+    lines = failures(cases, target, folder, precision=precision)
     assert not lines, "\n".join(lines)

@@ -1,0 +1,92 @@
+"""Products of 8-bit integers where no instruction sums products of neighbours in 32 bits, as on plain NEON.
+
+Vectors run along the sum: of data and of one output channel's weights 16 bytes each are multiplied to sums of two,
+in 16 bits, of which neighbours are added to four partial sums in 32 bits. A tile of MR rows by NR channels of these
+stays in registers; at its end the four of each element become one, and the epilogue is computed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from .analysis import Block, blocks_of
+from .inline import inline_producers
+from .limits import Limits
+from .overlap import split_overlapping
+from .rule import Offer, Parameters
+from .tails import mark_tail
+from .tile import compute_tile
+
+PARTIAL = "partial_sums"  # the block that this rule recognises, […, row, block, channel, partial sum]
+_WORDS = 4  # partial sums of an element
+_STEP = 3  # instructions for 16 products
+_SUMS = 2  # of so many registers one has sums: LLVM puts many products before the additions
+_FEW = 8  # steps that are written out
+_WIDTHS = (8, 4)  # channels of a tile
+_WRITTEN = {8: 2.0, 4: 2.75}  # instructions for an element's epilogue
+
+
+def tile_of(rows: int, channels: int, steps: int, limits: Limits) -> tuple[int, int]:
+    """(MR, NR) with the fewest instructions.
+
+    Args:
+        rows: extent of the axis of which a tile takes MR.
+        steps: of 16 products, of an element.
+    """
+
+    def cost(tile: tuple[int, int]) -> float:
+        m, n = tile
+        each = steps * (_STEP * m * n + m + n + 3) + m * n * _WRITTEN[n]
+        return each * -(-rows // m) * -(-channels // n)
+
+    fitting = [(m, n) for n in _WIDTHS for m in range(1, rows + 1) if m == 1 or m * n <= limits.registers // _SUMS]
+    return min(fitting, key=cost)
+
+
+def partial_sums_rule(sch: Any, limits: Limits) -> Offer | None:
+    """Programs made by the pass that packs weights so, with the epilogue that was fused to them."""
+    blocks = blocks_of(sch)
+    anchors = [b for b in blocks if b.name.startswith(PARTIAL)]
+    if len(anchors) != 1 or sum(bool(b.reduction) for b in blocks) != 1:
+        return None
+    anchor = anchors[0]
+    inline_producers(sch, blocks)
+    rest = [b for b in blocks_of(sch) if not b.reduction]
+    if len(rest) != 1:
+        return None
+    extent, width = anchor.spatial[-4], anchor.spatial[-2]
+    most = max(1, limits.registers // _SUMS // width)
+    rows, _ = tile_of(extent, width, math.prod(anchor.reduction), limits)
+    weights = math.prod(anchor.spatial[-3:]) * math.prod(anchor.reduction) * 4
+    return Offer(
+        lambda chosen: _apply(sch, anchor, rest[0], limits, chosen),
+        {"rows": min(rows, most), "channels_outside": int(weights > limits.l2 // 2)},
+        {"rows": tuple(range(1, min(extent, most) + 1)), "channels_outside": (0, 1)},
+    )
+
+
+def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Parameters) -> None:
+    out = sch.get_sblock(result.name)
+    sch.set_scope(sch.get_sblock(anchor.name), 0, "local")
+    extent, width, mr = anchor.spatial[-4], anchor.spatial[-2], chosen["rows"]
+    *outer, rows, channels = sch.get_loops(out)
+    row_tiles, row = split_overlapping(sch, rows, mr, extent)
+    channel_tiles, lane = sch.split(channels, [None, width])
+    alone = ([row_tiles] if extent % mr else []) + ([channel_tiles] if result.spatial[-1] % width else [])
+    order = [*outer, row_tiles, channel_tiles]
+    if chosen["channels_outside"]:
+        order = [channel_tiles, *outer, row_tiles]
+    shared, serial = [loop for loop in order if loop not in alone], [loop for loop in order if loop in alone]
+    if not shared:
+        shared, serial = serial[:1], serial[1:]
+    sch.reorder(*shared, *serial, row, lane)
+    if channel_tiles in alone:
+        mark_tail(sch, channel_tiles)
+    sch.unroll(row)
+    sch.vectorize(lane)
+    task = sch.fuse(*shared) if len(shared) > 1 else shared[0]
+    sch.compute_at(sch.get_sblock(anchor.name), serial[-1] if serial else task, preserve_unit_loops=True)
+    compute_tile(sch, anchor, 1 + len(serial), _WORDS, task, limits)
+    if anchor.reduction[-1] <= _FEW and not serial:  # nothing that LLVM could keep from one tile to the next
+        sch.unroll(sch.get_loops(sch.get_sblock(f"{anchor.name}_update"))[len(serial) + len(anchor.reduction)])

@@ -1,0 +1,170 @@
+"""Products and convolutions of 8-bit integers, whose results are exact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from onnx import helper
+
+from tests.kernels.grid import Array, Case, one, rng_of
+
+LARGEST, SMALL = 127, 64  # of weights; any two of the latter keep `pmaddubsw` from saturating
+
+
+def data_of(name: str, dtype: str, *shape: int) -> Array:
+    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    return np.asarray(rng_of(name).integers(low, high + 1, shape), dtype)
+
+
+def weights_of(name: str, largest: int, *shape: int) -> Array:
+    return np.asarray(rng_of(f"{name} weights").integers(-largest, largest + 1, shape), np.int8)
+
+
+def convolved(
+    x: Array, w: Array, zero: int, padding: int = 0, stride: int = 1, dilation: int = 1, group: int = 1
+) -> Array:
+    """The int32 convolution of x [N, C, H, W] by w [O, C / group, K, K], with margins of the zero point."""
+    wide = np.pad(x.astype(np.int32) - zero, [(0, 0), (0, 0), (padding, padding), (padding, padding)])
+    kernel, channels = w.shape[2], w.shape[0] // group
+    height, width = ((size - (kernel - 1) * dilation - 1) // stride + 1 for size in wide.shape[2:])
+    result = np.zeros((x.shape[0], w.shape[0], height, width), np.int32)
+    for g in range(group):
+        part = wide[:, g * w.shape[1] : (g + 1) * w.shape[1]]
+        for row in range(kernel):
+            for column in range(kernel):
+                seen = part[:, :, row * dilation :, column * dilation :]
+                seen = seen[:, :, : (height - 1) * stride + 1 : stride, : (width - 1) * stride + 1 : stride]
+                taps = w[g * channels : (g + 1) * channels, :, row, column].astype(np.int32)
+                result[:, g * channels : (g + 1) * channels] += np.einsum("nchw,oc->nohw", seen, taps)
+    return result
+
+
+def convolution(
+    name: str,
+    x: Array,
+    w: Array,
+    zero: int = 0,
+    padding: int = 0,
+    stride: int = 1,
+    dilation: int = 1,
+    group: int = 1,
+) -> Case:
+    return one(
+        "ConvInteger",
+        name,
+        {"x": x},
+        {"w": w, "zero": np.array(zero, x.dtype)},
+        expected=(convolved(x, w, zero, padding, stride, dilation, group),),
+        pads=[padding] * 4,
+        strides=[stride] * 2,
+        dilations=[dilation] * 2,
+        group=group,
+    )
+
+
+def product(name: str, x: Array, w: Array) -> Case:
+    expected = x.astype(np.int32) @ w.astype(np.int32)
+    return one("MatMulInteger", name, {"x": x}, {"w": w}, expected=(expected,))
+
+
+def products() -> list[Case]:
+    return list(_products())
+
+
+def convolutions() -> list[Case]:
+    return list(_convolutions())
+
+
+def depthwise() -> list[Case]:
+    return list(_depthwise())
+
+
+def _products() -> Iterator[Case]:
+    for dtype in ("uint8", "int8"):
+        for largest in (LARGEST, SMALL):
+            for rows, inputs, outputs in ((1, 1, 1), (5, 7, 3), (13, 66, 70), (2, 130, 17), (9, 32, 40)):
+                name = f"product {rows}x{inputs}x{outputs} {dtype} {largest}"
+                yield product(name, data_of(name, dtype, rows, inputs), weights_of(name, largest, inputs, outputs))
+    for dtype, value in (("uint8", 255), ("int8", -128), ("int8", 127)):
+        for weight in (-128, -127, -64, 64, 127):
+            x, w = np.full((7, 68), value, dtype), np.full((68, 33), weight, np.int8)
+            yield product(f"product of {value} by {weight}", x, w)
+    batch = data_of("batch", "uint8", 2, 3, 5, 12)
+    yield product("product of a batch", batch, weights_of("batch", LARGEST, 12, 24))
+
+
+def _convolutions() -> Iterator[Case]:
+    for number, (channels, outputs, size, kernel) in enumerate(
+        ((3, 16, 9, 3), (5, 17, 7, 3), (64, 40, 6, 3), (12, 8, 5, 1), (33, 65, 4, 1), (1, 4, 8, 5), (16, 48, 1, 3))
+    ):
+        for dtype, zero in (("uint8", 7), ("int8", -3)):
+            for settings in ({}, {"stride": 2}, {"dilation": 2}):
+                largest = (LARGEST, SMALL)[number % 2]
+                name = f"convolution {channels} to {outputs} of {size}, {kernel}x{kernel} {dtype} {settings}"
+                x, w = data_of(name, dtype, 2, channels, size, size), (outputs, channels, kernel, kernel)
+                yield convolution(name, x, weights_of(name, largest, *w), zero, kernel - 1, **settings)
+    for group in (2, 3):
+        for channels, outputs in ((4, 3), (16, 24)):
+            name = f"convolution in {group} groups of {channels} to {outputs}"
+            x = data_of(name, "uint8", 1, group * channels, 6, 6)
+            w = weights_of(name, LARGEST, group * outputs, channels, 3, 3)
+            yield convolution(name, x, w, 128, 1, group=group)
+    for value, weight in ((255, 127), (255, -127), (0, 127)):
+        x, w = np.full((1, 16, 5, 5), value, np.uint8), np.full((32, 16, 3, 3), weight, np.int8)
+        yield convolution(f"convolution of {value} by {weight}", x, w, 0, 1)
+    yield winograd()
+
+
+def winograd() -> Case:
+    """A convolution whose sums are as large as they get, large enough for Winograd's way where integers have it."""
+    x, w = np.full((1, 512, 7, 7), 255, np.uint8), np.full((24, 512, 3, 3), -128, np.int8)
+    x[:, :, 3:5, 2:4], w[::2] = 0, 127
+    return convolution("convolution of 512 large numbers", x, w, 0, 1)
+
+
+def _depthwise() -> Iterator[Case]:
+    for channels in (5, 16, 32, 33, 72):
+        for dtype, zero in (("uint8", 128), ("int8", 5)):
+            for kernel, settings in ((3, {}), (3, {"stride": 2}), (3, {"dilation": 2}), (5, {}), (5, {"stride": 2})):
+                name = f"depthwise {channels} {kernel}x{kernel} {dtype} {settings}"
+                x, w = data_of(name, dtype, 2, channels, 11, 9), weights_of(name, LARGEST, channels, 1, kernel, kernel)
+                yield convolution(name, x, w, zero, kernel // 2, group=channels, **settings)
+    for kernel in (2, 4, 7):
+        name = f"depthwise of {kernel}x{kernel}"
+        x, w = data_of(name, "uint8", 1, 24, 9, 9), weights_of(name, LARGEST, 24, 1, kernel, kernel)
+        yield convolution(name, x, w, 3, 1, group=24)
+    for dtype, value in (("uint8", 255), ("int8", -128)):
+        for weight in (-128, 127):
+            x, w = np.full((1, 32, 1, 1), value, dtype), np.full((32, 1, 3, 3), weight, np.int8)
+            yield convolution(f"depthwise of {value} by {weight}", x, w, 0, 1, group=32)
+            x = np.full((1, 32, 6, 6), value, dtype)
+            yield convolution(f"depthwise of many {value} by {weight}", x, w, 0, 1, group=32)
+
+
+def rounded() -> list[Case]:
+    """Halves, and what is beyond every bound, to 8 bits with even and odd zero points."""
+    values = np.concatenate([np.arange(-300, 300, 0.5), [1e9, -1e9, 3e38, -3e38, np.inf, -np.inf]]).astype(np.float32)
+    cases = []
+    for dtype, zeros in (("uint8", (0, 1, 128, 255)), ("int8", (0, -128, -3, 127))):
+        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+        for zero in zeros:
+            for least, most in ((-np.inf, np.inf), (0.0, np.inf), (-1.5, 3.5), (-999.0, 999.0)):
+                wanted = np.clip(np.round(np.clip(values, least, most)) + zero, low, high).astype(dtype)
+                bounds = {"least": np.array(least, np.float32), "most": np.array(most, np.float32)}
+                nodes = [
+                    helper.make_node("Clip", ["x", "least", "most"], ["clipped"]),
+                    helper.make_node("QuantizeLinear", ["clipped", "one", "zero"], ["y"]),
+                ]
+                constants = bounds | {"one": np.array(1, np.float32), "zero": np.array(zero, dtype)}
+                name = f"rounded to {dtype} around {zero} from {least} to {most}"
+                cases.append(Case(name, nodes, {"x": values}, constants, expected=(wanted,)))
+    return cases
+
+
+FAMILIES = {
+    "integer_products": products,
+    "integer_convolutions": convolutions,
+    "integer_depthwise": depthwise,
+    "rounded": rounded,
+}

@@ -1,0 +1,53 @@
+"""Products of 8-bit integers on instruction sets of x86 that the common grid leaves out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compiler.passes.numbers import no_pair_saturates
+from compiler.target import load_target
+from compiler.verify.execute import NoExecutor, find_executor
+from tests.kernels import cases_integer
+from tests.kernels.grid import build, failures
+
+
+@pytest.mark.parametrize("family", cases_integer.FAMILIES)
+@pytest.mark.parametrize("target", ["intel-n100", "x86-64-v4"])  # AVX-VNNI, and AVX-512 without VNNI
+def test_results_are_exact(target: str, family: str, tmp_path: Path) -> None:
+    described = load_target(target)
+    try:
+        find_executor(described.os, described.machine, described)
+    except NoExecutor as reason:
+        pytest.skip(str(reason))
+    assert not failures(cases_integer.FAMILIES[family]()[::3], target, tmp_path)
+
+
+def test_pairs_of_16_bits_serve_winograd(tmp_path: Path) -> None:
+    cases = [cases_integer.winograd()]
+    assert not failures(cases, "x86-64-v3", tmp_path)
+    artifact, _expected, _inputs = build(cases, "x86-64-v3", tmp_path / "again.so")
+    assert "winograd" in {kernel["rule"] for kernel in artifact.manifest["kernels"]}
+
+
+@pytest.mark.parametrize(
+    ("pair", "safe"),
+    [
+        ((64, 64), True),
+        ((64, 65), False),
+        ((127, -127), True),
+        ((-64, -64), True),
+        ((-64, -65), False),
+        ((127, 1), True),
+    ],
+)
+def test_pairs_of_weights_that_may_saturate_are_found(pair: tuple[int, int], safe: bool) -> None:
+    weight = np.zeros((3, 4, 2), np.int8)
+    weight[1, 2:, 1] = pair
+    assert no_pair_saturates(weight) == safe
+    # The neighbours are of one pair, not of two.
+    weight = np.zeros((1, 4, 1), np.int8)
+    weight[0, 1:3, 0] = pair
+    assert no_pair_saturates(weight)
