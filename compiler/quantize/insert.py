@@ -59,7 +59,8 @@ def quantize_model(model: Model, settings: Settings, statistics: Statistics | No
         assert statistics is not None
         places = find_places(graph, settings)
         if not places.products and not settings.keep:
-            what = "nothing in the model can be quantised: it has no Conv, Gemm or MatMul with constant weights"
+            reason = "no Conv, Gemm or MatMul outside of branches has fixed weights"
+            what = f"nothing in the model can be quantised: {reason}"
             raise UserError(what, model.name, "compile it with --precision fp32")
         _Writer(graph, places, settings, statistics).write()
     return replace(model, proto=infer_shapes(proto, model.name))
