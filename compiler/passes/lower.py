@@ -77,8 +77,9 @@ def phases(limits: Limits, precision: str = "fp32", find_large: FindLarge | None
 
     def pack(module: tvm.IRModule) -> tvm.IRModule:
         programs = (lower_recurrent, lower_forests, find_nearest)
-        for change in (*programs, merge_parallel_products, use_winograd, pack_few_bits):
+        for change in (*programs, merge_parallel_products):
             module = change(module, limits)
+        module = pack_few_bits(use_winograd(module, limits, stored), limits)
         if not stored:
             module = use_sparse_products(module)
         return narrow_tables(pack_weights(module, limits, stored))
