@@ -81,7 +81,7 @@ def phases(limits: Limits, precision: str = "fp32", find_large: FindLarge | None
             module = change(module, limits)
         module = pack_few_bits(use_winograd(module, limits, stored), limits)
         if not stored:
-            module = use_sparse_products(module)
+            module = use_sparse_products(module, limits)
         return narrow_tables(pack_weights(module, limits, stored))
 
     narrow = (Phase("narrow", lambda module: narrow_storage(module, stored, find_large)),) if stored else ()

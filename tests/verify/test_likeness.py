@@ -59,6 +59,8 @@ def floats(*shape: int) -> np.ndarray:
         ({"y": floats(1, 10, 1, 1)}, 1, "y"),
         ({"y": floats(4, 10)}, 4, "y"),
         ({"p": floats(4, 10), "label": np.zeros(4, np.int64)}, 4, "label"),
+        ({"points": floats(1, 63), "more": floats(1, 63)}, 1, None),
+        ({"points": floats(1, 63), "p": floats(1, 4) + 0.25}, 1, "p"),
         ({"y": floats(1, 3, 8, 8)}, 1, None),
         ({"y": floats(1, 1)}, 1, None),
         ({"y": floats(4, 1)}, 4, None),
