@@ -23,7 +23,7 @@ from ..kernels import winograd as kernel
 from ..kernels.limits import Limits
 from ..kernels.packed import block_width
 from .constants import constant
-from .numbers import FLOATS, PAIRS, Numbers, fill_up
+from .numbers import FLOATS, PAIRS, Numbers, computes_in, fill_up
 from .pack_weights import FUSES_ELEMENTWISE, pack
 from .rewrite import operator_of, rewrite_calls
 
@@ -81,7 +81,6 @@ def use_winograd(module: tvm.IRModule, limits: Limits, stored: str | None = None
     Args:
         stored: the type that float32 will have in memory, if it is another; the plain way may be fast in it.
     """
-    twice = (stored == "bfloat16" and limits.pairs) or (stored == "float16" and limits.halves)
 
     def visit(builder: relax.BlockBuilder, call: Any) -> Any:
         if operator_of(call) != "relax.nn.conv2d" or str(call.ty.dtype) not in ("float32", "int32"):
@@ -100,7 +99,7 @@ def use_winograd(module: tvm.IRModule, limits: Limits, stored: str | None = None
             if not narrow or not limits.multiplies_pairs or not _pays_in_integers(shape, inputs):
                 return call
             return _of_integers(builder, call.args[0], weight.value.numpy(), shape, limits)
-        m = choose_tile(shape, inputs, 2 if twice else 1)
+        m = choose_tile(shape, inputs, 2 if computes_in(stored, limits) else 1)
         return _convolution(builder, call.args[0], weight.value.numpy(), shape, m, limits) if m else call
 
     module = rewrite_calls(module, visit)
