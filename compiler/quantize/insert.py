@@ -16,6 +16,7 @@ from .dynamic import quantize_dynamically
 from .equalise import even_out, spread_factors
 from .graphs import Array, Graph, attributes_of
 from .places import Places, data_of, find_places, weight_axis
+from .prune import prune_apart
 from .ranges import STEPS, Histogram, Statistics, choose_range, scale_of
 from .settings import WEIGHT_BITS, Settings
 from .weight_only import FUSED, quantize_weights_only, weight_only_products
@@ -35,7 +36,7 @@ def quantizable(model: Model, settings: Settings) -> list[str]:
 
 
 def quantize_model(model: Model, settings: Settings, statistics: Statistics | None = None) -> Model:
-    """The quantised model; its inputs, outputs, and the names of its nodes and of float tensors are as before.
+    """The quantised or pruned model; its inputs, outputs, names of nodes and of float tensors are as before.
 
     A tensor t that is stored as 8 bits is t/q there, and t/dq what these stand for.
 
@@ -46,6 +47,8 @@ def quantize_model(model: Model, settings: Settings, statistics: Statistics | No
     Raises:
         UserError: no operator of the model can be quantised.
     """
+    if settings.pruning is not None:
+        return replace(model, proto=prune_apart(model.proto, settings.pruning, settings.keep))
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
     graph = Graph(proto.graph)
