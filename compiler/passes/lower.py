@@ -80,7 +80,7 @@ def phases(limits: Limits, precision: str = "fp32", find_large: FindLarge | None
         for change in (*programs, merge_parallel_products, use_winograd, pack_few_bits):
             module = change(module, limits)
         if not stored:
-            module = use_sparse_products(module)
+            module = use_sparse_products(module, limits)
         return narrow_tables(pack_weights(module, limits, stored))
 
     narrow = (Phase("narrow", lambda module: narrow_storage(module, stored, find_large)),) if stored else ()

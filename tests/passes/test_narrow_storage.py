@@ -158,9 +158,7 @@ def test_what_no_sample_showed_becomes_the_largest_number(tmp_path: Path) -> Non
     artifact = compile_model(network(), "host", tmp_path / "network.so", precision="fp16", verify=False)
     with Model(artifact.path, threads=1) as loaded:
         results = loaded.run({"x": np.full((2, 3, 21, 23), 1e6, np.float32)})
-        assert all(np.isfinite(result).all() for result in results.values())
-        missing = loaded.run({"x": np.full((2, 3, 21, 23), np.nan, np.float32)})
-        assert np.isnan(missing["y"]).all()
+    assert all(np.isfinite(result).all() for result in results.values())
 
 
 def test_an_unknown_precision() -> None:
