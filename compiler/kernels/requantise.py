@@ -170,7 +170,10 @@ def _a64(parts: Sequence[Any], step: _Step, dtype: str) -> list[Any]:
 def _a32(parts: Sequence[Any], step: _Step, dtype: str) -> list[Any]:
     """Clamps first, as nothing rounds: the integer is in the lowest bits of a number that is 1.5 * 2^23 more."""
     limits = [tirx.const(float(bound - step.zero), "float32x4") for bound in (step.low, step.high)]
-    shifted = [tirx.Min(tirx.Max(part, limits[0]), limits[1]) + tirx.const(1.5 * 2**23, "float32x4") for part in parts]
+    low, high = ("llvm.arm.neon.vmaxs.v4f32", limits[0]), ("llvm.arm.neon.vmins.v4f32", limits[1])
+    for name, limit in (low, high):
+        parts = [_call("float32x4", name, part, limit) for part in parts]
+    shifted = [part + tirx.const(1.5 * 2**23, "float32x4") for part in parts]
     halves = [tirx.Cast("int16x4", tirx.reinterpret("int32x4", part)) for part in shifted]
     zero = tirx.const((step.zero + 128) % 256 - 128, "int8x8")
     results = [tirx.Cast("int8x8", pair) for pair in _pairs(halves)]

@@ -1,4 +1,4 @@
-"""What products with constant weights are made of: floats one by one, bfloat16 two or 8-bit integers four at a time.
+"""What products with constant weights are made of: floats, pairs of bfloat16, or 8-bit integers four at a time.
 
 The sum of a product runs in steps. A step of float32 or float16 is one element; one of others is a word, of which
 instructions for dot products take as many at once as they take float32 (kernels/dots.py).

@@ -80,9 +80,9 @@ def use_winograd(module: tvm.IRModule, limits: Limits) -> tvm.IRModule:
     """
 
     def visit(builder: relax.BlockBuilder, call: Any) -> Any:
-        dtype = str(call.ty.dtype)
-        if operator_of(call) != "relax.nn.conv2d" or dtype not in ("float32", "int32"):
+        if operator_of(call) != "relax.nn.conv2d" or str(call.ty.dtype) not in ("float32", "int32"):
             return call
+        dtype = str(call.ty.dtype)
         attrs, weight = call.attrs, call.args[1]
         plain = str(attrs.data_layout) == "NHWC" == str(attrs.out_layout) and str(attrs.kernel_layout) == "HWIO"
         ones = [*attrs.strides, *attrs.dilation, attrs.groups]
