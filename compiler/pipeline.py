@@ -46,6 +46,7 @@ class Options:
         cache: look for compiled kernels in the cache, and put new ones there.
         precision: one of PRECISIONS.
         accuracy: what quantisation cost the model, for the manifest.
+        samples: calibration data that show which values are too large for `fp16`; None for random ones.
     """
 
     target: Target
@@ -56,6 +57,7 @@ class Options:
     cache: bool = True
     precision: str = "fp32"
     accuracy: Mapping[str, Any] | None = None
+    samples: Any = None
 
 
 @dataclass(frozen=True)
@@ -115,12 +117,13 @@ def compile_model(
         dump: folder that gets the graph after each phase, for people.
         cache: keep compiled kernels for the next compilation; the artifact is the same without.
         progress: called after each phase with its name and seconds.
-        calibration: samples. For `int8`, a folder of pictures, a file, arrays by input name, or an iterable; see
-            `quantize.data.load_calibration`. For trees, arrays of sample rows by input name: parts of trees that they
-            pass more often lie closer together, and the results are the same without.
-        precision: `fp32`; `fp16` or `bf16` for weights and values between kernels in 16 bits; `int8` for products of
-            integers, with ranges from the calibration data; `int8-dynamic` for ranges found in each run;
-            `int8-weights` and `int4-weights` for the weights of large products alone.
+        calibration: samples. For `int8` and `fp16`, a folder of pictures, a file, arrays by input name, or an iterable;
+            see `quantize.data.load_calibration`. For trees, arrays of sample rows by input name: parts of trees that
+            they pass more often lie closer together, and the results are the same without.
+        precision: `fp32`; `fp16` or `bf16` for weights and values between kernels in 16 bits, of `fp16` those that fit
+            as the calibration data or random inputs show; `int8` for products of integers, with ranges from the
+            calibration data; `int8-dynamic` for ranges found in each run; `int8-weights` and `int4-weights` for the
+            weights of large products alone.
         method: how ranges follow from the calibration data, one of `quantize.settings.METHODS`.
         metric: what the calibration data are scored by, see `quantize.metrics.find_metric`.
         max_drop: how much of that score may be lost; layers stay in float for it.
@@ -136,7 +139,9 @@ def compile_model(
         model, options = quantize_for(model, options, calibration, method, metric, max_drop).compiled(options)
         clock.lap("quantize")
         return compile_with(model, options, clock)
-    if calibration is not None:
+    if precision == "fp16":
+        options = replace(options, samples=calibration)
+    elif calibration is not None:
         model = calibrate(model, calibration)
     clock.lap("read")
     return compile_with(model, options, clock)
@@ -244,6 +249,7 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
     from .build.lower import lower
     from .build.memory import plan_memory
     from .build.objects import compile_kernels
+    from .build.overflow import measure_overflows
     from .frontend.prepare import prepare
     from .frontend.rows import blocks_of, check_rows, rows_shapes
     from .kernels.schedule import UNSCHEDULED
@@ -267,7 +273,10 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
         prepared = prepare(model, shapes)
         if rows and len(versions) == 1:  # not of a single row, in whose shapes rows and other axes look alike
             axes = check_rows(prepared.proto, rows, model.name)
-        version, found = lower(prepared, options.target, model.name, prefix, constants, ended, options.precision)
+        measure = measure_overflows(model, prepared, options.samples) if options.precision == "fp16" else None
+        version, found = lower(
+            prepared, options.target, model.name, prefix, constants, ended, options.precision, measure
+        )
         if rows and versions and plan_memory(version.program).arena_bytes > _MOST_FOR_ROWS:
             break
         versions.append(version)
@@ -277,7 +286,8 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
     verifier = None
     if options.verify:
         inputs = [version.inputs for version in versions]
-        verifier = Verifier(model, inputs, options.target, versions[-1].vocabulary, options.precision)
+        vocabulary = versions[-1].vocabulary
+        verifier = Verifier(model, inputs, options.target, vocabulary, options.precision, options.accuracy)
 
     # tensor programs → scheduled for the target → objects
     _dump_schedules(options, programs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -188,6 +188,7 @@ def _manifest(
             "name": model.name,
             "sha256": model.sha256,
             **({"forest": forest} if forest else {}),
+            **({"floats": [asdict(product) for product in largest.floats]} if largest.floats else {}),
             **({"sparsity": sparsity} if sparsity else {}),
         },
         "inputs": table(largest.inputs),
@@ -203,6 +204,7 @@ def _manifest(
         },
         "requires": requires,
         "precision": precision,
+        **({"kept_float32": list(largest.kept)} if largest.kept else {}),
         "versions": {"edgec": EDGEC, "tvm": TVM, "llvm": llvm_version()},
         "memory": {
             "weights_bytes": weights.nbytes,

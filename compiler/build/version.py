@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from ..frontend.float_products import FloatProduct
 from ..frontend.prepare import Tensor
 from .memory import MemoryPlan, plan_memory
 from .program import Program
@@ -16,12 +17,16 @@ class Version:
 
     Attributes:
         vocabulary: the strings of the model, in the order of their codes.
+        kept: kernels whose results stay float32 because 16 bits are too few for them.
+        floats: of a model with integer products, those that are not.
     """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     program: Program
     vocabulary: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    floats: tuple[FloatProduct, ...] = ()
 
     @cached_property
     def plan(self) -> MemoryPlan:

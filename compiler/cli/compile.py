@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from ..frontend.prepare import load_model
 from ..frontend.rows import rows_shapes
 from ..frontend.shapes import parse_shapes, range_text
 from ..pipeline import QUANTISED, Artifact, Clock, Options, compile_with, count_phases, quantize_for, resolve
+from ..report.floats import float_lines
 from ..report.kernels import failed_rules
 from .arrays import read_samples
 from .precision import check_options, precision_options, print_accuracy
@@ -66,10 +68,12 @@ def command(
     check_options(precision, method=method, metric=metric, max_drop=max_drop)
     fixed, clock = parse_shapes(shapes), Clock()
     loaded = load_model(model)  # input at fault is known before TVM is imported
-    if calibration is not None and precision not in QUANTISED:
+    if calibration is not None and precision not in (*QUANTISED, "fp16"):
         loaded = calibrate(loaded, read_samples(calibration, loaded.proto))
     clock.lap("read")
     options = resolve(loaded, target, out, fixed, not no_verify, dump, not no_cache, precision)
+    if precision == "fp16":
+        options = replace(options, samples=calibration)
     if not as_json:
         _print_options(model, options, rows=not fixed and rows_shapes(loaded.proto) is not None)
     quantised = None
@@ -136,9 +140,15 @@ def _print_result(artifact: Artifact) -> None:
     if artifact.dropped:
         channels = sum(before - after for before, after in artifact.dropped.values())
         click.echo(f"dropped {channels} dead output channels of {len(artifact.dropped)} layers")
+    if kept := manifest.get("kept_float32"):
+        click.echo(f"float32: too large for float16 is what {', '.join(kept)} make", err=True)
+    for line in float_lines(manifest["model"].get("floats")):
+        click.echo(line)
     verification = manifest["verification"]
     status = verification["status"]
     detail = f"error {verification['max_error']:.1e}" if "max_error" in verification else verification.get("reason", "")
+    if "snr_db" in verification:
+        detail += f", signal to noise {verification['snr_db']:.0f} dB"
     click.echo(f"verification {status} ({detail})", err=status == "failed")
     memory = manifest["memory"]
     plain = ", ".join(artifact.unscheduled) or "nothing"

@@ -14,6 +14,7 @@ from ..frontend.prepare import describe_obstacles
 from ..frontend.rows import open_shape
 from ..frontend.shapes import parse_shapes
 from ..frontend.support import Obstacle
+from ..report.floats import float_lines
 from ..report.kernels import describe_kernels, failed_rules
 from ..report.sparsity import sparsity_line, sparsity_rows
 from ..runtime.loader import LoadError, read_manifest
@@ -118,6 +119,7 @@ def _traits(summary: dict[str, Any]) -> list[str]:
     lines = _classical_lines(summary["forest"], "" if summary["rows"] else None, summary["strings"])
     if quantised := summary["quantised"]:
         lines.append(f"quantised    {', '.join(quantised['forms'])}; {kib(quantised['int8_weights'])} of 8-bit weights")
+    lines += float_lines(summary["floats"])
     lines += sparsity_line(summary["sparsity"])
     if summary["control_flow"]:
         lines.append(f"control flow {summary['control_flow']} nodes")
@@ -152,7 +154,9 @@ def _artifact_lines(manifest: dict[str, Any]) -> list[str]:
         f"CPU features: {features}",
         f"memory       weights {kib(memory['weights_bytes'])}{unpacked}, arena {kib(memory['arena_bytes'])}",
         *_classical_lines(manifest["model"].get("forest"), rows, strings),
+        *float_lines(manifest["model"].get("floats")),
         *sparsity_line(manifest["model"].get("sparsity")),
+        *([f"float32      what {', '.join(kept)} make"] if (kept := manifest.get("kept_float32")) else []),
         f"verification {verification['status']}{detail}",
         f"made by      edgec {versions['edgec']}, TVM {versions['tvm']}, LLVM {versions['llvm']}",
         "",

@@ -16,6 +16,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from .graph import replace_nodes
+from .integer_transposed import transposed
 from .quantised import EIGHT_BITS, Array, Step, Values, attributes_of
 from .shapes import value_table
 
@@ -28,11 +29,11 @@ def use_integers(model: onnx.ModelProto) -> bool:
     graph = model.graph
     if not any(node.op_type == "DequantizeLinear" and not node.domain for node in graph.node):
         return False
-    rewriter = _Rewriter(graph)
+    rewriter = Rewriter(graph)
     return rewriter.run()
 
 
-class _Rewriter:
+class Rewriter:
     """One pass over a graph in execution order.
 
     Attributes:
@@ -48,6 +49,7 @@ class _Rewriter:
         rules: dict[str, Callable[[onnx.NodeProto], bool]] = {
             "AveragePool": self._average_pool,
             "Conv": self._conv,
+            "ConvTranspose": lambda node: transposed(self, node),
             "Gemm": self._gemm,
             "GlobalAveragePool": self._global_pool,
             "MatMul": self._matmul,
@@ -66,52 +68,52 @@ class _Rewriter:
 
     def _conv(self, node: onnx.NodeProto) -> bool:
         weight = self.values.shape(node.input[1])
-        if weight is None or math.prod(weight[1:]) > _MOST_TERMS or len(weight) > 5:
+        if weight is None or not self.fits(math.prod(weight[1:])) or len(weight) > 5:
             return False
-        operands = self._operands(node, 0)
+        operands = self.operands(node, 0)
         if operands is None:
             return False
         (x, xs), (w, ws) = operands
         column = [-1] + [1] * (len(weight) - 2)
-        zeros = [self._zero(node, "x", xs, xs.zero), self._zero(node, "w", ws, ws.zero)]
+        zeros = [self.zero(node, "x", xs, xs.zero), self.zero(node, "w", ws, ws.zero)]
         given = {name: value for name, value in attributes_of(node).items() if name != "kernel_shape"}
-        acc = self._add(node, "sums", "ConvInteger", [x, w, *zeros], kernel_shape=list(weight[2:]), **given)
-        self._finish(node, acc, xs.scale * ws.scale, node.input[2] if len(node.input) > 2 else "", column)
+        acc = self.add(node, "sums", "ConvInteger", [x, w, *zeros], kernel_shape=list(weight[2:]), **given)
+        self.finish(node, acc, xs.scale * ws.scale, node.input[2] if len(node.input) > 2 else "", column)
         return True
 
     def _matmul(self, node: onnx.NodeProto) -> bool:
         weight, data = (self.values.shape(name) for name in (node.input[1], node.input[0]))
-        if weight is None or data is None or len(weight) != 2 or len(data) < 2 or weight[0] > _MOST_TERMS:
+        if weight is None or data is None or len(weight) != 2 or len(data) < 2 or not self.fits(weight[0]):
             return False
-        operands = self._operands(node, 1)
+        operands = self.operands(node, 1)
         if operands is None:
             return False
         (x, xs), (w, ws) = operands
-        zeros = [self._zero(node, "x", xs, xs.zero), self._zero(node, "w", ws, ws.zero)]
-        acc = self._add(node, "sums", "MatMulInteger", [x, w, *zeros])
-        self._finish(node, acc, xs.scale * ws.scale, "", [-1])
+        zeros = [self.zero(node, "x", xs, xs.zero), self.zero(node, "w", ws, ws.zero)]
+        acc = self.add(node, "sums", "MatMulInteger", [x, w, *zeros])
+        self.finish(node, acc, xs.scale * ws.scale, "", [-1])
         return True
 
     def _gemm(self, node: onnx.NodeProto) -> bool:
         weight, attributes = self.values.shape(node.input[1]), attributes_of(node)
         across = bool(attributes.get("transB", 0))
-        if weight is None or weight[across] > _MOST_TERMS:
+        if weight is None or not self.fits(weight[across]):
             return False
-        operands = self._operands(node, 0 if across else 1)
+        operands = self.operands(node, 0 if across else 1)
         if operands is None:
             return False
         (x, xs), (w, ws) = operands
         if attributes.get("transA", 0):
-            x = self._add(node, "rows", "Transpose", [x], perm=[1, 0])
+            x = self.add(node, "rows", "Transpose", [x], perm=[1, 0])
         if across:
-            w = self._add(node, "columns", "Transpose", [w], perm=[1, 0])
-        zeros = [self._zero(node, "x", xs, xs.zero), self._zero(node, "w", ws, ws.zero)]
-        acc = self._add(node, "sums", "MatMulInteger", [x, w, *zeros])
+            w = self.add(node, "columns", "Transpose", [w], perm=[1, 0])
+        zeros = [self.zero(node, "x", xs, xs.zero), self.zero(node, "w", ws, ws.zero)]
+        acc = self.add(node, "sums", "MatMulInteger", [x, w, *zeros])
         scale = xs.scale * ws.scale * np.float32(attributes.get("alpha", 1.0))
         bias, beta = node.input[2] if len(node.input) > 2 else "", attributes.get("beta", 1.0)
         if bias and beta != 1.0:
-            bias = self._add(node, "scaled", "Mul", [bias, self._constant(node, "beta", np.float32(beta))])
-        self._finish(node, acc, scale, bias, [-1])
+            bias = self.add(node, "scaled", "Mul", [bias, self.constant(node, "beta", np.float32(beta))])
+        self.finish(node, acc, scale, bias, [-1])
         return True
 
     def _global_pool(self, node: onnx.NodeProto) -> bool:
@@ -136,13 +138,13 @@ class _Rewriter:
         if found is None or not found[1].single or found[1].elem_type not in EIGHT_BITS or not 0 < count < 2**23:
             return False
         x, step = found
-        wide = self._add(node, "wide", "Cast", [x], to=TensorProto.INT32)
-        along = self._constant(node, "axes", np.array(axes, np.int64))
-        acc = self._add(node, "sums", "ReduceSum", [wide, along], keepdims=keepdims)
+        wide = self.add(node, "wide", "Cast", [x], to=TensorProto.INT32)
+        along = self.constant(node, "axes", np.array(axes, np.int64))
+        acc = self.add(node, "sums", "ReduceSum", [wide, along], keepdims=keepdims)
         if step.zero:
-            zeros = self._constant(node, "zeros", np.int32(-int(step.zero) * count))
-            acc = self._add(node, "shifted", "Add", [acc, zeros])
-        self._finish(node, acc, step.scale / np.float32(count), "", [])
+            zeros = self.constant(node, "zeros", np.int32(-int(step.zero) * count))
+            acc = self.add(node, "shifted", "Add", [acc, zeros])
+        self.finish(node, acc, step.scale / np.float32(count), "", [])
         return True
 
     def _average_pool(self, node: onnx.NodeProto) -> bool:
@@ -166,14 +168,14 @@ class _Rewriter:
             taps = begins[:, None] + np.arange(kernel[axis]) * steps["dilations"][axis]
             inside = ((taps >= 0) & (taps < size)) | bool(attributes.get("count_include_pad", 0))
             counts = counts[..., None] * inside.sum(axis=1, dtype=np.float32)
-        ones = self._constant(node, "ones", np.ones((channels, 1, *kernel), np.int8))
-        inputs = [x, ones, self._zero(node, "x", step, step.zero)]
-        acc = self._add(node, "sums", "ConvInteger", inputs, kernel_shape=kernel, group=channels, pads=pads, **steps)
+        ones = self.constant(node, "ones", np.ones((channels, 1, *kernel), np.int8))
+        inputs = [x, ones, self.zero(node, "x", step, step.zero)]
+        acc = self.add(node, "sums", "ConvInteger", inputs, kernel_shape=kernel, group=channels, pads=pads, **steps)
         same = bool((counts == counts.flat[0]).all())
-        self._finish(node, acc, step.scale / (counts.flat[0] if same else counts), "", list(counts.shape))
+        self.finish(node, acc, step.scale / (counts.flat[0] if same else counts), "", list(counts.shape))
         return True
 
-    def _operands(self, node: onnx.NodeProto, axis: int) -> tuple[tuple[str, Step], tuple[str, Step]] | None:
+    def operands(self, node: onnx.NodeProto, axis: int) -> tuple[tuple[str, Step], tuple[str, Step]] | None:
         """The 8-bit data and the constant 8-bit weights of a product, of which `axis` is that of the results."""
         data, weight = (self.values.dequantised(name) for name in node.input[:2])
         if data is None or weight is None or weight[0] not in self.values.constants:
@@ -183,20 +185,23 @@ class _Rewriter:
             return None
         return (data, weight) if ws.single or ws.axis == axis else None
 
-    def _finish(self, node: onnx.NodeProto, acc: str, scale: Array, bias: str, column: list[int]) -> None:
-        """The node's result from its sums: their bias, in integers if it is one, and their scale."""
+    def finish(self, node: onnx.NodeProto, acc: str, scale: Array, bias: str, column: list[int], part: str = "") -> str:
+        """The node's result, or another part, from its sums: their bias, in integers if it is one, and their scale."""
         whole = self._whole_bias(bias, scale) if bias else None
         if whole is not None:
-            acc = self._add(node, "biased", "Add", [acc, self._constant(node, "bias", whole.reshape(column))])
-        real = self._add(node, "real", "Cast", [acc], to=TensorProto.FLOAT)
-        step = self._constant(node, "step", scale.reshape(column) if scale.ndim else scale)
+            acc = self.add(node, "biased", "Add", [acc, self.constant(node, "bias", whole.reshape(column))])
+        real = self.add(node, "real", "Cast", [acc], to=TensorProto.FLOAT)
+        step = self.constant(node, "step", scale.reshape(column) if scale.ndim else scale)
         if not bias or whole is not None:
-            self._add(node, "", "Mul", [real, step])
-            return
-        product = self._add(node, "product", "Mul", [real, step])
+            return self.add(node, part, "Mul", [real, step])
+        product = self.add(node, "product", "Mul", [real, step])
         if len(column) > 1:
-            bias = self._add(node, "bias", "Reshape", [bias, self._constant(node, "column", np.array(column))])
-        self._add(node, "", "Add", [product, bias])
+            bias = self.add(node, "bias", "Reshape", [bias, self.constant(node, "column", np.array(column))])
+        return self.add(node, part, "Add", [product, bias])
+
+    def fits(self, terms: int) -> bool:
+        """Whether 32 bits hold a sum of so many products."""
+        return terms <= _MOST_TERMS
 
     def _whole_bias(self, bias: str, scale: Array) -> Array | None:
         """A bias that counts steps of the sums, one for each channel; None of any other."""
@@ -210,17 +215,17 @@ class _Rewriter:
             return None
         return value
 
-    def _zero(self, node: onnx.NodeProto, part: str, step: Step, zero: Array) -> str:
+    def zero(self, node: onnx.NodeProto, part: str, step: Step, zero: Array) -> str:
         dtype = onnx.helper.tensor_dtype_to_np_dtype(step.elem_type)
-        return self._constant(node, f"{part}_zero", np.asarray(zero).astype(dtype))
+        return self.constant(node, f"{part}_zero", np.asarray(zero).astype(dtype))
 
-    def _constant(self, node: onnx.NodeProto, part: str, value: Any) -> str:
+    def constant(self, node: onnx.NodeProto, part: str, value: Any) -> str:
         name = f"{node.output[0]}/{part}"
         tensor = numpy_helper.from_array(np.asarray(value), name)
         self.graph.initializer.append(tensor)
         return name
 
-    def _add(self, node: onnx.NodeProto, part: str, operator: str, inputs: list[str], **attributes: Any) -> str:
+    def add(self, node: onnx.NodeProto, part: str, operator: str, inputs: list[str], **attributes: Any) -> str:
         """A node in the place of another, whose result it makes if `part` is empty."""
         name = f"{node.output[0]}/{part}" if part else node.output[0]
         label = node.name if operator in ("ConvInteger", "MatMulInteger") else ""

@@ -21,6 +21,7 @@ from .counted import lower_counted
 from .dead_channels import Dropped, drop_dead_channels
 from .domains import FLOW
 from .few_bits import find_few_bits
+from .float_products import FloatProduct, float_products
 from .flow import body_graphs, lower_control_flow
 from .fold import constants_to_initializers
 from .forms import make_canonical
@@ -31,6 +32,7 @@ from .integer_edges import move_edges
 from .integer_form import use_integers
 from .lengths import lengths_of
 from .maps import maps_to_tensors
+from .quantised import is_quantised
 from .read import copy_model, parse_model, read_file
 from .sequences import eliminate_sequences, split_outputs
 from .shapes import fix_shapes, value_table
@@ -95,6 +97,7 @@ class PreparedModel:
         bodies: Relax of the bodies of If and Loop, which `edgec.branch` and `edgec.loop` name by their place here.
         vocabulary: the strings of the model, in the order of their codes.
         dropped: layers that lost output channels on which no result depends.
+        float_products: of a quantised model, those that are not computed with integers.
     """
 
     proto: onnx.ModelProto
@@ -105,6 +108,7 @@ class PreparedModel:
     bodies: tuple[tvm.IRModule, ...] = ()
     vocabulary: tuple[str, ...] = ()
     dropped: tuple[Dropped, ...] = ()
+    float_products: tuple[FloatProduct, ...] = ()
 
 
 def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> Model:
@@ -167,7 +171,8 @@ def prepare(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> 
         return Tensor(name, _dtype(elem_type), shape or (), sizes.get(name, ()), name in strings.values)
 
     inputs, outputs = (tuple(tensor(v.name) for v in values) for values in (proto.graph.input, proto.graph.output))
-    return PreparedModel(proto, inputs, outputs, tuple(obstacles), module, bodies, strings.vocabulary, dropped)
+    floats = float_products(proto.graph) if is_quantised(source) else ()
+    return PreparedModel(proto, inputs, outputs, tuple(obstacles), module, bodies, strings.vocabulary, dropped, floats)
 
 
 def _without_strings(model: Model) -> tuple[onnx.ModelProto, Strings]:

@@ -28,6 +28,7 @@ _CALLS = (
     | dict.fromkeys(("sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh"), 30)
     | dict.fromkeys(("reinterpret", "likely", "bitwise_and", "bitwise_or", "word"), 0)
     | dict.fromkeys(("dot_uint8", "dot_uint8_small", "dot_int8"), 7)  # and what adds it
+    | {"dot_int16": 3}
 )
 
 _UNKNOWN_SIZE = 1 << 62

@@ -1,10 +1,10 @@
 """Sums of products of narrow numbers, several of them at once, as instructions for dot products have it.
 
-Data and weights travel in words of 32 bits, of four 8-bit integers or two bfloat16 each. To a schedule a word is a
-number like any other: `dot(x, w)` of two words is what a multiplication is for float32, it has as many lanes, and a
-loop over it becomes vectors the same way. What is behind it comes out late (`lower_dots`): the target's instructions
-(dots_x86.py, dots_arm.py), else the four products one by one, all exact in int32; of bfloat16 `vdpbf16ps` (AVX512-BF16)
-or `bfdot` (Armv8.6), whose sums are float32 and rounded as the CPU does.
+Data and weights travel in words of 32 bits, of four 8-bit integers, two of 16 bits, or two bfloat16 each. To a schedule
+a word is a number like any other: `dot(x, w)` of two words is what a multiplication is for float32, it has as many
+lanes, and a loop over it becomes vectors the same way. What is behind it comes out late (`lower_dots`): the target's
+instructions (dots_x86.py, dots_arm.py), else the products one by one, all exact in int32; of bfloat16 `vdpbf16ps`
+(AVX512-BF16) or `bfdot` (Armv8.6), whose sums are float32 and rounded as the CPU does.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ def _define(name: str, inputs: int) -> None:
 _define(_WORD, WORD)
 _define(_PAIR, WORD // 2)
 _define(_ACROSS, WORD)
-for _kind in ("uint8", "uint8_small", "int8", "int8_partial", "int8_partial_wide", "bfloat16"):
+for _kind in ("uint8", "uint8_small", "int8", "int8_partial", "int8_partial_wide", "int16", "bfloat16"):
     _define(_DOT + _kind, 2)
 
 
 def word(elements: list[Any]) -> Any:
-    """Four 8-bit integers, or the bits of two bfloat16, in a row as one int32, the first in the lowest bits."""
+    """Four 8-bit integers, two of 16 bits, or the bits of two bfloat16, as one int32, the first in the lowest bits."""
     return ir.Call(ir.Op.get(_WORD if len(elements) == WORD else _PAIR), elements, ret_ty=ir.PrimType("int32"))
 
 
@@ -53,7 +53,8 @@ def dot(data: Any, weights: Any, kind: str) -> Any:
         kind: `uint8` or `int8`, the type of data, for int8 weights and an int32 sum; `uint8_small` with weights of
             which no two, the first two or the last two of a word, reach 2^15 with any data. `int8_partial`: of four
             words in a row the sums may come out with products changed for those of others, so that only the sum of all
-            is right; with weights from -127 on, else `int8_partial_wide`. `bfloat16` for both and a float32 sum.
+            is right; with weights from -127 on, else `int8_partial_wide`. `int16` for both and an int32 sum; `bfloat16`
+            for both and a float32 sum.
     """
     made = "float32" if kind == "bfloat16" else "int32"
     return ir.Call(ir.Op.get(_DOT + kind), [data, weights], ret_ty=ir.PrimType(made))
@@ -106,7 +107,7 @@ def _instruction(call: Any, target: Target) -> _Instruction:
         found = dots_x86.instruction(target, kind, lanes)
     elif target.machine in dots_arm.MACHINES:
         found = dots_arm.instruction(target, kind, lanes)
-    return found or (lambda sums, x, w: _one_by_one(sums, x, w, kind.startswith("int8")))
+    return found or (lambda sums, x, w: _one_by_one(sums, x, w, kind))
 
 
 def _whole(call: Any, target: Target) -> Any:
@@ -120,18 +121,20 @@ def _whole(call: Any, target: Target) -> Any:
     return (a + b) + (c + d)
 
 
-def _one_by_one(sums: Any, x: Any, w: Any, signed: bool) -> Any:
-    for byte in range(WORD):
-        sums = sums + _byte(x, byte, signed) * _byte(w, byte, True)
+def _one_by_one(sums: Any, x: Any, w: Any, kind: str) -> Any:
+    count = 2 if kind == "int16" else WORD
+    for place in range(count):
+        sums = sums + _part(x, place, count, kind.startswith("int")) * _part(w, place, count, True)
     return sums
 
 
-def _byte(words: Any, place: int, signed: bool) -> Any:
-    """One byte of each word as int32."""
-    dtype = str(words.ty.dtype)
+def _part(words: Any, place: int, count: int, signed: bool) -> Any:
+    """One of `count` integers of each word as int32."""
+    dtype, bits = str(words.ty.dtype), 8 * WORD // count
+    rest = tirx.const(8 * WORD - bits, dtype)
     if not signed:
-        return tirx.bitwise_and(tirx.shift_right(words, tirx.const(8 * place, dtype)), tirx.const(255, dtype))
-    return tirx.shift_right(tirx.shift_left(words, tirx.const(24 - 8 * place, dtype)), tirx.const(24, dtype))
+        return tirx.bitwise_and(tirx.shift_right(words, tirx.const(bits * place, dtype)), tirx.const(255, dtype))
+    return tirx.shift_right(tirx.shift_left(words, rest - tirx.const(bits * place, dtype)), rest)
 
 
 def _as(dtype: str, value: Any) -> Any:

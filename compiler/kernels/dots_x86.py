@@ -44,6 +44,11 @@ def instruction(target: Target, kind: str, lanes: int) -> Callable[[Any, Any, An
         return small
     if not _has(target, feature):
         return None
+    if kind == "int16":
+        halves = f"int16x{2 * lanes}"
+        return lambda sums, x, w: (
+            sums + _call(f"int32x{lanes}", multiply, tirx.reinterpret(halves, x), tirx.reinterpret(halves, w))
+        )
 
     def widen(sums: Any, x: Any, w: Any) -> Any:
         even, odd = (

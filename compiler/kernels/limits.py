@@ -36,6 +36,7 @@ class Limits:
         dot_registers: vector registers that a dot product takes for itself, beside sums and operands.
         taps: how a filter for each channel sums products of 8-bit integers: `words` of them by dot products, or one by
             one in int32, or in float32, which is as exact for filters that are not huge.
+        multiplies_pairs: whether dot products are of 16-bit integers, which 8-bit ones are made into.
         halves: whether there is arithmetic of float16.
         pairs: whether there are dot products of pairs of bfloat16.
         parallel_work: inner iterations below which a kernel, or a block of it, stays on one thread.
@@ -49,6 +50,7 @@ class Limits:
     dot_data: tuple[str, ...] = ("int8",)
     dot_registers: int = 0
     taps: str = "int32"
+    multiplies_pairs: bool = False
     halves: bool = False
     pairs: bool = False
     partial_sums: bool = False
@@ -70,7 +72,9 @@ def limits_of(target: Target, cost: Cost | None = None, rule: str | None = None)
         vnni = dots_x86.has_vnni(target, target.simd_bits)
         dot_data, taps = (("uint8",), "words") if vnni else (("uint8", "int8"), "float32")
         # Without VNNI a dot product needs registers for halves and a mask.
-        limits = replace(limits, dot_data=dot_data, dot_registers=0 if vnni else 4, taps=taps)
+        limits = replace(
+            limits, dot_data=dot_data, dot_registers=0 if vnni else 4, taps=taps, multiplies_pairs=not vnni
+        )
     elif target.machine in dots_arm.MACHINES:
         limits = replace(limits, partial_sums=dots_arm.sums_partially(target), byte_pairs=True)
     return limits if cost is None else replace(limits, parallel_work=parallel_work(cost, target, rule))

@@ -103,7 +103,8 @@ def _apply(sch: Any, stages: dict[str, Block], result: Block, limits: Limits, ch
     sch.compute_at(sch.get_sblock(INPUT), at, preserve_unit_loops=True)
     u2, v2, images, rows, columns, channels = sch.get_loops(sch.get_sblock(INPUT))[1:]
     inputs = stages[INPUT].spatial[-1]
-    block, lane = split_overlapping(sch, channels, lanes_of(inputs, limits.lanes), inputs)
+    narrow = inputs // sums.reduction[0]  # elements of 16 bits, of which a step of the sums takes two
+    block, lane = split_overlapping(sch, channels, lanes_of(inputs, narrow * limits.lanes), inputs)
     sch.reorder(images, rows, columns, block, u2, v2, lane)
     _transform(sch, HALF_INPUT, block, 5, [u2, v2], lane)
 

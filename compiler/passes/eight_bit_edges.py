@@ -6,7 +6,7 @@ kernel of its own; both store floats, four times the bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 from typing import Any
 
 import tvm
@@ -58,52 +58,88 @@ def _is_step(builder: relax.BlockBuilder, call: Any) -> bool:
 
 
 def keep_eight_bits(module: tvm.IRModule) -> tvm.IRModule:
-    """Parts a kernel of `main`, calls of programs, where it would store the real numbers of its 8-bit result.
+    """Parts a kernel of `main`, calls of programs, between an 8-bit tensor and its real numbers.
 
-    A reshape to the same shape does it, which is only another name for the tensor. It is left out where what follows
-    cannot begin with the dequantisation.
+    Where it would store these, and where it goes on with a sum, the other part of which another kernel has to store
+    for it. A reshape to the same shape does it, which is only another name for the tensor. It is left out where what
+    follows cannot begin with the dequantisation.
     """
-    ends = _stored_floats(module)
-    if not ends:
+    if not any(_is_cast(value) for value in definitions_of(module).values()):
         return module
-    parted = _part(module, {end.cast for end in ends})
-    # Casts keep their places among the calls that are no reshapes.
-    failed = {end.place for end in _stored_floats(parted, inside=False)}
-    if not failed:
-        return parted
-    good = {end.cast for end in ends if end.place not in failed}
-    return _part(module, good) if good else module
+    kernels = _Kernels(module)
+    ends = kernels.stored_floats()
+    if ends:
+        parted = _Kernels(_part(module, set(ends)))
+        # Casts keep their places among the calls that are no reshapes.
+        failed = {parted.place(cast) for cast in parted.stored_floats(inside=False)}
+        good = {cast for cast in ends if kernels.place(cast) not in failed}
+        kernels = _Kernels(_part(module, good)) if failed else parted
+    sums = kernels.sums()
+    if sums:
+        parted = _Kernels(_part(kernels.module, sums))
+        kernels = min(kernels, parted, key=_Kernels.wide_elements)
+    return kernels.module
 
 
-@dataclass(frozen=True)
-class _Stored:
-    """A dequantisation whose result a kernel stores: the variable of its cast, and its place among such calls."""
+class _Kernels:
+    """The calls of `main` and the kernels that fusion makes of them."""
 
-    cast: Any
-    place: int
+    def __init__(self, module: tvm.IRModule) -> None:
+        self.module, self.definitions = module, definitions_of(module)
+        self.readers, self.results = readers_of_calls(self.definitions), set(variables_of(module["main"].body.body))
+        self.calls = [var for var, value in self.definitions.items() if isinstance(value, ir.Call)]
+        self.group = dict(zip(self.calls, fusion_groups(module), strict=True))
+        programs = [var for var in self.calls if operator_of(self.definitions[var]) == "relax.call_tir"]
+        self._places = {var: place for place, var in enumerate(programs)}
+
+    def place(self, var: Any) -> int:
+        """Of a call among those of programs."""
+        return self._places[var]
+
+    def stored_floats(self, inside: bool = True) -> list[Any]:
+        """Casts that begin dequantisations at the end of kernels, of tensors that are made `inside` of these or not."""
+        found = []
+        for var in self.calls:
+            read = self.readers.get(var, [])
+            if len(read) != 1 or var in self.results or not self._is_stored(var):
+                continue
+            cast = _cast_of(self.module, self.definitions, var)
+            if cast is not None and self.group[cast] == self.group[var] and self._is_inside(cast) == inside:
+                found.append(cast)
+        return found
+
+    def sums(self) -> set[Any]:
+        """Casts that begin dequantisations inside of kernels, which go on with what another kernel stores for them."""
+        found = set()
+        for var in self.calls:
+            read = self.readers.get(var, [])
+            if len(read) != 1 or self.group.get(var) is None or self.group[var] != self.group.get(read[0]):
+                continue
+            cast = _cast_of(self.module, self.definitions, var)
+            if cast is None or not self._is_inside(cast):
+                continue
+            others = [other for other in variables_of(self.definitions[read[0]]) if not other.same_as(var)]
+            if any(self._is_stored(other) and _is_wide(other) for other in others):
+                found.add(cast)
+        return found
+
+    def wide_elements(self) -> int:
+        """How many elements of more than 8 bits kernels store for others."""
+        stored = (var for var in self.calls if self._is_stored(var) and _is_wide(var))
+        return sum(math.prod(shape_of(var)) for var in stored)
+
+    def _is_inside(self, cast: Any) -> bool:
+        """Whether a kernel makes what it dequantises."""
+        return bool(self.group.get(self.definitions[cast].args[1].fields[0]) == self.group[cast])
+
+    def _is_stored(self, var: Any) -> bool:
+        """Whether another kernel reads a value, or a call of something else."""
+        group = self.group.get(var)
+        return group is not None and any(self.group.get(read) != group for read in self.readers.get(var, []))
 
 
-def _stored_floats(module: tvm.IRModule, inside: bool = True) -> list[_Stored]:
-    """Dequantisations at the end of kernels for one reader each, of tensors that are made `inside` of these or not."""
-    definitions = definitions_of(module)
-    if not any(_is_cast(value) for value in definitions.values()):
-        return []
-    readers, results = readers_of_calls(definitions), set(variables_of(module["main"].body.body))
-    calls = [var for var, value in definitions.items() if isinstance(value, ir.Call)]
-    group = dict(zip(calls, fusion_groups(module), strict=True))
-    places = {var: n for n, var in enumerate(v for v in calls if operator_of(definitions[v]) == "relax.call_tir")}
-    found = []
-    for var in calls:
-        read = readers.get(var, [])
-        if len(read) != 1 or var in results or group.get(var) is None or group[var] == group.get(read[0]):
-            continue
-        cast = _cast_of(module, definitions, var)
-        if cast is None or group[cast] != group[var]:
-            continue
-        source = definitions[cast].args[1].fields[0]
-        if (group.get(source) == group[cast]) == inside:
-            found.append(_Stored(cast, places[cast]))
-    return found
+def _is_wide(var: Any) -> bool:
+    return isinstance(var.ty, relax.TensorType) and str(var.ty.dtype) in ("float32", "int32")
 
 
 def readers_of_calls(definitions: dict[Any, Any]) -> dict[Any, list[Any]]:

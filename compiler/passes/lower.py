@@ -20,7 +20,7 @@ from .forests import lower_forests
 from .group_norms import fuse_group_norms
 from .layout import convert_layout
 from .legalize import legalize
-from .narrow_storage import narrow_storage
+from .narrow_storage import FindLarge, narrow_storage
 from .narrow_tables import narrow_tables
 from .nearest import find_nearest
 from .normalisations import fuse_normalisations
@@ -67,8 +67,12 @@ _T = relax.transform
 STORED = {"fp16": "float16", "bf16": "bfloat16"}
 
 
-def phases(limits: Limits, precision: str = "fp32") -> tuple[Phase, ...]:
-    """The passes for a target with these limits."""
+def phases(limits: Limits, precision: str = "fp32", find_large: FindLarge | None = None) -> tuple[Phase, ...]:
+    """The passes for a target with these limits.
+
+    Args:
+        find_large: see `narrow_storage`.
+    """
     stored = STORED.get(precision)
 
     def pack(module: tvm.IRModule) -> tvm.IRModule:
@@ -76,10 +80,10 @@ def phases(limits: Limits, precision: str = "fp32") -> tuple[Phase, ...]:
         for change in (*programs, merge_parallel_products, use_winograd, pack_few_bits):
             module = change(module, limits)
         if not stored:
-            module = use_sparse_products(module)
+            module = use_sparse_products(module, limits)
         return narrow_tables(pack_weights(module, limits, stored))
 
-    narrow = (Phase("narrow", lambda module: narrow_storage(module, stored)),) if stored else ()
+    narrow = (Phase("narrow", lambda module: narrow_storage(module, stored, find_large)),) if stored else ()
     return (
         Phase(
             "expand",

@@ -1,4 +1,4 @@
-"""What products with constant weights are made of: floats one by one, bfloat16 two or 8-bit integers four at a time.
+"""What products with constant weights are made of: floats, pairs of bfloat16, or 8-bit integers four at a time.
 
 The sum of a product runs in steps. A step of float32 or float16 is one element; one of others is a word, of which
 instructions for dot products take as many at once as they take float32 (kernels/dots.py).
@@ -87,8 +87,9 @@ class Numbers:
 
 
 FLOATS = Numbers("float32", 1)
+PAIRS = Numbers("int16", 2, "int16")
+_BFLOATS = Numbers("bfloat16", WORD // 2, "bfloat16")
 _HALVES = Numbers("float16", 1)
-_PAIRS = Numbers("bfloat16", WORD // 2, "bfloat16")
 
 
 def numbers_of(call: Any, limits: Limits, stored: str | None = None) -> Numbers | None:
@@ -101,7 +102,7 @@ def numbers_of(call: Any, limits: Limits, stored: str | None = None) -> Numbers 
     if result == data == weight == "float32":
         if stored == "float16" and limits.halves and _fits_halves(call):
             return _HALVES
-        return _PAIRS if stored == "bfloat16" and limits.pairs else FLOATS
+        return _BFLOATS if stored == "bfloat16" and limits.pairs else FLOATS
     if result == "int32" and data in ("uint8", "int8") and weight == "int8":
         taken = data if data in limits.dot_data else limits.dot_data[0]
         return Numbers(taken, WORD, _kind(taken, call.args[1].value.numpy()))

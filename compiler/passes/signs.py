@@ -61,10 +61,15 @@ class _Signs:
             return self._product(builder, call)
         if name == "relax.astype" and str(call.ty.dtype) in _WIDE and call.args[0] in self.good_ones:
             return self._widened(builder, call)
+        if name == "relax.split" and call.args[0] in self.good_ones:
+            parts = builder.emit(ir.Call(call.op, [self.good_ones[call.args[0]]], call.attrs, call.ty_args))
+            fields = range(len(call.ty.fields))
+            return relax.Tuple([self._bad(builder, builder.emit(relax.TupleGetItem(parts, i))) for i in fields])
         made = self._made(builder, name, call)
-        if made is None:
-            return call
-        good = builder.emit(made)
+        return call if made is None else self._bad(builder, builder.emit(made))
+
+    def _bad(self, builder: relax.BlockBuilder, good: Any) -> Any:
+        """The tensor of the bad type that has a good one, for what takes no other."""
         wide = builder.emit(relax.op.astype(good, "int16"))
         back = builder.emit(relax.op.subtract(wide, relax.const(self.step, "int16")))
         bad = builder.emit(relax.op.astype(back, self.bad))

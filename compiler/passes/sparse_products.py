@@ -1,24 +1,27 @@
-"""Products and 1x1 convolutions with zeros in blocks: only blocks with other weights are stored, and multiplied.
+"""Products and 1x1 convolutions with zeros among their weights: only others are stored, and multiplied.
 
-A block is the weights of 16 output channels, which lie in vectors side by side, for one input. Each 16 output channels
-have a list of the inputs that they read. The lists are filled up to the length of the longest, so that the kernel is
-that of a dense product with other addresses. Compare Elsen et al., "Fast Sparse ConvNets", CVPR 2020
-(arXiv:1911.09723), whose blocks are of 4 channels, with vectors along the pixels.
+Zeros come in blocks, or here and there; for those see `scattered_program.py`. A block is the weights of 16 output
+channels, which lie in vectors side by side, for one input. Each 16 output channels have a list of the inputs that they
+read. The lists are filled up to the length of the longest, so that the kernel is that of a dense product with other
+addresses.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import tvm
 from tvm import ir, relax, te
 
+from ..kernels.limits import Limits
 from ..kernels.sparse import ACCUMULATOR
 from ..quantize.sparsity import BLOCK
 from .constants import constant
 from .pack_weights import FUSES_ELEMENTWISE, pack
 from .rewrite import operator_of, rewrite_calls, shape_of
+from .scattered_program import Scattered, compress
 
 Array = np.ndarray[Any, Any]
 
@@ -30,7 +33,7 @@ _NAME = "sparse_product"
 _SLOWER = 1.35
 
 
-def use_sparse_products(module: tvm.IRModule) -> tvm.IRModule:
+def use_sparse_products(module: tvm.IRModule, limits: Limits) -> tvm.IRModule:
     """Rewrites products and 1x1 convolutions of float32 with constant weights in `main`, where that is faster."""
 
     def visit(builder: relax.BlockBuilder, call: Any) -> Any:
@@ -38,7 +41,15 @@ def use_sparse_products(module: tvm.IRModule) -> tvm.IRModule:
         if weight is None or 0 in (*shape_of(call), *weight.shape):
             return call
         lists = _lists_of(weight)
-        return _call(builder, call, weight, lists) if pays(weight, lists) else call
+        in_blocks = share_of_blocks(weight, lists)
+        scattered = share_of_scattered(weight, math.prod(shape_of(call)[:-1]), limits)
+        if min(in_blocks, scattered) >= 1:
+            return call
+        return (
+            _in_blocks(builder, call, weight, lists)
+            if in_blocks < scattered
+            else _scattered(builder, call, weight, limits)
+        )
 
     module = rewrite_calls(module, visit)
     for variable, function in list(module.functions.items()):
@@ -47,9 +58,17 @@ def use_sparse_products(module: tvm.IRModule) -> tvm.IRModule:
     return module
 
 
-def pays(weight: Array, lists: Array) -> bool:
-    """Whether the sparse kernel is faster than the dense one."""
-    return _SLOWER * lists.size * BLOCK < weight.size
+def share_of_blocks(weight: Array, lists: Array) -> float:
+    """The time of the kernel on blocks, as a share of the dense one's."""
+    return _SLOWER * lists.size * BLOCK / weight.size
+
+
+def share_of_scattered(weight: Array, rows: int, limits: Limits) -> float:
+    """That of the kernel with vectors along the rows, of which there have to be enough."""
+    if rows < limits.lanes:
+        return math.inf
+    inputs, outputs = weight.shape
+    return Scattered.plan(rows, inputs, outputs, int(np.count_nonzero(weight)), limits).share(limits)
 
 
 def _weight_of(call: Any) -> Array | None:
@@ -82,7 +101,7 @@ def _lists_of(weight: Array) -> Array:
     return lists
 
 
-def _call(builder: relax.BlockBuilder, call: Any, weight: Array, lists: Array) -> Any:
+def _in_blocks(builder: relax.BlockBuilder, call: Any, weight: Array, lists: Array) -> Any:
     packed = pack(weight, BLOCK)
     shape, (blocks, most) = list(shape_of(call)), lists.shape
     chosen = np.take_along_axis(packed, lists[..., None].astype(np.int64), axis=1)
@@ -100,3 +119,22 @@ def _call(builder: relax.BlockBuilder, call: Any, weight: Array, lists: Array) -
 
     constants = [constant(np.ascontiguousarray(chosen)), constant(lists)]
     return builder.call_te(compute, call.args[0], *constants, primfunc_name_hint=_NAME)
+
+
+def _scattered(builder: relax.BlockBuilder, call: Any, weight: Array, limits: Limits) -> Any:
+    """Transposes the data, and the result back, which what follows joins."""
+    (*leading, outputs), inputs = shape_of(call), len(weight)
+    rows, rank = math.prod(leading), len(leading)
+    # Whole vectors of rows, so that those of each input begin where a vector may.
+    stride = -(-rows // limits.lanes) * limits.lanes
+    values, places, starts = compress(weight, stride)
+    plan = Scattered.plan(rows, inputs, outputs, len(values), limits)
+    data = builder.emit(relax.op.reshape(call.args[0], [rows, inputs]))
+    if stride > rows:
+        data = builder.emit(relax.op.nn.pad(data, [0, stride - rows, 0, 0]))
+    data = builder.emit(relax.op.permute_dims(data, [1, 0]))
+    data = builder.emit(relax.op.reshape(data, [inputs * stride]))
+    constants = [constant(values), constant(places), constant(starts)]
+    made = builder.emit(builder.call_te(plan.program, data, *constants, primfunc_name_hint="scattered_product"))
+    made = builder.emit(relax.op.reshape(made, [outputs, *leading]))
+    return relax.op.permute_dims(made, [*range(1, rank + 1), 0])

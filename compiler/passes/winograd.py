@@ -5,6 +5,9 @@ A tile of MxM outputs needs (M+2)^2 multiplications a channel pair in place of 9
 (arXiv:1509.09308). With the matrices B, G and A from there, for a tile d of the input and a filter g:
 
     V = B^T d B,  U = G g G^T,  Y = A^T (sum over channels of U * V) A
+
+Of 8-bit integers, V and 4 U for M = 2 are whole numbers of 16 bits, and 4 Y is one of 32: the result is exact. That is
+for CPUs that multiply pairs of 16-bit integers anyway.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from ..kernels import winograd as kernel
 from ..kernels.limits import Limits
 from ..kernels.packed import block_width
 from .constants import constant
+from .numbers import FLOATS, PAIRS, Numbers, fill_up
 from .pack_weights import FUSES_ELEMENTWISE, pack
 from .rewrite import operator_of, rewrite_calls
 
@@ -32,6 +36,8 @@ _TRANSFORM = {4: 550, 2: 190}
 # Rows of a product below which it is slower by the ratio.
 _FEW_ROWS = 6
 _GAIN = 1.2  # how many times faster it has to be by this reckoning
+# Of integers: transforms as above; the most channels whose sums are sure to fit into 32 bits on the way.
+_INTEGER_TRANSFORM, _INTEGER_INPUTS = 130, 512
 
 _BT = {
     2: np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]], np.float64),
@@ -68,11 +74,15 @@ _AT = {
 
 
 def use_winograd(module: tvm.IRModule, limits: Limits) -> tvm.IRModule:
-    """Rewrites float32 conv2d 3x3 (NHWC, constant weights, one group, no padding) in `main` where it pays."""
+    """Rewrites conv2d 3x3 (NHWC, constant weights, one group, no padding) in `main` where it pays.
+
+    Of float32, or of 8-bit integers with sums in int32.
+    """
 
     def visit(builder: relax.BlockBuilder, call: Any) -> Any:
-        if operator_of(call) != "relax.nn.conv2d" or str(call.ty.dtype) != "float32":
+        if operator_of(call) != "relax.nn.conv2d" or str(call.ty.dtype) not in ("float32", "int32"):
             return call
+        dtype = str(call.ty.dtype)
         attrs, weight = call.attrs, call.args[1]
         plain = str(attrs.data_layout) == "NHWC" == str(attrs.out_layout) and str(attrs.kernel_layout) == "HWIO"
         ones = [*attrs.strides, *attrs.dilation, attrs.groups]
@@ -80,8 +90,13 @@ def use_winograd(module: tvm.IRModule, limits: Limits) -> tvm.IRModule:
             return call
         if not isinstance(weight, ir.GenericConst) or [int(d) for d in weight.ty.shape][:2] != [3, 3]:
             return call
-        shape = [int(d) for d in call.ty.shape]
-        m = choose_tile(shape, int(weight.ty.shape[2]))
+        shape, inputs = [int(d) for d in call.ty.shape], int(weight.ty.shape[2])
+        if dtype == "int32":
+            narrow = str(weight.ty.dtype) == "int8" and str(call.args[0].ty.dtype) in ("uint8", "int8")
+            if not narrow or not limits.multiplies_pairs or not _pays_in_integers(shape, inputs):
+                return call
+            return _of_integers(builder, call.args[0], weight.value.numpy(), shape, limits)
+        m = choose_tile(shape, inputs)
         return _convolution(builder, call.args[0], weight.value.numpy(), shape, m, limits) if m else call
 
     module = rewrite_calls(module, visit)
@@ -107,6 +122,25 @@ def choose_tile(shape: Sequence[int], inputs: int) -> int:
     return best
 
 
+def _pays_in_integers(shape: Sequence[int], inputs: int) -> bool:
+    n, height, width, outputs = shape
+    tiles, positions = n * -(-height // 2) * -(-width // 2), 16
+    if not tiles or 2 * positions * inputs * outputs > _MOST_BYTES[4] or not 2 <= inputs <= _INTEGER_INPUTS:
+        return False
+    products = positions * inputs * outputs * max(1.0, _FEW_ROWS / tiles)
+    plain = 9.0 * n * height * width * inputs * outputs
+    return tiles * (products + _INTEGER_TRANSFORM * (inputs + outputs) / 2) * _GAIN < plain
+
+
+def _of_integers(builder: relax.BlockBuilder, data: Any, weight: Matrix, shape: list[int], limits: Limits) -> Any:
+    data, weight = fill_up(builder, _padded(builder, data, -shape[1] % 2, -shape[2] % 2), weight, 2)
+    whole = (4 * transform_weight(weight, 2)).astype(np.int16)
+    steps = PAIRS.join(pack(whole, block_width(shape[3], limits)))
+    return builder.call_te(
+        lambda x, w: convolution(x, w, shape, 2, PAIRS), data, constant(steps), primfunc_name_hint="winograd_conv2d"
+    )
+
+
 def _convolution(
     builder: relax.BlockBuilder, data: Any, weight: Matrix, shape: list[int], m: int, limits: Limits
 ) -> Any:
@@ -130,19 +164,20 @@ def transform_weight(weight: Matrix, m: int) -> Matrix:
     return np.ascontiguousarray(made.reshape(-1, *weight.shape[2:]).astype(np.float32))
 
 
-def convolution(x: Any, w: Any, shape: Sequence[int], m: int) -> Any:
+def convolution(x: Any, w: Any, shape: Sequence[int], m: int, numbers: Numbers = FLOATS) -> Any:
     """The result [N, H, W, O] of `shape` as a TE tensor; `x` and `w` are padded and transformed for it.
 
     Args:
         x: [N, TH m + 2, TW m + 2, I], with as many tiles of M x M as cover the result.
-        w: [O / NR, (m+2)^2, I, NR].
+        w: [O / NR, (m+2)^2, I / group, NR].
+        numbers: of V and U; of integers M is 2, and U four times as large.
     """
     n, height, width, outputs = shape
     a, th, tw, inputs = m + 2, -(-height // m), -(-width // m), x.shape[3]
     blocks, _positions, _inputs, lanes = w.shape
     half = te.compute(
         (n, th, tw, a, a, inputs),
-        lambda n, ty, tx, i, v, c: _select(_BT[m], v, lambda j: x(n, ty * m + i, tx * m + j, c)),
+        lambda n, ty, tx, i, v, c: _select(_BT[m], v, lambda j: x(n, ty * m + i, tx * m + j, c).astype(numbers.dtype)),
         name=kernel.HALF_INPUT,
     )
     tiles = te.compute(
@@ -150,10 +185,14 @@ def convolution(x: Any, w: Any, shape: Sequence[int], m: int) -> Any:
         lambda u, v, n, ty, tx, c: _select(_BT[m], u, lambda i: half(n, ty, tx, i, v, c)),
         name=kernel.INPUT,
     )
-    r = te.reduce_axis((0, inputs), "r")
+    r = te.reduce_axis((0, inputs // numbers.group), "r")
+
+    def product(u: Any, v: Any, n: Any, ty: Any, tx: Any, b: Any, lane: Any) -> Any:
+        return numbers.multiply(lambda k: tiles(u, v, n, ty, tx, k), r, w(b, u * a + v, r, lane))
+
     sums = te.compute(
         (a, a, n, th, tw, blocks, lanes),
-        lambda u, v, n, ty, tx, b, l: te.sum(tiles(u, v, n, ty, tx, r) * w(b, u * a + v, r, l), axis=r),
+        lambda *i: te.sum(product(*i), axis=r),
         name=kernel.SUMS,
     )
     products = te.compute(
@@ -164,11 +203,12 @@ def convolution(x: Any, w: Any, shape: Sequence[int], m: int) -> Any:
         lambda n, ty, tx, y, v, c: _select(_AT[m], y, lambda u: products(u, v, n, ty, tx, c)),
         name=kernel.HALF_OUTPUT,
     )
-    return te.compute(
-        (n, height, width, outputs),
-        lambda n, h, w, c: _select(_AT[m], w % m, lambda v: half(n, h // m, w // m, h % m, v, c)),
-        name="winograd_output",
-    )
+
+    def output(n: Any, h: Any, w: Any, c: Any) -> Any:
+        value = _select(_AT[m], w % m, lambda v: half(n, h // m, w // m, h % m, v, c))
+        return value if numbers is FLOATS else tirx.shift_right(value, tirx.const(2, "int32"))
+
+    return te.compute((n, height, width, outputs), output, name="winograd_output")
 
 
 def _select(matrix: Matrix, row: Any, value: Callable[[int], Any]) -> Any:
@@ -186,9 +226,9 @@ def _sum(coefficients: Sequence[float], value: Callable[[int], Any]) -> Any:
             continue
         term = value(index)
         if total is None:
-            total = term if coefficient == 1 else term * tirx.const(coefficient, "float32")
+            total = term if coefficient == 1 else term * tirx.const(coefficient, str(term.ty.dtype))
         elif abs(coefficient) == 1:
             total = total + term if coefficient > 0 else total - term
         else:
-            total = total + term * tirx.const(coefficient, "float32")
+            total = total + term * tirx.const(coefficient, str(term.ty.dtype))
     return total

@@ -11,10 +11,12 @@ in the tensor is lost in the weights. The noise of either follows from their ran
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import onnx
 
+from .channels import channel_axis_of, channel_classes
 from .graphs import Array, Graph, attributes_of
 from .places import Places
 from .ranges import Statistics, choose_range
@@ -24,35 +26,6 @@ from .weights import LIMIT
 _POWERS = (0.25, 0.5, 0.75, 1.0)  # of the ranges' ratios that are tried as factors
 _GAIN = 0.5  # of the noise with one scale, below which factors are worth it
 _SMALLEST = 1e-3  # factor
-_SPATIAL = frozenset(("GlobalMaxPool", "MaxPool", "Pad", "Resize", "Slice"))
-
-
-def channel_axis_of(graph: Graph, places: Places, name: str) -> int:
-    """The axis of a stored tensor's channels: the last of what products of matrices read, 1 of others."""
-    readers = [node for node in graph.users[name] if node.name in places.products]
-    matrices = bool(readers) and not any(node.op_type.startswith("Conv") for node in readers)
-    return len(graph.shape(name)) - 1 if matrices else 1
-
-
-def common_axis(graph: Graph, places: Places, names: list[str]) -> int | None:
-    """The axis of the channels of tensors that share a scale, None if they or their moves do not agree on one."""
-    ranks = {len(graph.shape(name)) for name in names}
-    read = [n for n in names if any(node.name in places.products for node in graph.users[n])]
-    axes = {channel_axis_of(graph, places, name) for name in read or names}
-    moves = [node for node in places.moves.values() if node.output[0] in names]
-    if len(axes) > 1 or len(ranks) > 1 or any(map(graph.is_constant, names)):
-        return None
-    axis = axes.pop()
-    whole = 1 <= axis < ranks.pop() and all(_keeps_channels(graph, node, axis) for node in moves)
-    return axis if whole else None
-
-
-def _keeps_channels(graph: Graph, node: onnx.NodeProto, axis: int) -> bool:
-    if node.op_type == "Concat":
-        return True
-    if node.op_type in _SPATIAL:
-        return graph.shape(node.input[0])[axis] == graph.shape(node.output[0])[axis]
-    return False
 
 
 @dataclass(frozen=True)
@@ -73,28 +46,34 @@ def even_out(graph: Graph, places: Places, statistics: Statistics, settings: Set
     """The groups of stored tensors that are better off with factors, by their first tensor."""
     found: dict[str, Evened] = {}
     for first, names in places.groups().items():
-        axis = common_axis(graph, places, names)
-        if axis is None or not all(statistics.has_channels(name, axis) for name in names):
-            continue
         readers = tuple(node.name for name in names for node in graph.users[name] if node.name in places.products)
         key = ("even out", *names, *readers, replace(settings, keep=frozenset()))
-        best = statistics.remembered(key, _Group(graph, places, names, axis, statistics, settings).best)
+        best = statistics.remembered(key, partial(_best, graph, places, names, statistics, settings))
         if best is not None:
             found[first] = best
     return found
+
+
+def _best(graph: Graph, places: Places, names: list[str], statistics: Statistics, settings: Settings) -> Evened | None:
+    classes = channel_classes(graph, places, names)
+    if classes is None or not all(
+        statistics.has_channels(name, channel_axis_of(graph, places, name)) for name in classes
+    ):
+        return None
+    return _Group(graph, places, classes, statistics, settings).best()
 
 
 class _Group:
     """Tensors that share a scale, and the noise that rounding them and the weights that meet them would add."""
 
     def __init__(
-        self, graph: Graph, places: Places, names: list[str], axis: int, statistics: Statistics, settings: Settings
+        self, graph: Graph, places: Places, classes: dict[str, Array], statistics: Statistics, settings: Settings
     ) -> None:
-        self._seen = {name: statistics.channels[name] for name in names}
-        self._plain = [statistics.histograms[name] for name in names]
+        self._seen = {name: statistics.channels[name] for name in classes}
+        self._plain = [statistics.histograms[name] for name in classes]
         self._settings = settings
-        self._classes = _classes(graph, places, names, axis)
-        users = [(name, node) for name in names for node in graph.users[name] if node.name not in places.moves]
+        self._classes = classes
+        users = [(name, node) for name in classes for node in graph.users[name] if node.name not in places.moves]
         self._users = [
             (name, node, graph.constant(node.input[1]) if node.name in places.products else None)
             for name, node in users
@@ -208,26 +187,3 @@ def spread_factors(node: onnx.NodeProto, weights: Array, factors: Array) -> Arra
         by_group = factors.reshape(groups, 1, -1)
         return np.repeat(by_group, len(weights) // groups, axis=1).reshape(len(weights), -1, *rest)
     return factors.reshape(*((-1, 1) if _result_axis(node) == 1 else (1, -1)), *rest)
-
-
-def _classes(graph: Graph, places: Places, names: list[str], axis: int) -> dict[str, Array]:
-    """A number for each channel of each tensor [channels]; channels that moves bind together have the same one."""
-    starts = np.cumsum([0, *(graph.shape(name)[axis] for name in names)])
-    found = {name: np.arange(starts[i], starts[i + 1]) for i, name in enumerate(names)}
-    moves = [node for node in places.moves.values() if node.output[0] in found]
-    changed = True
-    while changed:
-        changed = False
-        for node in moves:
-            result = found[node.output[0]]
-            along = node.op_type == "Concat" and attributes_of(node)["axis"] % len(graph.shape(node.output[0])) == axis
-            offset = 0
-            for name in node.input if node.op_type == "Concat" else node.input[:1]:
-                part = result[offset : offset + len(found[name])] if along else result
-                offset += len(part) if along else 0
-                least = np.minimum(part, found[name])
-                changed = changed or bool((least != part).any() or (least != found[name]).any())
-                part[:] = least
-                found[name][:] = least
-    numbers = np.unique(np.concatenate(list(found.values())), return_inverse=True)[1]
-    return {name: numbers[starts[i] : starts[i + 1]] for i, name in enumerate(names)}

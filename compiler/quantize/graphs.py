@@ -23,7 +23,7 @@ class Graph:
         types: ONNX element type and shape by value.
         producer: the node that makes a value.
         users: the nodes that read a value, each once.
-        outputs: names of the graph's outputs.
+        outputs: names of the graph's outputs, and of what graphs inside its nodes read.
     """
 
     def __init__(self, graph: onnx.GraphProto) -> None:
@@ -38,6 +38,8 @@ class Graph:
             self.producer.update((name, node) for name in node.output if name)
             for name in dict.fromkeys(node_inputs(node)):
                 self.users[name].append(node)
+                if name not in node.input:
+                    self.outputs.add(name)
 
     def constant(self, name: str) -> Array | None:
         """An initializer's value, None if the name is none's."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ..frontend.prepare import Model
+from .channels import channel_axis_of, is_met
 from .data import Feeds
-from .equalise import channel_axis_of, common_axis
 from .graphs import Graph
 from .places import find_places
 from .ranges import Array, Channels, Histogram, Statistics
@@ -43,14 +43,7 @@ def observe(model: Model, samples: Iterable[Feeds], run: Run | None = None) -> S
 
 
 def observed(model: Model) -> list[str]:
-    """The tensors whose values `observe` counts: those that nodes compute, that products read, or whose channels may
-    get steps of their own. The values of what else is stored were moved there from them."""
+    """The tensors whose values `observe` counts. Those of what else is stored were moved there from them."""
     graph = Graph(model.proto.graph)
     places = find_places(graph, Settings())
-    wanted = {node.input[0] for node in places.products.values()}
-    for names in places.groups().values():
-        whole = common_axis(graph, places, names) is not None
-        wanted.update(
-            n for n in names if whole or n not in graph.producer or graph.producer[n].name not in places.moves
-        )
-    return [name for name in places.stored if name in wanted and not graph.is_constant(name)]
+    return [name for name in places.stored if is_met(graph, places, name) and not graph.is_constant(name)]

@@ -7,6 +7,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import onnx
@@ -37,12 +38,13 @@ def summarize_model(
     """A JSON-ready description of an ONNX model.
 
     Keys: name, opset, ir_version, inputs, outputs, nodes, operators (counts, and by what each is supported),
-    parameters, quantised (how), sparsity (of weights, by layer; None without any), control_flow (nodes with bodies),
-    data_sized (outputs whose size depends on the data), dynamic (what `--shape` has to fix, and one that would),
-    obstacles (by node, each with its reason and a way out), estimate (of one inference on the target; None if there are
-    obstacles). Dynamic dimensions that `shapes` leaves open get the suggested sizes for the last two. Of classical
-    models also forest (trees and nodes; None without), rows (how many the estimate is for, if the model takes any
-    number of them, else None) and strings (how many different ones it has; None if none come in or go out).
+    parameters, quantised (how), floats (products of a quantised model that are not computed with integers, and why),
+    sparsity (of weights, by layer; None without any), control_flow (nodes with bodies), data_sized (outputs whose size
+    depends on the data), dynamic (what `--shape` has to fix, and one that would), obstacles (by node, each with its
+    reason and a way out), estimate (of one inference on the target; None if there are obstacles). Dynamic dimensions
+    that `shapes` leaves open get the suggested sizes for the last two. Of classical models also forest (trees and
+    nodes; None without), rows (how many the estimate is for, if the model takes any number of them, else None) and
+    strings (how many different ones it has; None if none come in or go out).
     """
     model = load_model(source)
     graph = model.proto.graph
@@ -90,6 +92,7 @@ def summarize_model(
         ],
         "parameters": sum(math.prod(t.dims) for t in graph.initializer),
         "quantised": _quantised(counts, graph),
+        "floats": [asdict(product) for product in prepared.float_products] if prepared else [],
         "sparsity": measure(graph),
         "control_flow": sum(counts[name] for name in ("If", "Loop", "Scan")),
         "data_sized": [t.name for t in prepared.outputs if t.sizes] if prepared else [],

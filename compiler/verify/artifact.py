@@ -15,6 +15,7 @@ from ..errors import UserError
 from ..frontend.prepare import Model, load_model
 from ..frontend.quantised import is_quantised
 from ..process import CommandError
+from ..quantize.data import Samples
 from ..runtime.loader import LoadError, read_manifest
 from .compare import Difference, compare, over_runs
 from .execute import NoExecutor, execute_each, find_executor
@@ -72,9 +73,11 @@ def verify(
     loaded = load_model(model)
     if not {t["name"] for t in manifest["inputs"]} >= _inputs(loaded.proto):
         raise UserError(f"{path} was made from another model: their inputs differ", str(model))
+    truth = None
     if inputs is None:
         feeds = [in_ranges(inputs_of(manifest), manifest.get("accuracy"))]
     else:
+        truth = inputs.truth.get("labels") if isinstance(inputs, Samples) else None
         feeds = [dict(inputs)] if isinstance(inputs, Mapping) else [dict(arrays) for arrays in inputs]
     target = manifest["target"]
     try:
@@ -109,7 +112,7 @@ def verify(
         manifest["model"]["sha256"] == loaded.sha256,
         len(feeds),
         tuple(likeness),
-        agreement_of(results, expected, _batch(feeds[0], expected[0])) if fits else None,
+        agreement_of(results, expected, _batch(feeds[0], expected[0]), truth) if fits else None,
     )
 
 

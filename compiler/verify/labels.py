@@ -11,17 +11,22 @@ Array = np.ndarray[Any, Any]
 
 
 def class_output(outputs: Mapping[str, Array], batch: int = 1) -> str | None:
-    """The output that holds labels or scores of classes, None if none looks so.
+    """The output that holds labels or scores of classes, None if none looks so, or several do.
 
     Integers or strings, one for each sample, are labels. Floats are scores where beside the batch one axis alone has
-    more than one element. Of several outputs the first counts, labels before scores.
+    more than one element; of several such outputs, the one that sums to one. Labels come before scores.
 
     Args:
         batch: samples in each run.
     """
     labels = [n for n, a in outputs.items() if a.dtype.kind in "iuOU" and a.size == batch]
     scores = [n for n, a in outputs.items() if a.dtype.kind == "f" and _classes(a, batch) > 1]
-    return next(iter((*labels, *scores)), None)
+    shares = [n for n in scores if _are_shares(outputs[n], batch)]
+    return next((found[0] for found in (labels, scores, shares) if len(found) == 1), None)
+
+
+def _are_shares(array: Array, batch: int) -> bool:
+    return bool((array >= 0).all() and np.allclose(array.reshape(batch, -1).sum(1), 1, atol=1e-2))
 
 
 def labels_of(output: Array, batch: int = 1) -> Array:

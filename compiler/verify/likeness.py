@@ -41,14 +41,20 @@ class Agreement:
 
     Attributes:
         output: which holds the labels, or the scores of classes.
+        right: how many labels of the artifact and of the model are true; None if the truth is not known.
     """
 
     output: str
     equal: int
     count: int
+    right: tuple[int, int] | None = None
 
     def __str__(self) -> str:
-        return f"{self.output}: the same label for {self.equal} of {self.count} samples ({self.equal / self.count:.2%})"
+        text = f"{self.output}: the same label for {self.equal} of {self.count} samples ({self.equal / self.count:.2%})"
+        if self.right is not None:
+            artifact, model = (f"{right / self.count:.2%}" for right in self.right)
+            text += f"; {artifact} of the artifact's labels are right, {model} of the model's"
+        return text
 
 
 def likeness_of(results: Sequence[Arrays], reference: Sequence[Arrays]) -> list[Likeness]:
@@ -63,14 +69,25 @@ def likeness_of(results: Sequence[Arrays], reference: Sequence[Arrays]) -> list[
     return found
 
 
-def agreement_of(results: Sequence[Arrays], reference: Sequence[Arrays], batch: int) -> Agreement | None:
+def agreement_of(
+    results: Sequence[Arrays],
+    reference: Sequence[Arrays],
+    batch: int,
+    truth: Sequence[np.ndarray[Any, Any]] | None = None,
+) -> Agreement | None:
     """How often the labels agree; None if no output looks like a classifier's.
 
     Args:
         batch: samples in a run.
+        truth: for each run, its samples' labels, where they are known.
     """
     name = class_output(dict(reference[0]), batch)
     if name is None:
         return None
-    equal = [labels_of(a[name], batch) == labels_of(b[name], batch) for a, b in zip(results, reference, strict=True)]
-    return Agreement(name, int(np.sum(equal)), batch * len(equal))
+    ours, theirs = ([labels_of(run[name], batch) for run in runs] for runs in (results, reference))
+    made, wanted = np.concatenate(ours), np.concatenate(theirs)
+    right = None
+    if truth is not None:
+        known = np.concatenate(truth)
+        right = int(np.sum(made == known)), int(np.sum(wanted == known))
+    return Agreement(name, int(np.sum(made == wanted)), len(made), right)

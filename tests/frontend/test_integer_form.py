@@ -131,6 +131,31 @@ def test_convolutions(elem: str, kind: str, axis: int | None, zero: int, tmp_pat
     assert left["Conv"] == 0
 
 
+TRANSPOSED: list[tuple[list[int], tuple[int, ...], dict[str, Any]]] = [
+    ([1, 5, 6, 7], (5, 4, 2, 2), {"strides": [2, 2]}),
+    ([2, 3, 5, 4], (3, 6, 3, 3), {"strides": [2, 1], "pads": [1, 1, 0, 1], "output_padding": [1, 0]}),
+    ([1, 4, 5, 5], (4, 3, 3, 2), {"group": 2, "dilations": [2, 1], "strides": [1, 3]}),
+    ([1, 6, 4, 4], (6, 1, 4, 4), {"group": 6, "strides": [2, 2], "pads": [1, 1, 1, 1]}),
+    ([1, 3, 4, 4], (3, 2, 1, 1), {"strides": [2, 2], "output_shape": [8, 8]}),
+    ([1, 3, 9], (3, 4, 3), {"strides": [2]}),
+]
+
+
+@pytest.mark.parametrize(("kind", "axis", "zero"), [("int8", None, 0), ("int8", 1, 0), ("uint8", None, 120)])
+def test_transposed_convolutions(kind: str, axis: int | None, zero: int, tmp_path: Path) -> None:
+    net = Quantised()
+    for index, (_shape, kernel, attributes) in enumerate(TRANSPOSED):
+        single = attributes.get("group", 1) > 1
+        x = net.quantise(f"x{index}", 0.0431)
+        w = net.weights(kernel, kind, None if single else axis, zero)
+        channels = kernel[1] * attributes.get("group", 1)
+        bias = [net.bias(channels, 0.0431)] if index % 2 else []
+        net.give(net.op("ConvTranspose", x, w, *bias, **attributes), f"y{index}", 0.0517 * kernel[0])
+    left = check(net, {f"x{index}": shape for index, (shape, *_) in enumerate(TRANSPOSED)}, tmp_path)
+    assert left["ConvInteger"] == len(TRANSPOSED)
+    assert left["ConvTranspose"] == 0
+
+
 @pytest.mark.parametrize("weights", [("int8", True, 0), ("int8", False, 0), ("uint8", False, 100)], ids=str)
 @pytest.mark.parametrize("elem", ["uint8", "int8"])
 def test_products(elem: str, weights: tuple[str, bool, int], tmp_path: Path) -> None:
@@ -295,3 +320,18 @@ def test_which_models_are_quantised() -> None:
     assert not is_quantised(model([node("Relu", "x", "y")], {"x": [2]}, [value("y", None)]))
     net.give("x", "y", 0.1)
     assert is_quantised(net.proto({"x": [2]}))
+
+
+def test_products_of_floats_are_named_with_their_reasons() -> None:
+    net = Quantised()
+    x = net.quantise("x", 0.05)
+    net.give(net.op("MatMul", x, net.op("Transpose", x, perm=[1, 0])), "a", 0.1)
+    net.give(net.op("MatMul", x, net.weights((6, 5), axis=0)), "b", 0.1)
+    net.give(net.op("MatMul", x, net.constant(np.ones((6, 5), np.float32))), "c", 0.1)
+    net.give(net.op("MatMul", "x", net.weights((6, 5))), "d", 0.1)
+    net.give(net.op("MatMul", x, net.weights((6, 5))), "e", 0.1)
+    proto = net.proto({"x": [4, 6]})
+    reasons = [product.reason for product in prepared(proto).float_products]
+    words = ["two values", "another axis", "weights are not", "data is not"]
+    assert [word in reason for word, reason in zip(words, reasons, strict=True)] == [True] * 4
+    assert prepared(model([node("MatMul", "x x", "y")], {"x": [2, 2]}, [value("y", None)])).float_products == ()

@@ -113,6 +113,14 @@ def _convolutions() -> Iterator[Case]:
     for value, weight in ((255, 127), (255, -127), (0, 127)):
         x, w = np.full((1, 16, 5, 5), value, np.uint8), np.full((32, 16, 3, 3), weight, np.int8)
         yield convolution(f"convolution of {value} by {weight}", x, w, 0, 1)
+    yield winograd()
+
+
+def winograd() -> Case:
+    """A convolution whose sums are as large as they get, large enough for Winograd's way where integers have it."""
+    x, w = np.full((1, 512, 7, 7), 255, np.uint8), np.full((24, 512, 3, 3), -128, np.int8)
+    x[:, :, 3:5, 2:4], w[::2] = 0, 127
+    return convolution("convolution of 512 large numbers", x, w, 0, 1)
 
 
 def _depthwise() -> Iterator[Case]:

@@ -1,6 +1,8 @@
-"""Products and 1x1 convolutions whose weights have blocks of zeros, against NumPy."""
+"""Products and 1x1 convolutions whose weights have zeros, in blocks and here and there, against NumPy."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from onnx import helper
@@ -18,9 +20,17 @@ def weights(inputs: int, outputs: int, zeros: float, name: str) -> Array:
     return made
 
 
-def _product(shape: tuple[int, ...], outputs: int, zeros: float) -> Case:
-    name = f"product {'x'.join(map(str, shape))} to {outputs}, {zeros}"
-    x, w, bias = floats(name, *shape), weights(shape[-1], outputs, zeros, name), floats(name + "b", outputs)
+def scattered(inputs: int, outputs: int, zeros: float, name: str) -> Array:
+    """[inputs, outputs] with zeros anywhere, and an output without anything else."""
+    made = floats(name, inputs, outputs)
+    made[rng_of(name).random(made.shape) < zeros] = 0
+    made[:, outputs // 2] = 0
+    return made
+
+
+def _product(shape: tuple[int, ...], outputs: int, zeros: float, make: Callable[..., Array] = weights) -> Case:
+    name = f"product {'x'.join(map(str, shape))} to {outputs}, {zeros} {make.__name__}"
+    x, w, bias = floats(name, *shape), make(shape[-1], outputs, zeros, name), floats(name + "b", outputs)
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["h"]),
         helper.make_node("Add", ["h", "b"], ["i"]),
@@ -30,10 +40,10 @@ def _product(shape: tuple[int, ...], outputs: int, zeros: float) -> Case:
     return Case(name, nodes, {"x": x}, {"w": w, "b": bias}, expected=(expected,))
 
 
-def _convolution(shape: tuple[int, ...], outputs: int, zeros: float) -> Case:
+def _convolution(shape: tuple[int, ...], outputs: int, zeros: float, make: Callable[..., Array] = weights) -> Case:
     """With a residual."""
-    name = f"convolution {'x'.join(map(str, shape))} to {outputs}, {zeros}"
-    x, w = floats(name, *shape), weights(shape[1], outputs, zeros, name)
+    name = f"convolution {'x'.join(map(str, shape))} to {outputs}, {zeros} {make.__name__}"
+    x, w = floats(name, *shape), make(shape[1], outputs, zeros, name)
     other = floats(name + "r", shape[0], outputs, *shape[2:])
     nodes = [helper.make_node("Conv", ["x", "w"], ["h"]), helper.make_node("Add", ["h", "r"], ["y"])]
     expected = np.einsum("nihw,io->nohw", x.astype(np.float64), w) + other
@@ -53,7 +63,9 @@ def sparse() -> list[Case]:
         for shape in ((1, 40, 7, 7), (2, 33, 1, 1), (1, 64, 5, 13))
         for outputs, zeros in ((24, 0.7), (64, 0.85), (1, 0.6))
     ]
-    return [*cases, _product((4, 24), 32, 1.0)]
+    cases += [_product(shape, 120, 0.95, scattered) for shape in ((16, 130), (49, 130), (2, 9, 130), (3, 1, 70, 130))]
+    cases += [_convolution((2, 120, 5, 7), outputs, 0.9, scattered) for outputs in (128, 121)]
+    return [*cases, _product((4, 24), 32, 1.0), _product((40, 24), 5, 1.0)]
 
 
 FAMILIES = {"sparse": sparse}

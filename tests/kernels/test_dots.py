@@ -11,7 +11,7 @@ from compiler.passes.numbers import no_pair_saturates
 from compiler.target import load_target
 from compiler.verify.execute import NoExecutor, find_executor
 from tests.kernels import cases_integer
-from tests.kernels.grid import failures
+from tests.kernels.grid import build, failures
 
 
 @pytest.mark.parametrize("family", cases_integer.FAMILIES)
@@ -23,6 +23,13 @@ def test_results_are_exact(target: str, family: str, tmp_path: Path) -> None:
     except NoExecutor as reason:
         pytest.skip(str(reason))
     assert not failures(cases_integer.FAMILIES[family]()[::3], target, tmp_path)
+
+
+def test_pairs_of_16_bits_serve_winograd(tmp_path: Path) -> None:
+    cases = [cases_integer.winograd()]
+    assert not failures(cases, "x86-64-v3", tmp_path)
+    artifact, _expected, _inputs = build(cases, "x86-64-v3", tmp_path / "again.so")
+    assert "winograd" in {kernel["rule"] for kernel in artifact.manifest["kernels"]}
 
 
 @pytest.mark.parametrize(

@@ -82,3 +82,14 @@ def test_large_results_of_small_constants_are_left_to_run_time() -> None:
     from compiler.passes.rewrite import rewrite_calls
 
     assert operators(rewrite_calls(grown, _fold))["broadcast_to"] == 1
+
+
+@pytest.mark.parametrize(("last", "left"), [(5, 1), (2, 0)])
+def test_constants_of_sums_are_added_up(last: int, left: int) -> None:
+    def body(x: Any) -> Any:
+        return op.subtract(op.add(x, relax.const(np.int32(2))), relax.const(np.int32(last)))
+
+    before = module([((3, 4), "int32")], body)
+    after = relax.transform.DeadCodeElimination()(fold_constants(before))
+    assert (sum(operators(before).values()), sum(operators(after).values())) == (2, left)
+    check_equal(before, after, np.arange(12, dtype=np.int32).reshape(3, 4))

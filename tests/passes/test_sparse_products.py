@@ -6,9 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from compiler.kernels.limits import limits_of
+from compiler.passes.scattered_program import Scattered, compress
 from compiler.pipeline import compile_model
 from compiler.quantize.prune import prune
+from compiler.target import list_targets, load_target
 from tests.kernels.cases_sparse import weights
 from tests.models import model, node
 
@@ -26,12 +31,39 @@ def test_the_rule_takes_what_has_zeros_enough(zeros: float, sparse: bool, tmp_pa
     assert (artifact.manifest["memory"]["weights_bytes"] < 0.4 * w.nbytes) == sparse
 
 
-def test_zeros_here_and_there_are_multiplied(tmp_path: Path) -> None:
-    w = RNG.standard_normal((64, 64)).astype(np.float32)
-    w[RNG.random(w.shape) < 0.8] = 0
-    proto = model([node("MatMul", "x w", "y")], {"x": [7, 64]}, ["y"], {"w": w})
-    artifact = compile_model(proto, "host", tmp_path / "net.so", verify=False)
-    assert [kernel["rule"] for kernel in artifact.manifest["kernels"]] == ["packed"]
+@pytest.mark.parametrize(("rows", "zeros", "scattered"), [(49, 0.95, True), (49, 0.4, False), (1, 0.95, False)])
+def test_zeros_here_and_there(rows: int, zeros: float, scattered: bool, tmp_path: Path) -> None:
+    w = RNG.standard_normal((160, 160)).astype(np.float32)
+    w[RNG.random(w.shape) < zeros] = 0
+    proto = model([node("MatMul", "x w", "h"), node("Tanh", "h", "y")], {"x": [rows, 160]}, ["y"], {"w": w})
+    artifact = compile_model(proto, "host", tmp_path / "net.so")
+    assert artifact.verified == "passed" and not artifact.unscheduled
+    found = [kernel["name"].startswith("scattered_product") for kernel in artifact.manifest["kernels"]]
+    assert any(found) == scattered
+    assert (artifact.manifest["memory"]["weights_bytes"] < 0.2 * w.nbytes) == scattered
+
+
+@given(
+    st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 500), st.sampled_from([t.name for t in list_targets()])
+)
+def test_tiles_cover_all_rows(rows: int, inputs: int, outputs: int, target: str) -> None:
+    limits = limits_of(load_target(target))
+    plan = Scattered.plan(rows + limits.lanes, inputs, outputs, inputs, limits)
+    assert plan.width <= plan.rows and outputs % plan.shares == 0
+    assert 2 * plan.vectors + 2 <= limits.registers
+
+
+@given(st.integers(1, 9), st.integers(1, 40), st.floats(0, 1), st.integers(1, 50))
+def test_compressed_weights_are_those_that_are_not_zero(inputs: int, outputs: int, zeros: float, rows: int) -> None:
+    weight = RNG.standard_normal((inputs, outputs)).astype(np.float32)
+    weight[RNG.random(weight.shape) < zeros] = 0
+    values, places, starts = compress(weight, rows)
+    found = np.zeros_like(weight)
+    for output in range(outputs):
+        mine = slice(starts[output], starts[output + 1])
+        assert (mine.stop - mine.start) % 2 == 0
+        np.add.at(found[:, output], places[mine] // rows, values[mine])
+    np.testing.assert_array_equal(found, weight)
 
 
 def test_a_model_pruned_by_blocks(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from compiler.errors import UserError
 from compiler.quantize.insert import quantizable, quantize_model
 from compiler.quantize.runner import Runner
 from compiler.quantize.settings import METHODS, Settings
-from tests.models import model, node
+from tests.models import graph, model, node, value
 from tests.quantize.convolutions import floats, noise, operators, residual, run, samples, statistics, weights
 
 PLAIN = Settings(equalise=False, correct_bias=False)
@@ -138,6 +138,25 @@ def test_an_output_that_is_stored_as_8_bits_keeps_its_name() -> None:
     assert snr > 28 and noise(run(given, feeds)["p"], run(proto, feeds)["p"]) > 28
 
 
+def test_branches_read_floats_of_what_is_stored_as_8_bits() -> None:
+    branches = {
+        f"{kind}_branch": graph([node(operator, "p", kind)], {}, [value(kind, [1, 2, 2, 2])])
+        for kind, operator in (("then", "Neg"), ("else", "Exp"))
+    }
+    nodes = [
+        node("Conv", "x w", "c"),
+        node("MaxPool", "c", "p", kernel_shape=[3, 3]),
+        node("ReduceSum", "x", "sum", keepdims=0),
+        node("Cast", "sum", "sign", to=onnx.TensorProto.BOOL),
+        node("If", "sign", "b", **branches),
+        node("Conv", "p v", "d"),
+        node("Add", "b d", "y"),
+    ]
+    given = model(nodes, {"x": [1, 3, 6, 6]}, ["y"], weights(w=(2, 3, 3, 3), v=(2, 2, 1, 1)))
+    proto, snr = quantized(given)
+    assert snr > 25 and operators(proto).count("QuantizeLinear") == 2
+
+
 @pytest.mark.parametrize("group", [1, 2])
 def test_transposed_convolutions(group: int) -> None:
     nodes = [node("ConvTranspose", "x w b", "c", strides=[2, 2], group=group), node("Relu", "c", "y")]
@@ -215,6 +234,41 @@ def test_moved_channels_keep_their_steps() -> None:
     a, b = held["a/scales"], held["b/scales"]
     assert a.shape == b.shape == (4,) and a[0] > 10 * a[1] and b[2] > 2 * b[0]
     assert held["a/zero_points"].tolist() == [int(held["a/zero_point"])] * 4
+
+
+def test_shuffled_channels_keep_their_steps() -> None:
+    held = weights(w0=(6, 3, 1, 1), w1=(3, 1, 3, 3), w2=(2, 3, 1, 1))
+    sizes = np.float32([100, 1, 10, 0.1, 1, 3])
+    held["w0"] *= sizes.reshape(-1, 1, 1, 1)
+    order = np.arange(6).reshape(2, 3).T.reshape(-1)  # as the moves shuffle channels
+    held["w1"] /= sizes[order][:3].reshape(-1, 1, 1, 1)
+    held["w2"] /= sizes[order][3:].reshape(1, -1, 1, 1)
+    more = {"groups": np.array([1, 2, 3, 6, 6]), "flat": np.array([1, 6, 6, 6]), "half": np.array([3, 3])}
+    nodes = [
+        node("Conv", "x w0", "a"),
+        node("Reshape", "a groups", "g"),
+        node("Transpose", "g", "t", perm=[0, 2, 1, 3, 4]),
+        node("Reshape", "t flat", "s"),
+        node("Split", "s half", "p q", axis=1),
+        node("Conv", "p w1", "y", group=3),
+        node("Conv", "q w2", "z"),
+    ]
+    given = model(nodes, {"x": [1, 3, 6, 6]}, ["y", "z"], held | more)
+    (proto, after), (_, before) = (quantized(given, Settings(equalise=one)) for one in (True, False))
+    assert after > before + 6
+    made = constants(proto)["a/scales"] / sizes
+    assert made.max() < 5 * made.min()
+
+
+def test_flattened_places_have_the_step_of_their_channel() -> None:
+    held = weights(w0=(3, 2, 1, 1), w1=(12, 4))
+    sizes = np.float32([50, 1, 0.2])
+    held["w0"] *= sizes.reshape(-1, 1, 1, 1)
+    held["w1"] /= np.repeat(sizes, 4).reshape(-1, 1)
+    nodes = [node("Conv", "x w0", "a"), node("Flatten", "a", "f"), node("MatMul", "f w1", "y")]
+    given = model(nodes, {"x": [2, 2, 2, 2]}, ["y"], held)
+    (proto, after), (_, before) = (quantized(given, Settings(equalise=one)) for one in (True, False))
+    assert after > before + 6 and constants(proto)["a/scales"].shape == (3,)
 
 
 def test_corrected_biases_take_the_mean_error_off() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compiler.verify.compare import Difference, compare
+from compiler.verify.compare import Difference, compare, over_runs
 
 ONE = np.array([1.0, -2.0, 4.0], np.float32)
 
@@ -64,3 +64,27 @@ def test_bfloat16_is_compared_by_value() -> None:
     close = compare({"y": bits + np.array([1, 0], np.uint16)}, {"y": bits}, frozenset({"y"}))[0]
     assert close
     assert 0 < close.error < 0.01
+
+
+def test_8_bits_may_be_far_off_in_single_values() -> None:
+    reference = np.ones(1000, np.float32)
+    few, many = reference.copy(), reference.copy()
+    few[:5] = 0.7
+    many[:500] = 0.7
+    for result, passes in ((few, True), (many, False)):
+        assert not only(result, reference)
+        [found] = compare({"y": result}, {"y": reference}, precision="int8")
+        assert bool(found) == passes
+        assert f"{found.snr:.0f} dB (at least 20)" in str(found)
+
+
+def test_several_runs_are_one_difference() -> None:
+    small, large = Difference("y", 1e-5, 1e-3), Difference("y", 1e-4, 1e-3)
+    assert over_runs([small, large, small]) is large
+    wrong = Difference("y", float("inf"), 1e-3, "the output is missing")
+    assert over_runs([small, wrong, large]) is wrong
+    # What fails counts more than a larger error that passes for its ratio of signal to noise.
+    outlier, broken = Difference("y", 0.5, 0.1, snr=30.0), Difference("y", 0.3, 0.1, snr=5.0)
+    assert over_runs([outlier, broken]) is broken
+    labels = over_runs([Difference("y", 0.5, 0.0, equal=0.5), Difference("y", 0.0, 0.0, equal=1.0)])
+    assert labels.equal == 0.75 and labels.error == 0.25

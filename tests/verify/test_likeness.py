@@ -59,6 +59,8 @@ def floats(*shape: int) -> np.ndarray:
         ({"y": floats(1, 10, 1, 1)}, 1, "y"),
         ({"y": floats(4, 10)}, 4, "y"),
         ({"p": floats(4, 10), "label": np.zeros(4, np.int64)}, 4, "label"),
+        ({"points": floats(1, 63), "more": floats(1, 63)}, 1, None),
+        ({"points": floats(1, 63), "p": floats(1, 4) + 0.25}, 1, "p"),
         ({"y": floats(1, 3, 8, 8)}, 1, None),
         ({"y": floats(1, 1)}, 1, None),
         ({"y": floats(4, 1)}, 4, None),
@@ -75,8 +77,12 @@ def test_labels_and_their_agreement() -> None:
     assert labels_of(np.array([[7], [8]]), 2).tolist() == [7, 8]
     found = agreement_of([{"y": one}, {"y": one}], [{"y": one}, {"y": other}], 2)
     assert found is not None
-    assert (found.equal, found.count) == (3, 4)
+    assert (found.equal, found.count, found.right) == (3, 4, None)
     assert "3 of 4" in str(found)
+    known = agreement_of([{"y": one}, {"y": one}], [{"y": one}, {"y": other}], 2, [np.array([1, 0]), np.array([0, 2])])
+    assert known is not None
+    assert known.right == (2, 3)
+    assert "50.00% of the artifact's labels are right, 75.00% of the model's" in str(known)
     assert agreement_of([{"y": floats(1, 2, 2)}], [{"y": floats(1, 2, 2)}], 1) is None
 
 

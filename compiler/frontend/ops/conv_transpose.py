@@ -21,7 +21,7 @@ def conv_transpose(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any])
         (size - 1) * stride + (taps - 1) * dilation + 1
         for size, stride, taps, dilation in zip(sizes, strides, kernel, dilations, strict=True)
     ]
-    before, results = _window(sizes, reach, strides, beyond, attrs)
+    before, results = window_of(sizes, reach, strides, beyond, attrs)
     # The operator itself cuts off margins, and adds less than a stride at the end.
     after = [full - low - size for full, low, size in zip(reach, before, results, strict=True)]
     added = [min(max(-high, 0), stride - 1) for high, stride in zip(after, strides, strict=True)]
@@ -51,7 +51,7 @@ def conv_transpose(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any])
 _OPERATORS = (("conv1d_transpose", "W"), ("conv2d_transpose", "HW"), ("conv3d_transpose", "DHW"))
 
 
-def _window(
+def window_of(
     sizes: list[int], reach: list[int], strides: list[int], beyond: list[int], attrs: dict[str, Any]
 ) -> tuple[list[int], list[int]]:
     """Where the result begins in all that the kernel reaches, and its sizes; either may lie outside."""

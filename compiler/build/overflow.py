@@ -1,0 +1,103 @@
+"""Which values between kernels are too large for float16, found by running the program on this machine.
+
+Tensor programs are the same for every target until they are scheduled, so those of a board run here.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from ..frontend.prepare import Model, PreparedModel, Tensor
+from ..kernels.float16 import LARGEST
+from ..passes.narrow_storage import FindLarge
+from ..quantize.data import load_calibration
+from ..target import load_target
+from ..verify.execute import execute_each, find_executor
+from ..verify.vectors import seeded_inputs
+from .artifact import build_artifact
+from .cache import Cache
+from .extract import extract_program
+from .kernel_table import kernel_table
+from .objects import compile_kernels
+from .variants import variant_programs
+from .version import Version
+
+Feed = Mapping[str, np.ndarray[Any, Any]]
+
+# Samples show what is usual; others may be this many times larger.
+_MARGIN = 4.0
+_SAMPLES = 16  # that are run
+
+
+def measure_overflows(model: Model, prepared: PreparedModel, samples: Any) -> FindLarge:
+    """What tells which of some variables of a lowered module's `main` leave the range of float16.
+
+    Args:
+        samples: calibration data, see `quantize.data.load_calibration`; None for random inputs.
+
+    Raises:
+        UserError: the data cannot be read, or do not fit the inputs.
+    """
+    feeds = _feeds(model, prepared, samples)
+
+    def measure(module: tvm.IRModule, variables: Sequence[Any]) -> list[Any]:
+        if not variables or prepared.bodies:
+            return []
+        names = [f"value{number}" for number in range(len(variables))]
+        tensors = [
+            Tensor(name, str(variable.ty.dtype), tuple(int(size) for size in variable.ty.shape))
+            for name, variable in zip(names, variables, strict=True)
+        ]
+        host = load_target("host")
+        program, functions = extract_program(_with_results(module, variables))
+        version = Version(prepared.inputs, tuple(tensors), program, prepared.vocabulary)
+        programs = variant_programs(program, functions)
+        cache = Cache()
+        objects = compile_kernels(programs, host, cache)
+        table = kernel_table([version], programs, objects.kernels, host)
+        with tempfile.TemporaryDirectory(prefix="edgec-ranges-") as folder:
+            linked = build_artifact(model, [version], objects, table, host, Path(folder), cache)
+            found = execute_each(find_executor(host.os, host.machine, host), linked.path, feeds)
+        return [
+            variable
+            for name, variable in zip(names, variables, strict=True)
+            if any(_leaves(results[name]) for results in found)
+        ]
+
+    return measure
+
+
+def _feeds(model: Model, prepared: PreparedModel, samples: Any) -> list[Feed]:
+    if samples is None:
+        return [seeded_inputs(prepared.inputs, prepared.vocabulary)]
+    return list(islice(load_calibration(samples, replace(model, proto=prepared.proto)), _SAMPLES))
+
+
+def _leaves(values: np.ndarray[Any, Any]) -> bool:
+    """Whether finite values, or what may be a few times larger, are too large. Infinities stay what they are."""
+    finite = values[np.isfinite(values)]
+    return bool(np.isnan(values).any() or np.abs(finite).max(initial=0.0) * _MARGIN > LARGEST)
+
+
+def _with_results(module: tvm.IRModule, variables: Sequence[Any]) -> tvm.IRModule:
+    """The module whose `main` returns these variables."""
+    main = module["main"]
+    builder = relax.BlockBuilder()
+    with builder.function("main", params=list(main.params), attrs=dict(main.attrs.items()) if main.attrs else {}):
+        with builder.dataflow():
+            for block in main.body.blocks:
+                for binding in block.bindings:
+                    builder.emit_normalized(binding)
+            result = builder.emit_output(builder.normalize(relax.Tuple(list(variables))))
+        builder.emit_func_output(result)
+    functions = {v: f for v, f in module.functions.items() if v.name_hint != "main"}
+    return tvm.IRModule(functions | dict(builder.get().functions.items()), attrs=module.attrs)
