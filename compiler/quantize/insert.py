@@ -94,8 +94,7 @@ class _Writer:
             if product:
                 self._quantize_weights(node)
             for place, name in enumerate(node.input):
-                moved = name in self._graph.producer and self._graph.producer[name].name in self._places.moves
-                if name in stored and (moved or node.name not in self._settings.keep):
+                if name in stored and node.name not in self._places.floats:
                     node.input[place] = self._dequantized(name, even=product)
             self._nodes.append(node)
             for name in node.output:

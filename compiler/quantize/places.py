@@ -10,6 +10,7 @@ First, last and depthwise layers are as any other: with scales for channels, wha
 from __future__ import annotations
 
 import math
+from collections.abc import Set
 from dataclasses import dataclass
 
 import onnx
@@ -39,11 +40,13 @@ class Places:
         products: nodes that multiply integers, by name.
         moves: nodes that move 8 bits, by name.
         stored: tensors that lie in memory as 8 bits, each with the first of those that share its scale.
+        floats: names of nodes that read floats: those that the settings keep, and what moves elements for them.
     """
 
     products: dict[str, onnx.NodeProto]
     moves: dict[str, onnx.NodeProto]
     stored: dict[str, str]
+    floats: frozenset[str]
 
     def groups(self) -> dict[str, list[str]]:
         """The tensors that share a scale, by the first of them."""
@@ -57,14 +60,18 @@ def find_places(graph: Graph, settings: Settings) -> Places:
     """Where `settings` quantise a graph of fixed shapes; what they keep in float can only make the places fewer."""
     products = {node.name: node for node in graph.nodes if _is_product(graph, node) and node.name not in settings.keep}
     stored = {node.input[0] for node in products.values()}
-    stored |= _between_convolutions(graph, products, settings.keep)
+    floats = set(settings.keep)
+    for node in reversed(graph.nodes):
+        if _is_move(graph, node) and any(user.name in floats for name in node.output for user in graph.users[name]):
+            floats.add(node.name)
+    stored |= _between_convolutions(graph, products, floats)
     moves = {}
     for node in reversed(graph.nodes):
         made = [name for name in node.output if name]
-        if stored.intersection(made) and _is_move(graph, node) and node.name not in settings.keep:
+        if stored.intersection(made) and _is_move(graph, node) and node.name not in floats:
             moves[node.name] = node
             stored.update(made, data_of(node))
-    return Places(products, dict(reversed(moves.items())), _share_scales(graph, stored, moves))
+    return Places(products, dict(reversed(moves.items())), _share_scales(graph, stored, moves), frozenset(floats))
 
 
 def data_of(node: onnx.NodeProto) -> list[str]:
@@ -100,7 +107,7 @@ def _is_move(graph: Graph, node: onnx.NodeProto) -> bool:
     return True
 
 
-def _between_convolutions(graph: Graph, products: dict[str, onnx.NodeProto], keep: frozenset[str]) -> set[str]:
+def _between_convolutions(graph: Graph, products: dict[str, onnx.NodeProto], keep: Set[str]) -> set[str]:
     """Tensors that one kernel of convolutions writes and others read, all of which can and may read 8 bits."""
     pictures, reaching = _pictures(graph), _reaching(graph, products)
     found = set()

@@ -56,3 +56,11 @@ def test_a_node_that_stays_reads_floats(floats: tuple[Model, Statistics]) -> Non
     inputs = {n.name: list(n.input) for n in made.proto.graph.node}
     assert inputs["four"] == ["d", "w4"]
     assert inputs["residual"] == ["e", "d"]
+
+
+def test_what_moves_elements_for_a_node_that_stays_moves_floats(floats: tuple[Model, Statistics]) -> None:
+    made = quantize_model(floats[0], Settings(keep=frozenset(("three",))), floats[1])
+    inputs = {n.name: list(n.input) for n in made.proto.graph.node}
+    assert inputs["pool"] == ["a"]
+    assert inputs["three"] == ["m", "w3"]
+    assert inputs["two"][0] not in ("m", "a")
