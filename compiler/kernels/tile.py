@@ -8,6 +8,7 @@ Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from .accesses import reads
@@ -39,6 +40,8 @@ def tile_rule(sch: Any, limits: Limits) -> Offer | None:
     epilogue = _merge_epilogue(sch, anchor)
     if epilogue is None:
         return None
+    if _of_bytes(sch, anchor):
+        limits = replace(limits, lanes=4 * limits.lanes)
     rows, vectors, lanes = choose_tile(anchor, limits)
     most = min(_MAX_VECTORS, anchor.spatial[-1] // lanes)
     whole = [v for v in range(1, most + 1) if anchor.period % (v * lanes) == 0]
@@ -47,6 +50,12 @@ def tile_rule(sch: Any, limits: Limits) -> Offer | None:
         {"rows": rows, "vectors": vectors},
         {"rows": values_up_to(min(_rows(anchor), limits.registers), rows), "vectors": tuple(whole)},
     )
+
+
+def _of_bytes(sch: Any, anchor: Block) -> bool:
+    """Whether all that is read and written are bytes, as of a maximum over windows of them."""
+    block = sch.get(sch.get_sblock(anchor.name))
+    return all(str(region.source.ty.dtype) in ("int8", "uint8") for region in [*block.reads, *block.writes])
 
 
 def _sums_rows(sch: Any, anchor: Block) -> bool:

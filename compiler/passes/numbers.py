@@ -64,6 +64,8 @@ class Numbers:
 
     def multiply(self, element: Callable[[Any], Any], step: Any, weight: Any) -> Any:
         """The product of a step: of data, as a function of the place along the sum, and a step of packed weights."""
+        if self.group == 1 and self.dtype == "int16":
+            return element(step).astype("int32") * weight.astype("int32")
         if self.group == 1:
             return element(step) * weight
         return dot(word([element(step * self.group + i) for i in range(self.group)]), weight, self.kind)
@@ -88,8 +90,14 @@ class Numbers:
 
 FLOATS = Numbers("float32", 1)
 PAIRS = Numbers("int16", 2, "int16")
+WIDE = Numbers("int16", 1)
 _BFLOATS = Numbers("bfloat16", WORD // 2, "bfloat16")
 _HALVES = Numbers("float16", 1)
+
+
+def computes_in(stored: str | None, limits: Limits) -> bool:
+    """Whether products take numbers of a type of 16 bits as they are, at twice the speed of float32."""
+    return (stored == "bfloat16" and limits.pairs) or (stored == "float16" and limits.halves)
 
 
 def numbers_of(call: Any, limits: Limits, stored: str | None = None) -> Numbers | None:

@@ -22,12 +22,13 @@ from ..kernels.packed import ACCUMULATOR, CONVERTED, block_width
 from ..operators.distances import DISTANCES, distance_term
 from .constants import constant
 from .depthwise_pairs import depthwise_pairs
-from .numbers import FLOATS, Numbers, fill_up, numbers_of
+from .numbers import FLOATS, WIDE, Numbers, fill_up, numbers_of
 from .partial_products import partial_product
 from .rewrite import operator_of, rewrite_calls
 
 FUSES_ELEMENTWISE = 4  # TVM's kOutEWiseFusable: what follows element by element joins the kernel
 _DOT = "dot_product"
+_SHORT_RUN = 10  # bytes of a kernel's row, which fill too little of a vector along the sum
 _EXACT_TAPS = 512  # products of 8-bit integers that float32 sums without rounding
 
 
@@ -168,7 +169,9 @@ def _convolution(
     limits: Limits,
 ) -> Any:
     if numbers.group == WORD and limits.partial_sums:
-        return partial_product(builder, data, weight, shape, limits, "packed_conv2d", strides, dilation)
+        if weight.shape[1] * weight.shape[2] > _SHORT_RUN:
+            return partial_product(builder, data, weight, shape, limits, "packed_conv2d", strides, dilation)
+        numbers, data = WIDE, builder.emit(relax.op.astype(data, WIDE.dtype))
     data, weight = fill_up(builder, data, weight, numbers.group)
     *kernel, inputs, channels = weight.shape
     width = block_width(channels, limits)

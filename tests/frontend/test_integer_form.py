@@ -252,6 +252,16 @@ def test_floats_between_products(tmp_path: Path) -> None:
     check(net, [1, 6, 5, 4], tmp_path)
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_value_that_is_summed_and_multiplied(swapped: bool, tmp_path: Path) -> None:
+    net = Quantised()
+    x, y = net.quantise("x", 0.0513), net.quantise(net.op("Sigmoid", "x"), 1 / 256, 0)
+    product = net.op("Mul", *((y, x) if swapped else (x, y)))
+    net.give(net.op("Add", x, product), "a", 0.0731)
+    net.give(net.op("Add", net.op("Mul", x, net.constant(np.float32(0.3))), x), "b", 0.0731)
+    check(net, [2, 3, 8], tmp_path)
+
+
 def test_weights_that_are_quantised_in_the_graph_and_transposed(tmp_path: Path) -> None:
     net = Quantised()
     pair = net.constant(np.float32(0.01)), net.constant(np.int8(0))
