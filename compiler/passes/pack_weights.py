@@ -110,7 +110,12 @@ def _conv2d(
             return fix(depthwise_pairs(builder, data, weight[:, :, 0], shape, strides, dilation))
         return _depthwise(builder, call, weight[:, :, 0], strides, dilation, numbers, limits)
     if int(attrs.groups) != 1:
-        return call
+        width = _grouped_width(weight, int(attrs.groups), numbers, limits)
+        if not width:
+            return call
+        data, fix = numbers.accept(builder, call.args[0], weight)
+        shape, per_group = [int(d) for d in call.ty.shape], weight.shape[3] // int(attrs.groups)
+        return fix(_grouped(builder, data, shape, weight, strides, dilation, numbers, width, per_group))
     data, fix = numbers.accept(builder, call.args[0], weight)
     if weight.shape[:2] == (1, 1) and strides == [1, 1]:
         return fix(_product(builder, data, weight[0, 0], numbers, limits, "packed_conv1x1"))
@@ -190,6 +195,41 @@ def _convolution(
 
     packed = numbers.join(pack(weight, width))
     return packed_call(builder, data, packed, shape, list(packed.shape[1:4]), term, "packed_conv2d", numbers.dtype)
+
+
+def _grouped_width(weight: np.ndarray[Any, Any], groups: int, numbers: Numbers, limits: Limits) -> int:
+    """The widest block of output channels that stays within a group; 0 for what is left to other rules.
+
+    These are floats, whose vectors run along all groups, and what has no steps of unsigned data, as ARM.
+    """
+    words = numbers.group == WORD and weight.shape[2] % WORD == 0 and "uint8" in limits.dot_data
+    outputs = weight.shape[3] // groups
+    widths = (2 * limits.lanes, limits.lanes, limits.lanes // 2, limits.lanes // 4)
+    return next((w for w in widths if w >= WORD and outputs % w == 0), 0) if words else 0
+
+
+def _grouped(
+    builder: relax.BlockBuilder,
+    data: Any,
+    shape: list[int],
+    weight: np.ndarray[Any, Any],
+    strides: list[int],
+    dilation: list[int],
+    numbers: Numbers,
+    width: int,
+    per_group: int,
+) -> Any:
+    """A convolution whose blocks of `width` output channels read the input channels of their group."""
+    inputs = weight.shape[2]
+
+    def term(x: Any, w: Any, i: Any, r: Any) -> Any:
+        n, *at, block, lane = i
+        place = _window(at, r, strides, dilation)
+        begin = tirx.floordiv(block, per_group // width) * inputs
+        return numbers.multiply(lambda k: x(n, *place, begin + k), r[2], w(block, *r, lane))
+
+    packed = numbers.join(pack(weight, width))
+    return packed_call(builder, data, packed, shape, list(packed.shape[1:4]), term, "packed_conv2d")
 
 
 def _depthwise(
