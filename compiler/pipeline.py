@@ -46,6 +46,7 @@ class Options:
         cache: look for compiled kernels in the cache, and put new ones there.
         precision: one of PRECISIONS.
         accuracy: what quantisation cost the model, for the manifest.
+        floats: the model before quantisation, of the same inputs.
         samples: calibration data that show which values are too large for `fp16`; None for random ones.
     """
 
@@ -57,6 +58,7 @@ class Options:
     cache: bool = True
     precision: str = "fp32"
     accuracy: Mapping[str, Any] | None = None
+    floats: Model | None = None
     samples: Any = None
 
 
@@ -287,7 +289,9 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
     if options.verify:
         inputs = [version.inputs for version in versions]
         vocabulary = versions[-1].vocabulary
-        verifier = Verifier(model, inputs, options.target, vocabulary, options.precision, options.accuracy)
+        verifier = Verifier(
+            model, inputs, options.target, vocabulary, options.precision, options.accuracy, options.floats
+        )
 
     # tensor programs → scheduled for the target → objects
     _dump_schedules(options, programs)

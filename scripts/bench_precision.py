@@ -67,9 +67,11 @@ class _Reader:
 
 def quantize_by_onnxruntime(path: Path, samples: Sequence[Mapping[str, Array]], folder: Path) -> Path:
     """Its int8 version of a model, as its documentation recommends for processors with VNNI."""
+    import onnxruntime
     from onnxruntime import quantization as q
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    onnxruntime.set_default_logger_severity(4)  # it says much of no interest
     newer, prepared, made = (folder / f"{name}.onnx" for name in ("newer", "prepared", "onnxruntime_int8"))
     # Scales by channel came with operator set 13.
     onnx.save(onnx.version_converter.convert_version(onnx.load(path), 17), newer)

@@ -89,7 +89,7 @@ def print_accuracy(quantised: Quantised, layers: int) -> None:
         return
     shown = accuracy.layers[: layers or None]
     if shown:
-        click.echo(f"layers that add most noise, {len(shown)} of {len(accuracy.layers)}:")
+        click.echo(f"layers that cost the outputs most, {len(shown)} of {len(accuracy.layers)}:")
         click.echo(_layer_table(accuracy, len(shown)))
     click.echo(
         f"accuracy  {accuracy.metric} {accuracy.score:.4f}, in float {accuracy.float_score:.4f}: "
@@ -102,10 +102,12 @@ def print_accuracy(quantised: Quantised, layers: int) -> None:
 
 
 def _layer_table(accuracy: Accuracy, count: int) -> str:
-    """Signal to noise in dB and cosine against the float model: of a layer alone, and in the quantised model."""
-    rows = [("ALONE dB", "COSINE", "IN PLACE dB", "COSINE", "MMAC", "", "OPERATOR", "LAYER")]
+    """Signal to noise in dB and cosine against the float model: of the outputs and of a layer's result if it alone is
+    quantised, and of its result in the quantised model."""
+    rows = [("OUTPUT dB", "ALONE dB", "COSINE", "IN PLACE dB", "COSINE", "MMAC", "", "OPERATOR", "LAYER")]
     rows += [
         (
+            f"{layer.output_snr:9.1f}",
             f"{layer.alone_snr:8.1f}",
             f"{layer.alone_cosine:.5f}",
             f"{layer.snr:11.1f}",

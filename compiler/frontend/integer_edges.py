@@ -22,6 +22,7 @@ from .simplify import drop_dead
 # Moves that take fewer elements than there are: quantised before, they would be more work.
 _TAKES = frozenset(("Gather", "GatherElements", "GatherND", "Slice", "Split"))
 _MOST_SWEEPS = 64
+_OPERANDS = ("left", "right")
 _HOMOGENEOUS = ("Relu", "LeakyRelu")
 
 
@@ -252,10 +253,12 @@ class _Sweep:
             return False
         if node.op_type == "Mul":
             values = [self.values.constant(operand) for operand in node.input]
-            if (values[0] is None) == (values[1] is None) or self.values.elem(name) != TensorProto.FLOAT:
+            if self.values.elem(name) != TensorProto.FLOAT or node.input[0] == node.input[1]:
                 return False
+            if values[0] is None and values[1] is None:
+                return single and self._collect_operand(node, plan)
             plan.append((node, "factor"))
-            return True
+            return values[0] is None or values[1] is None
         if node.op_type in _HOMOGENEOUS:
             plan.append((node, "same"))
             return self._collect(node.input[0], plan, single)
@@ -267,6 +270,16 @@ class _Sweep:
         plan.append((node, "sum"))
         return all(self._is_float_constant(operand) or self._collect(operand, plan, single) for operand in node.input)
 
+    def _collect_operand(self, node: onnx.NodeProto, plan: list[tuple[onnx.NodeProto, str]]) -> bool:
+        """One operand of a product has the steps, whichever can."""
+        size = len(plan)
+        for operand, kind in zip(node.input, _OPERANDS, strict=True):
+            plan.append((node, kind))
+            if self._collect(operand, plan, True):
+                return True
+            del plan[size:]
+        return False
+
     def _is_float_constant(self, name: str) -> bool:
         value = self.values.constant(name)
         return value is not None and value.dtype == np.float32
@@ -274,7 +287,10 @@ class _Sweep:
     def _in_steps(self, node: onnx.NodeProto, kind: str, step: Step, renamed: dict[str, str]) -> None:
         old = node.output[0]
         new = renamed[old] = self._name(old, f"steps{len(self.made)}", TensorProto.FLOAT, self.values.shape(old))
-        inputs = [renamed.get(name, name) for name in node.input]
+        inputs = list(node.input)
+        for place, name in enumerate(inputs):
+            if kind != "factor" and (kind not in _OPERANDS or _OPERANDS[place] == kind):
+                inputs[place] = renamed.get(name, name)
         if kind == "bounds":
             self._between(inputs[0], node, step, new)
             return
@@ -286,7 +302,7 @@ class _Sweep:
             scale = self.values.constant(node.input[1])
             assert scale is not None
             inputs[1] = self._constant(new, "scale", scale / step.scale, TensorProto.FLOAT)
-        elif kind != "same":
+        elif kind in ("factor", "sum"):
             for place, name in enumerate(node.input):
                 value = self.values.constant(name)
                 if value is not None:

@@ -19,6 +19,7 @@ from .indices import Axis, Index
 _BINARY = (tirx.Add, tirx.Sub, tirx.Mul, tirx.Div, tirx.Mod, tirx.FloorDiv, tirx.FloorMod, tirx.Max, tirx.Min)
 _COMPARISONS = (tirx.EQ, tirx.NE, tirx.LT, tirx.LE, tirx.GT, tirx.GE)
 _LOGIC = (tirx.And, tirx.Or)
+_BITS = (tirx.BitwiseAnd, tirx.BitwiseOr, tirx.BitwiseXor, tirx.LShift, tirx.RShift)
 
 # Operations of one call: the lengths of our polynomials (vector_math.py), and about those of C libraries.
 _CALLS = (
@@ -26,9 +27,10 @@ _CALLS = (
     | dict.fromkeys(("log", "log2", "log10", "log1p"), 24)
     | dict.fromkeys(("pow", "atan2", "fmod", "hypot"), 48)
     | dict.fromkeys(("sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh"), 30)
-    | dict.fromkeys(("reinterpret", "likely", "bitwise_and", "bitwise_or", "word"), 0)
-    | dict.fromkeys(("dot_uint8", "dot_uint8_small", "dot_int8"), 7)  # and what adds it
-    | {"dot_int16": 3}
+    | dict.fromkeys(("reinterpret", "likely", "bitwise_and", "bitwise_or", "word", "pair"), 0)
+    # Of words of four or two, and what adds it.
+    | dict.fromkeys(("dot_uint8", "dot_uint8_small", "dot_int8", "dot_int8_partial", "dot_int8_partial_wide"), 7)
+    | dict.fromkeys(("dot_int16", "dot_bfloat16"), 3)
 )
 
 _UNKNOWN_SIZE = 1 << 62
@@ -253,12 +255,12 @@ class _Operations:
             for index in expr.indices:
                 self._visit(index)  # for the loads in it
             return 0, True
-        if isinstance(expr, _BINARY + _COMPARISONS + _LOGIC):
+        if isinstance(expr, _BINARY + _COMPARISONS + _LOGIC + _BITS):
             (a, first), (b, second) = self._visit(expr.a), self._visit(expr.b)
             if isinstance(expr, tirx.Mul):
                 self._product(expr)
             data = first or second
-            return a + b + (data and not isinstance(expr, _LOGIC)), data
+            return a + b + (data and not isinstance(expr, _LOGIC + _BITS)), data
         if isinstance(expr, tirx.Cast | tirx.Broadcast):
             return self._visit(expr.value)
         if isinstance(expr, tirx.Not):
@@ -294,6 +296,6 @@ class _Operations:
             return self._choice(*call.args)
         visited = [self._visit(arg) for arg in call.args]
         if name.startswith("dot_"):
-            self.multiplied.append(name.removeprefix("dot_").removesuffix("_small"))
+            self.multiplied.append(name.split("_")[1])
         data = any(depends for _, depends in visited)
         return sum(count for count, _ in visited) + _CALLS.get(name, 1) * data, data

@@ -24,6 +24,7 @@ from .narrow_storage import FindLarge, narrow_storage
 from .narrow_tables import narrow_tables
 from .nearest import find_nearest
 from .normalisations import fuse_normalisations
+from .numbers import computes_in
 from .pack_weights import pack_weights
 from .parallel_products import merge_parallel_products
 from .patterns import annotate_patterns
@@ -67,6 +68,14 @@ _T = relax.transform
 STORED = {"fp16": "float16", "bf16": "bfloat16"}
 
 
+def smallest_narrowed(stored: str | None, limits: Limits) -> int:
+    """Bytes of float32 values from which they are stored in 16 bits.
+
+    All of them where products take them so. Where they are converted, only what leaves the second-level cache gains.
+    """
+    return 0 if computes_in(stored, limits) else limits.l2 // 2
+
+
 def phases(limits: Limits, precision: str = "fp32", find_large: FindLarge | None = None) -> tuple[Phase, ...]:
     """The passes for a target with these limits.
 
@@ -77,13 +86,15 @@ def phases(limits: Limits, precision: str = "fp32", find_large: FindLarge | None
 
     def pack(module: tvm.IRModule) -> tvm.IRModule:
         programs = (lower_recurrent, lower_forests, find_nearest)
-        for change in (*programs, merge_parallel_products, use_winograd, pack_few_bits):
+        for change in (*programs, merge_parallel_products):
             module = change(module, limits)
+        module = pack_few_bits(use_winograd(module, limits, stored), limits)
         if not stored:
             module = use_sparse_products(module, limits)
         return narrow_tables(pack_weights(module, limits, stored))
 
-    narrow = (Phase("narrow", lambda module: narrow_storage(module, stored, find_large)),) if stored else ()
+    smallest = smallest_narrowed(stored, limits)
+    narrow = (Phase("narrow", lambda module: narrow_storage(module, stored, find_large, smallest)),) if stored else ()
     return (
         Phase(
             "expand",

@@ -6,6 +6,7 @@ type, loads from them are widened, and what is stored in them is narrowed. Nothi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,13 +27,19 @@ _VIEWS = frozenset(f"relax.{name}" for name in ("reshape", "expand_dims", "squee
 FindLarge = Callable[[tvm.IRModule, Sequence[Any]], Sequence[Any]]
 
 
-def narrow_storage(module: tvm.IRModule, dtype: str, find_large: FindLarge | None = None) -> tvm.IRModule:
+def narrow_storage(
+    module: tvm.IRModule, dtype: str, find_large: FindLarge | None = None, smallest: int = 0
+) -> tvm.IRModule:
     """The module with what is narrowed of float32 in `dtype`, float16 or bfloat16.
 
     Stay as they are: what enters `main`, leaves it or passes through control flow; constants that are no weights, as
     biases, or that overflow; results of programs written by hand that read them again; and what `find_large` finds.
+
+    Args:
+        smallest: bytes of a value below which converting it costs more than moving it.
     """
     values = _Values(module)
+    values.keep([var for var in values.narrow() if _bytes(var) < smallest])
     if find_large is not None:
         values.keep(find_large(module, values.narrow()))
     narrowed = iter([values.is_narrow(var) for var in values.calls])
@@ -67,6 +74,10 @@ def narrow_storage(module: tvm.IRModule, dtype: str, find_large: FindLarge | Non
         return relax.call_tir(variable, relax.Tuple(arguments), made)
 
     return relax.transform.DeadCodeElimination()(rewrite_calls(module, visit))
+
+
+def _bytes(var: Any) -> int:
+    return 4 * math.prod(int(size) for size in var.ty.shape)
 
 
 class _Values:

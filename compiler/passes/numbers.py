@@ -95,6 +95,11 @@ _BFLOATS = Numbers("bfloat16", WORD // 2, "bfloat16")
 _HALVES = Numbers("float16", 1)
 
 
+def computes_in(stored: str | None, limits: Limits) -> bool:
+    """Whether products take numbers of a type of 16 bits as they are, at twice the speed of float32."""
+    return (stored == "bfloat16" and limits.pairs) or (stored == "float16" and limits.halves)
+
+
 def numbers_of(call: Any, limits: Limits, stored: str | None = None) -> Numbers | None:
     """The numbers of a product's call; None for those that have no packed kernel.
 

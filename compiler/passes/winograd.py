@@ -23,7 +23,7 @@ from ..kernels import winograd as kernel
 from ..kernels.limits import Limits
 from ..kernels.packed import block_width
 from .constants import constant
-from .numbers import FLOATS, PAIRS, Numbers, fill_up
+from .numbers import FLOATS, PAIRS, Numbers, computes_in, fill_up
 from .pack_weights import FUSES_ELEMENTWISE, pack
 from .rewrite import operator_of, rewrite_calls
 
@@ -73,10 +73,13 @@ _AT = {
 }
 
 
-def use_winograd(module: tvm.IRModule, limits: Limits) -> tvm.IRModule:
+def use_winograd(module: tvm.IRModule, limits: Limits, stored: str | None = None) -> tvm.IRModule:
     """Rewrites conv2d 3x3 (NHWC, constant weights, one group, no padding) in `main` where it pays.
 
     Of float32, or of 8-bit integers with sums in int32.
+
+    Args:
+        stored: the type that float32 will have in memory, if it is another; the plain way may be fast in it.
     """
 
     def visit(builder: relax.BlockBuilder, call: Any) -> Any:
@@ -96,7 +99,7 @@ def use_winograd(module: tvm.IRModule, limits: Limits) -> tvm.IRModule:
             if not narrow or not limits.multiplies_pairs or not _pays_in_integers(shape, inputs):
                 return call
             return _of_integers(builder, call.args[0], weight.value.numpy(), shape, limits)
-        m = choose_tile(shape, inputs)
+        m = choose_tile(shape, inputs, 2 if computes_in(stored, limits) else 1)
         return _convolution(builder, call.args[0], weight.value.numpy(), shape, m, limits) if m else call
 
     module = rewrite_calls(module, visit)
@@ -106,10 +109,14 @@ def use_winograd(module: tvm.IRModule, limits: Limits) -> tvm.IRModule:
     return module
 
 
-def choose_tile(shape: Sequence[int], inputs: int) -> int:
-    """M for a convolution from `inputs` channels to `shape` [N, H, W, O]; 0 where the plain way is better."""
+def choose_tile(shape: Sequence[int], inputs: int, speed: int = 1) -> int:
+    """M for a convolution from `inputs` channels to `shape` [N, H, W, O]; 0 where the plain way is better.
+
+    Args:
+        speed: how many times faster than float32 the plain way multiplies.
+    """
     n, height, width, outputs = shape
-    best, least = 0, 9.0 * n * height * width * inputs * outputs / _GAIN
+    best, least = 0, 9.0 * n * height * width * inputs * outputs / (_GAIN * speed)
     for m, most in _MOST_BYTES.items():
         tiles = n * -(-height // m) * -(-width // m)
         positions = (m + 2) ** 2

@@ -5,10 +5,11 @@
     statistics = observe(floats, samples)                       # where the values of its tensors lie
     quantised = quantize_model(floats, Settings(), statistics)  # as often as wanted, with other settings
 
-`prune` makes weights zero. Everything here takes ONNX models and gives ONNX models; nothing imports TVM before a model
-is run.
+`prune` makes weights zero, `prune_within` as far as a metric allows. Everything here takes ONNX models and gives ONNX
+models; nothing imports TVM before a model is run.
 """
 
 from .prune import prune
+from .prune_within import prune_within
 
-__all__ = ["prune"]
+__all__ = ["prune", "prune_within"]

@@ -1,4 +1,4 @@
-"""Keeps a quantised model's loss within a bound: layers go back to floats, those that add most noise first."""
+"""Keeps a quantised model's loss within a bound: layers go back to floats, those that cost most first."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Accuracy:
         kept: layers that are in floats again for it.
         kept_macs: their share of the model's multiplications.
         trials: how many quantised models were compiled and scored.
-        layers: before any went back, the one that adds most noise of its own first.
+        layers: before any went back, the one that costs the outputs most first.
     """
 
     metric: str
@@ -95,8 +95,8 @@ def measure_accuracy(
 ) -> tuple[Model, Accuracy]:
     """The model, quantised, and what that costs; layers stay in floats where `max_drop` asks for it.
 
-    Of the layers in the order of the noise that they add, the first 1, 2, 4, … go back until the drop is small enough,
-    then as few as a bisection between the last two numbers finds. The one returned has been scored itself.
+    Of the layers in the order of what they cost the outputs, the first 1, 2, 4, … go back until the drop is small
+    enough, then as few as a bisection between the last two numbers finds. The one returned has been scored itself.
 
     Args:
         floats: from `float_model`.

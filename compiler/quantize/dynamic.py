@@ -21,7 +21,8 @@ def quantize_dynamically(graph: Graph, settings: Settings, where: str) -> None:
     """
     products = find_places(graph, settings).products
     if not settings.keep and not any(node.op_type in ("Gemm", "MatMul") for node in products.values()):
-        what = "nothing in the model can be quantised when it runs: it has no Gemm or MatMul with constant weights"
+        reason = "no Gemm or MatMul outside of branches has fixed weights"
+        what = f"nothing in the model can be quantised when it runs: {reason}"
         raise UserError(what, where, "use --precision int8 with --calibration DATA, or fp32")
     nodes: list[onnx.NodeProto] = []
     quantized: set[str] = set()

@@ -16,6 +16,7 @@ from .dynamic import quantize_dynamically
 from .equalise import even_out, spread_factors
 from .graphs import Array, Graph, attributes_of
 from .places import Places, data_of, find_places, weight_axis
+from .prune import prune_apart
 from .ranges import STEPS, Histogram, Statistics, choose_range, scale_of
 from .settings import WEIGHT_BITS, Settings
 from .weight_only import FUSED, quantize_weights_only, weight_only_products
@@ -35,7 +36,7 @@ def quantizable(model: Model, settings: Settings) -> list[str]:
 
 
 def quantize_model(model: Model, settings: Settings, statistics: Statistics | None = None) -> Model:
-    """The quantised model; its inputs, outputs, and the names of its nodes and of float tensors are as before.
+    """The quantised or pruned model; its inputs, outputs, names of nodes and of float tensors are as before.
 
     A tensor t that is stored as 8 bits is t/q there, and t/dq what these stand for.
 
@@ -46,6 +47,8 @@ def quantize_model(model: Model, settings: Settings, statistics: Statistics | No
     Raises:
         UserError: no operator of the model can be quantised.
     """
+    if settings.pruning is not None:
+        return replace(model, proto=prune_apart(model.proto, settings.pruning, settings.keep))
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
     graph = Graph(proto.graph)
@@ -59,7 +62,8 @@ def quantize_model(model: Model, settings: Settings, statistics: Statistics | No
         assert statistics is not None
         places = find_places(graph, settings)
         if not places.products and not settings.keep:
-            what = "nothing in the model can be quantised: it has no Conv, Gemm or MatMul with constant weights"
+            reason = "no Conv, Gemm or MatMul outside of branches has fixed weights"
+            what = f"nothing in the model can be quantised: {reason}"
             raise UserError(what, model.name, "compile it with --precision fp32")
         _Writer(graph, places, settings, statistics).write()
     return replace(model, proto=infer_shapes(proto, model.name))

@@ -7,16 +7,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx
 from onnx import helper
 
+from ..frontend.graph import sort_nodes
 from ..frontend.prepare import Model
 from ..frontend.shapes import Types, value_table
 from ..verify.similarity import Similarity
-from .data import Feeds
+from .data import Samples
 from .runner import Runner
 
-_ALONE = "alone/"  # before the names of values that a layer computes beside the float model
+_ALONE = "alone/"  # before the names of values that a layer computes with integers beside the float one
+_FLOAT = "float/"  # before the name of a layer's float result, where its own name is for the one that is chosen
+_GATES = "gates/"  # the input that chooses
+
+_OUTPUT_SAMPLES = 4  # that each layer alone is quantised for, to see what that does to the outputs
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,9 @@ class Layer:
         name, operator: of the node.
         macs: multiplications of a run, 0 of one that is no product or convolution.
         snr, cosine: of its result in the quantised model; dB.
-        alone_snr, alone_cosine: if it alone were quantised: what it reads comes from the float model.
+        alone_snr, alone_cosine: of its result if it alone is quantised.
+        output_snr: then of the model's outputs, the one with the least; layers are ordered by it, as noise that is
+            small in a layer may be large in what follows from it.
     """
 
     name: str
@@ -37,56 +45,63 @@ class Layer:
     cosine: float
     alone_snr: float
     alone_cosine: float
+    output_snr: float
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, with digits that mean something."""
-        ratios = {"snr_db": round(self.snr, 1), "alone_snr_db": round(self.alone_snr, 1)}
+        ratios = {"snr_db": self.snr, "alone_snr_db": self.alone_snr, "output_snr_db": self.output_snr}
+        ratios = {key: round(ratio, 1) for key, ratio in ratios.items()}
         cosines = {"cosine": round(self.cosine, 5), "alone_cosine": round(self.alone_cosine, 5)}
         return {"name": self.name, "operator": self.operator, "macs": self.macs, **ratios, **cosines}
 
 
-def measure_layers(floats: Model, quantised: Model, samples: Iterable[Feeds]) -> list[Layer]:
-    """The layers, the one that adds most noise of its own first.
+def measure_layers(floats: Model, quantised: Model, samples: Samples) -> list[Layer]:
+    """The layers, the one that costs the outputs most first.
 
-    Two models are compiled, of which all layers' results can be read: the quantised one; and the float one, beside
-    whose layers stand their quantised copies that read the float values.
+    One model is compiled in which each layer stands twice, as it is in the float model and as in the quantised one, and
+    an input chooses for each layer whose result goes on.
 
     Args:
         floats: from `float_model`.
         quantised: from `quantize_model`.
-        samples: go through both models one by one; a few dozen suffice.
+        samples: go through the model one by one; a few dozen suffice.
     """
     nodes = {node.name: node for node in floats.proto.graph.node}
     chosen = {name: nodes[name].output[0] for name in quantised_layers(floats.proto, quantised.proto)}
     if not chosen:
         return []
-    beside = beside_floats(floats.proto, quantised.proto, list(chosen.values()))
-    both = {name: Similarity() for name in chosen}
-    alone = {name: Similarity() for name in chosen}
-    wanted = tuple(chosen.values())
-    with (
-        Runner(beside, (*wanted, *(_ALONE + tensor for tensor in wanted))) as reference,
-        Runner(quantised.proto, wanted) as tested,
-    ):
-        for feeds in samples:
-            expected, found = reference(feeds), tested(feeds)
-            for name, tensor in chosen.items():
-                both[name].add(found[tensor], expected[tensor])
-                alone[name].add(expected[_ALONE + tensor], expected[tensor])
+    tensors = list(chosen.values())
+    both = {tensor: Similarity() for tensor in tensors}
+    alone = {tensor: Similarity() for tensor in tensors}
+    outputs = [value.name for value in floats.proto.graph.output]
+    none, single = np.zeros(len(tensors), np.float32), np.eye(len(tensors), dtype=np.float32)
+    after = [{name: Similarity() for name in outputs} for _ in tensors]
+    few = range(0, len(samples), max(1, len(samples) // _OUTPUT_SAMPLES))[:_OUTPUT_SAMPLES]
+    with Runner(with_gates(floats.proto, quantised.proto, tensors), (*tensors, *(_ALONE + t for t in tensors))) as run:
+        for number, feeds in enumerate(samples):
+            expected, found = (run({**feeds, _GATES: gates}) for gates in (none, none + 1))
+            for tensor in tensors:
+                both[tensor].add(found[tensor], expected[tensor])
+                alone[tensor].add(expected[_ALONE + tensor], expected[tensor])
+            for gates, sums in zip(single, after, strict=True) if number in few else ():
+                made = run({**feeds, _GATES: gates})
+                for name in outputs:
+                    sums[name].add(made[name], expected[name])
     costs = macs_of(floats.proto)
     layers = [
         Layer(
             name,
             nodes[name].op_type,
             costs.get(name, 0),
-            both[name].snr,
-            both[name].cosine,
-            alone[name].snr,
-            alone[name].cosine,
+            both[tensor].snr,
+            both[tensor].cosine,
+            alone[tensor].snr,
+            alone[tensor].cosine,
+            min(one.snr for one in sums.values()),
         )
-        for name in chosen
+        for (name, tensor), sums in zip(chosen.items(), after, strict=True)
     ]
-    return sorted(layers, key=lambda layer: (layer.alone_snr, layer.snr))
+    return sorted(layers, key=lambda layer: (layer.output_snr, layer.alone_snr))
 
 
 def quantised_layers(floats: onnx.ModelProto, quantised: onnx.ModelProto) -> list[str]:
@@ -100,9 +115,9 @@ def quantised_layers(floats: onnx.ModelProto, quantised: onnx.ModelProto) -> lis
     ]
 
 
-def beside_floats(floats: onnx.ModelProto, quantised: onnx.ModelProto, tensors: Iterable[str]) -> onnx.ModelProto:
+def with_gates(floats: onnx.ModelProto, quantised: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
     """The float model, and beside it what the quantised one does between the float tensors: each of `tensors` is
-    computed once more, under a name of its own, from the nearest float tensors before it."""
+    computed once more from the nearest float tensors before it, and is that where the gate of its number is not 0."""
     model = onnx.ModelProto()
     model.CopyFrom(floats)
     del model.opset_import[:]
@@ -134,11 +149,8 @@ def beside_floats(floats: onnx.ModelProto, quantised: onnx.ModelProto, tensors: 
             twin = onnx.NodeProto()
             twin.CopyFrom(node)
             twin.name = _ALONE + node.name
-            inputs = [i if not i or i in known else _ALONE + i for i in node.input]
-            outputs = [_ALONE + o if o else o for o in node.output]
-            del twin.input[:], twin.output[:]
-            twin.input.extend(inputs)
-            twin.output.extend(outputs)
+            twin.input[:] = [i if not i or i in known else _ALONE + i for i in node.input]
+            twin.output[:] = [_ALONE + o if o else o for o in node.output]
             made.update(dict.fromkeys(filter(None, node.output), twin))
 
     table = value_table(floats.graph)
@@ -146,8 +158,22 @@ def beside_floats(floats: onnx.ModelProto, quantised: onnx.ModelProto, tensors: 
         copy(tensor)
         model.graph.value_info.append(helper.make_tensor_value_info(_ALONE + tensor, *table[tensor]))
     unique = {id(item): item for item in made.values()}.values()
+    for node in model.graph.node:
+        node.output[:] = [_FLOAT + name if name in tensors else name for name in node.output]
     model.graph.node.extend(item for item in unique if isinstance(item, onnx.NodeProto))
     model.graph.initializer.extend(item for item in unique if isinstance(item, onnx.TensorProto))
+    model.graph.input.append(helper.make_tensor_value_info(_GATES, onnx.TensorProto.FLOAT, [len(tensors)]))
+    for number, name in enumerate(tensors):
+        index, gate, choice = (f"{_GATES}{part}/{name}" for part in ("index", "gate", "choice"))
+        model.graph.initializer.append(helper.make_tensor(index, onnx.TensorProto.INT64, [], [number]))
+        model.graph.node.extend(
+            [
+                helper.make_node("Gather", [_GATES, index], [gate], name=gate),
+                helper.make_node("Cast", [gate], [choice], name=choice, to=onnx.TensorProto.BOOL),
+                helper.make_node("Where", [choice, _ALONE + name, _FLOAT + name], [name], name=_GATES + name),
+            ]
+        )
+    sort_nodes(model.graph, "the model")
     return model
 
 

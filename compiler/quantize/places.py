@@ -3,6 +3,8 @@
 A product and the element-wise operators behind it become one kernel, in which their floats stay in registers. So only
 what a kernel reads from memory is worth 8 bits: the data of products, and what else kernels of convolutions hand to
 each other. Operators that only move data between such tensors move the 8 bits.
+
+First, last and depthwise layers are as any other: with scales for channels, what keeping them in float wins is little.
 """
 
 from __future__ import annotations

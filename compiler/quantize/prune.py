@@ -15,6 +15,7 @@ from onnx import numpy_helper
 from ..errors import UserError
 from ..frontend.fold import constants_to_initializers
 from ..frontend.graph import all_nodes
+from .settings import Pruning
 from .sparsity import BLOCK
 from .weighted import Array, Layer, find_layers
 
@@ -57,17 +58,9 @@ def prune(
     pruned.CopyFrom(model)
     constants_to_initializers(pruned.graph)
     _check_names(pruned.graph, keep)
-    layers, tensors = find_layers(pruned.graph)
-    results = {value.name for value in pruned.graph.output} if structure == "channels" else set()
-    chosen = [
-        layer
-        for layer in layers
-        if layer.node.name not in keep
-        and tensors[layer.weight].data_type in _FLOATS
-        and not results.intersection(layer.node.output)
-        and (layer.node.op_type == "MatMul" or layer.matrix(_array(tensors, layer)).shape[2] > 1)
-    ]
-    if not chosen:
+    found, tensors = _prunable(pruned.graph, structure)
+    chosen = [layer for layer in found if layer.node.name not in keep]
+    if not found:
         raise UserError(
             "no layer can be pruned", model.graph.name, "give a model with convolutions or products of floats"
         )
@@ -80,6 +73,32 @@ def prune(
         if structure == "channels":
             _clear_bias(pruned.graph, layer, gone.reshape(-1), tensors)
     return pruned
+
+
+def prune_apart(model: onnx.ModelProto, pruning: Pruning, keep: Collection[str]) -> onnx.ModelProto:
+    """`prune`, with a name of its own for every constant that it changes."""
+    pruned = prune(model, pruning.sparsity, pruning.structure, pruning.scope, keep)
+    before = {tensor.name: tensor for tensor in model.graph.initializer}
+    changed = {t.name: f"{t.name}/pruned" for t in pruned.graph.initializer if t != before.get(t.name)}
+    for tensor in pruned.graph.initializer:
+        tensor.name = changed.get(tensor.name, tensor.name)
+    for node in pruned.graph.node:
+        node.input[:] = [changed.get(name, name) for name in node.input]
+    return pruned
+
+
+def _prunable(graph: onnx.GraphProto, structure: str) -> tuple[list[Layer], dict[str, onnx.TensorProto]]:
+    """The layers that `prune` does not leave alone, and the constants of the graph by name."""
+    layers, tensors = find_layers(graph)
+    results = {value.name for value in graph.output} if structure == "channels" else set()
+    chosen = [
+        layer
+        for layer in layers
+        if tensors[layer.weight].data_type in _FLOATS
+        and not results.intersection(layer.node.output)
+        and (layer.node.op_type == "MatMul" or layer.matrix(_array(tensors, layer)).shape[2] > 1)
+    ]
+    return chosen, tensors
 
 
 def _array(tensors: dict[str, onnx.TensorProto], layer: Layer) -> Array:

@@ -11,6 +11,15 @@ METHODS = ("minmax", "percentile", "entropy", "mse")
 
 
 @dataclass(frozen=True)
+class Pruning:
+    """Which weights become zero, see `prune.prune`."""
+
+    sparsity: float
+    structure: str = "weights"
+    scope: str = "global"
+
+
+@dataclass(frozen=True)
 class Settings:
     """How a model is quantised.
 
@@ -24,6 +33,7 @@ class Settings:
         keep: names of nodes that stay in float; a node without a name goes by its first result's.
         equalise: give the channels of a tensor steps of their own where their ranges differ much, see `equalise.py`.
         correct_bias: take the mean of what rounding the weights adds off the biases.
+        pruning: makes weights zero, and nothing else is done.
     """
 
     precision: str = "int8"
@@ -33,3 +43,4 @@ class Settings:
     keep: frozenset[str] = frozenset()
     equalise: bool = True
     correct_bias: bool = True
+    pruning: Pruning | None = None

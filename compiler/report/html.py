@@ -56,7 +56,7 @@ def precision_report(
 _LAYERS = (
     "<p>The ratio of signal to noise of each layer's result, against the float model; higher is better, 6 dB are one "
     "bit. The bar is the layer alone: what it reads comes from the float model. The line is the layer in the quantised "
-    "model, with the noise of all layers before it. The layer that adds most noise of its own stands first.</p>"
+    "model, with the noise of all layers before it. The layer that, alone, costs the outputs most stands first.</p>"
 )
 
 
@@ -172,12 +172,13 @@ def _layer_picture(accuracy: Mapping[str, Any]) -> str:
 
 
 def _layer_table(accuracy: Mapping[str, Any]) -> str:
-    heads = [("layer", False), ("operator", False), ("MMAC", True), ("alone, dB", True), ("alone, cosine", True)]
+    heads = [("layer", False), ("operator", False), ("MMAC", True), ("outputs, dB", True), ("alone, dB", True)]
     rows = [
         [
             layer["name"],
             layer["operator"],
             f"{layer['macs'] / 1e6:.2f}",
+            f"{layer['output_snr_db']:.1f}",
             f"{layer['alone_snr_db']:.1f}",
             f"{layer['alone_cosine']:.5f}",
             f"{layer['snr_db']:.1f}",
@@ -186,7 +187,8 @@ def _layer_table(accuracy: Mapping[str, Any]) -> str:
         ]
         for layer in accuracy["layers"]
     ]
-    return _table([*heads, ("in place, dB", True), ("in place, cosine", True), ("", False)], rows)
+    more = [("cosine", True), ("in place, dB", True), ("cosine", True), ("", False)]
+    return _table([*heads, *more], rows)
 
 
 def _picture(height: float, parts: Sequence[str]) -> str:

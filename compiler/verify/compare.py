@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .similarity import Similarity
+from .similarity import snr_of
 
 # Relative to the largest value of the output; two correct float32 runtimes stay far below.
 TOLERANCE = {"float64": 1e-3, "float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2}
@@ -110,9 +110,5 @@ def _compare(name: str, result: Any, expected: Any, bfloat16: bool, precision: s
     if not finite.any():
         return Difference(name, 0.0, tolerance)
     scale = max(float(np.abs(b[finite]).max()), 1e-6)
-    snr = None
-    if precision.startswith("int8"):
-        both = Similarity()
-        both.add(a, b)
-        snr = both.snr
+    snr = snr_of(a, b) if precision.startswith("int8") else None
     return Difference(name, float(np.abs(a[finite] - b[finite]).max()) / scale, tolerance, snr=snr)

@@ -56,3 +56,10 @@ class Similarity:
         if not size or not math.isfinite(size):
             return 0.0
         return max(-1.0, min(self._product / size, 1.0))
+
+
+def snr_of(result: Array, reference: Array) -> float:
+    """The signal-to-noise ratio of one array, in dB."""
+    both = Similarity()
+    both.add(result, reference)
+    return both.snr

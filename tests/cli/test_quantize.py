@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_layers_are_shown_and_a_loss_is_a_warning(folder: Path) -> None:
     lines = (folder / "free.txt").read_text().splitlines()
-    place = next(i for i, line in enumerate(lines) if line.startswith("layers that add most noise, 2 of 5"))
+    place = next(i for i, line in enumerate(lines) if line.startswith("layers that cost the outputs most, 2 of 5"))
     assert lines[place + 1].split()[-1] == "LAYER"
     assert lines[place + 2].split()[-1] == BAD
     assert lines[place + 4].startswith("accuracy  top1 0.")

@@ -195,6 +195,30 @@ def test_a_residual_block(tmp_path: Path) -> None:
     assert (left["ConvInteger"], left["Relu"]) == (2, 0)  # the zero points imply both
 
 
+@pytest.mark.parametrize("bounds", [(-0.31, 4.5), (0.5, 100.0), (-0.3, None)])
+@pytest.mark.parametrize("several", [False, True])
+def test_no_bound_and_no_division_is_left_before_eight_bits(
+    bounds: tuple[float, float | None], several: bool, tmp_path: Path
+) -> None:
+    """Of one step, and of one for each channel, which a filter a channel reads."""
+    net = Quantised()
+    y = net.op("Conv", net.quantise("x", 0.0513), net.weights((6, 4, 1, 1), "int8", 0))
+    limits = [net.constant(np.float32(bound)) for bound in bounds if bound is not None]
+    y = net.op("Clip", y, *limits)
+    scale = RNG.uniform(0.011, 0.019, 6).astype(np.float32) if several else np.float32(0.0171)
+    pair = net.constant(scale), net.constant(np.full(np.shape(scale), 20, np.uint8))
+    axis = {"axis": 1} if several else {}
+    y = net.op("DequantizeLinear", net.op("QuantizeLinear", y, *pair, **axis), *pair, **axis)
+    net.give(y, "y", 0.0191)
+    proto = net.proto({"x": [2, 4, 5, 7]})
+    graph = prepared(proto).proto.graph
+    scales = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+    quantised = [n for n in graph.node if n.op_type == "QuantizeLinear"]
+    assert [n.input[0] for n in quantised if not np.all(scales[n.input[1]] == 1)] == ["x"]  # else in constants
+    assert not any(n.op_type == "Clip" for n in graph.node)
+    check(net, [2, 4, 5, 7], tmp_path)
+
+
 @pytest.mark.parametrize("elem", ["uint8", "int8"])
 def test_moves_of_elements_are_of_eight_bits(elem: str, tmp_path: Path) -> None:
     net = Quantised(elem)
@@ -250,6 +274,16 @@ def test_floats_between_products(tmp_path: Path) -> None:
     y = net.quantise(net.op("Clip", y, net.constant(np.float32(0)), net.constant(np.float32(6))), 6 / 255, -128)
     net.give(net.op("Softmax", net.op("Conv", y, net.weights((4, 6, 1, 1))), axis=1), "y", 1 / 256, -128)
     check(net, [1, 6, 5, 4], tmp_path)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_value_that_is_summed_and_multiplied(swapped: bool, tmp_path: Path) -> None:
+    net = Quantised()
+    x, y = net.quantise("x", 0.0513), net.quantise(net.op("Sigmoid", "x"), 1 / 256, 0)
+    product = net.op("Mul", *((y, x) if swapped else (x, y)))
+    net.give(net.op("Add", x, product), "a", 0.0731)
+    net.give(net.op("Add", net.op("Mul", x, net.constant(np.float32(0.3))), x), "b", 0.0731)
+    check(net, [2, 3, 8], tmp_path)
 
 
 def test_weights_that_are_quantised_in_the_graph_and_transposed(tmp_path: Path) -> None:

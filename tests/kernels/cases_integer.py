@@ -162,9 +162,24 @@ def rounded() -> list[Case]:
     return cases
 
 
+def quotients() -> list[Case]:
+    """Multiples and halves of a scale, and their neighbours, by the scale."""
+    cases = []
+    for scale in (0.0235294122248888, 0.1, 3.0, 1e-3, 7e20, 1.1e-30):
+        halves = np.arange(-300, 300, 0.5).astype(np.float32) * np.float32(scale)
+        near = [halves, np.nextafter(halves, np.float32(np.inf)), np.nextafter(halves, np.float32(-np.inf))]
+        x = np.concatenate([*near, np.array([3e38, -3e38, np.inf, -np.inf], np.float32)])
+        with np.errstate(over="ignore"):
+            wanted = np.clip(np.round(x / np.float32(scale)) + 3, 0, 255).astype(np.uint8)
+        constants = {"scale": np.array(scale, np.float32), "zero": np.array(3, np.uint8)}
+        cases.append(one("QuantizeLinear", f"quantised by {scale}", {"x": x}, constants, expected=(wanted,)))
+    return cases
+
+
 FAMILIES = {
     "integer_products": products,
     "integer_convolutions": convolutions,
     "integer_depthwise": depthwise,
     "rounded": rounded,
+    "quotients": quotients,
 }

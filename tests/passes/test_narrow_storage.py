@@ -14,6 +14,7 @@ from compiler.build.lower import lower
 from compiler.errors import UserError
 from compiler.frontend.prepare import load_model, prepare
 from compiler.kernels.limits import limits_of
+from compiler.passes.lower import smallest_narrowed
 from compiler.pipeline import compile_model
 from compiler.runtime.loader import Model
 from compiler.target import load_target
@@ -56,6 +57,12 @@ def network(factor: float = 1.0) -> onnx.ModelProto:
     return model(nodes, [value("x", TensorProto.FLOAT, [2, 3, 21, 23])], outputs, constants)
 
 
+@pytest.fixture(autouse=True)
+def everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values of any size are narrowed, as these are small ones."""
+    monkeypatch.setattr("compiler.passes.lower.smallest_narrowed", lambda stored, limits: 0)
+
+
 def lowered(proto: onnx.ModelProto, precision: str, target: str = "x86-64-v3") -> Any:
     version, _ = lower(prepare(load_model(proto), {}), load_target(target), "network", precision=precision)
     return version.program
@@ -75,6 +82,19 @@ def test_weights_and_values_between_kernels_take_half_the_memory(precision: str,
     assert dtype in between
     # What `g` is an output of may be read by a kernel too; nothing else is wide.
     assert sum(value.dtype == "float32" for value in after.values if value.kind == "temporary") <= 1
+
+
+@pytest.mark.parametrize(("precision", "target"), [("fp16", "raspberry-pi-5"), ("fp16", "raspberry-pi-4")])
+def test_small_values_are_narrowed_where_products_take_them(
+    precision: str, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    limits = limits_of(load_target(target))
+    assert (smallest_narrowed("float16", limits) == 0) == limits.halves
+    program = lowered(network(), precision, target)
+    between = {value.dtype for value in program.values if value.kind == "temporary"}
+    assert ("float16" in between) == limits.halves
+    assert any(array.dtype == np.float16 for array in program.constants)
 
 
 def test_float32_stays_as_it_is() -> None:

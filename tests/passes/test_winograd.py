@@ -96,3 +96,11 @@ def test_results_equal_the_reference(target: str, tmp_path: Path) -> None:
     assert result["max_error"] < 3e-5
     rules = [kernel["rule"] for kernel in artifact.manifest["kernels"]]
     assert rules.count("winograd") == len(CASES)
+
+
+def test_a_fast_plain_way_leaves_it_the_layers_that_gain_most() -> None:
+    shapes = {channels: [1, 16, 16, channels] for channels in (8, 16, 32, 64, 128)}
+    usual = {channels for channels, shape in shapes.items() if choose_tile(shape, channels)}
+    rest = {channels for channels, shape in shapes.items() if choose_tile(shape, channels, speed=2)}
+    assert rest < usual
+    assert 128 in rest

@@ -8,7 +8,9 @@ import pytest
 from compiler.errors import UserError
 from compiler.frontend.prepare import load_model
 from compiler.quantize.control import Accuracy
+from compiler.quantize.insert import quantize_model
 from compiler.quantize.layers import Layer
+from compiler.quantize.observe import observe
 from compiler.quantize.post_training import Quantised, quantize
 from compiler.quantize.settings import Settings
 from compiler.verify.reference import run_reference
@@ -50,6 +52,20 @@ def test_layers_are_those_of_a_reference(free: Quantised) -> None:
         )
     assert measured.snr == pytest.approx(10 * np.log10(signal / noise), abs=0.5)
     assert measured.cosine == pytest.approx(product / np.sqrt(signal * power), abs=0.01)
+
+
+def test_what_a_layer_alone_costs_the_outputs_is_that_of_a_reference(free: Quantised) -> None:
+    assert free.accuracy is not None
+    bad, *others = free.accuracy.layers
+    statistics = observe(free.floats, ({"x": one[None]} for one in SAMPLES))
+    alone = quantize_model(free.floats, Settings(keep=frozenset(layer.name for layer in others)), statistics)
+    taken = SAMPLES[np.linspace(0, len(SAMPLES) - 1, 32).round().astype(int)][::8]
+    signal = noise = 0.0
+    for one in taken:
+        a, b = (run_reference(m.proto, {"x": one[None]})[1]["y"].astype(float) for m in (alone, free.floats))
+        signal, noise = signal + (b * b).sum(), noise + ((a - b) ** 2).sum()
+    assert bad.output_snr == pytest.approx(10 * np.log10(signal / noise), abs=0.5)
+    assert all(layer.output_snr > bad.output_snr + 20 for layer in others)
 
 
 def test_the_bad_layer_returns_to_float() -> None:
@@ -104,7 +120,9 @@ def test_a_drop_that_cannot_be_kept_is_told(tmp_path_factory: pytest.TempPathFac
 
 def test_without_products_left_a_drop_is_not_reached() -> None:
     def accuracy(kept: tuple[str, ...], drop: float) -> Accuracy:
-        layers = tuple(Layer(name, "Conv", macs, 1.0, 1.0, 1.0, 1.0) for name, macs in (("a", 5), ("b", 5), ("c", 0)))
+        layers = tuple(
+            Layer(name, "Conv", macs, 1.0, 1.0, 1.0, 1.0, 1.0) for name, macs in (("a", 5), ("b", 5), ("c", 0))
+        )
         return Accuracy("top1", "labels", 1, 1.0, 1.0 - drop, 0.5, 0.01, kept, 0.0, 1, layers)
 
     assert accuracy((), 0.0).reached

@@ -88,3 +88,15 @@ def test_several_runs_are_one_difference() -> None:
     assert over_runs([outlier, broken]) is broken
     labels = over_runs([Difference("y", 0.5, 0.0, equal=0.5), Difference("y", 0.0, 0.0, equal=1.0)])
     assert labels.equal == 0.75 and labels.error == 0.25
+
+
+def test_quantised_models_may_be_a_step_off() -> None:
+    expected = np.arange(100, dtype=np.uint8)
+    one = compare({"y": expected + np.uint8(1)}, {"y": expected}, precision="int8")[0]
+    assert one
+    assert (one.error, one.equal) == (0.0, 0.0)
+    assert not compare({"y": expected + np.uint8(2)}, {"y": expected}, precision="int8")[0]
+    assert not compare({"y": expected + np.uint8(1)}, {"y": expected})[0]
+    labels = expected.astype(np.int64)
+    assert not compare({"y": labels + 1}, {"y": labels}, precision="int8")[0]
+    assert compare({"y": ONE * np.float32(1.02)}, {"y": ONE}, precision="int8")[0]
