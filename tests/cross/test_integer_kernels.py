@@ -53,7 +53,8 @@ class Case:
 
     Attributes:
         extreme: -128 and 127 for data, -127 and 127 for weights, mostly of one sign; `full`: weights of -128 too.
-        bytes: whether bias, scale by channel, Relu and rounding to int8 follow.
+        bytes: whether bias, scale by channel, Relu and rounding to int8 follow; and then, with `pool`, the maximum of
+            windows of 2x2.
     """
 
     channels: int
@@ -67,6 +68,7 @@ class Case:
     pad: int = 0
     extreme: str = ""
     bytes: bool = True
+    pool: bool = False
 
     def weights(self, rng: np.random.Generator) -> Array:
         shape = (self.outputs, self.channels // self.groups, self.kernel, self.kernel)
@@ -101,6 +103,7 @@ class Case:
 
 CASES = (
     Case(16, 20, size=9),
+    Case(8, 24, size=8, pool=True),
     Case(3, 9, 3, size=11, pad=1, stride=2, n=2),
     Case(5, 17, 3, pad=1, n=2, bytes=False),
     Case(20, 6, 3, pad=2, dilation=2),
@@ -162,7 +165,13 @@ def build(cases: tuple[Case, ...]) -> tuple[onnx.ModelProto, dict[str, Array], d
             sums, elem = f"q{number}", TensorProto.INT8
             nodes.append(helper.make_node("QuantizeLinear", [f"relu{number}", "one", "zero"], [sums]))
             value = np.rint(np.maximum((result + bias).astype(np.float32) * scale, 0)) + ZERO
-            expected[sums] = np.clip(value, -128, 127).astype(np.int8)
+            result = np.clip(value, -128, 127).astype(np.int8)
+            if case.pool:
+                largest = f"max{number}"
+                nodes.append(helper.make_node("MaxPool", [sums], [largest], kernel_shape=[2, 2], strides=[2, 2]))
+                sums = largest
+                result = np.max([result[:, :, y::2, x::2] for y in (0, 1) for x in (0, 1)], axis=0)
+            expected[sums] = result
         given.append(helper.make_tensor_value_info(x, TensorProto.INT8, inputs[x].shape))
         made.append(helper.make_tensor_value_info(sums, elem, result.shape))
     return model(nodes, given, made, constants), inputs, expected
