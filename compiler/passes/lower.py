@@ -18,6 +18,7 @@ from .few_bits import pack_few_bits
 from .fold_constants import fold_constants
 from .forests import lower_forests
 from .group_norms import fuse_group_norms
+from .integer_offsets import fold_integer_offsets
 from .layout import convert_layout
 from .legalize import legalize
 from .narrow_storage import FindLarge, narrow_storage
@@ -114,7 +115,7 @@ def phases(limits: Limits, precision: str = "fp32", find_large: FindLarge | None
         ),
         Phase("layout", _sequence(fuse_group_norms, convert_layout, _T.Normalize(), sink_transposes, fold_constants)),
         Phase("padding", make_padding_explicit),
-        Phase("signs", _sequence(lambda module: choose_signs(module, limits), fold_constants)),
+        Phase("signs", _sequence(lambda module: choose_signs(module, limits), fold_constants, fold_integer_offsets)),
         Phase(
             "common",
             _sequence(_T.EliminateCommonSubexpr(), _T.CanonicalizeBindings(), _T.DeadCodeElimination()),
