@@ -51,7 +51,7 @@ EMULATED = {
 }
 
 
-SHARE = 12  # of the cases one in so many, in 16 bits
+SHARE = 24  # of the cases one in so many, in 16 bits
 
 
 @pytest.mark.parametrize("family", FAMILIES)
