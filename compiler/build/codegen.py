@@ -15,7 +15,7 @@ import tvm
 import tvm_ffi
 from tvm import ir, s_tir, tirx
 
-from ..kernels.bfloat16 import convert_bfloat16
+from ..kernels.bfloat16 import convert_bfloat16, round_to_bfloat16
 from ..kernels.dots import lower_dots
 from ..kernels.float16 import convert_float16
 from ..kernels.lowering import node_pass, program_pass
@@ -90,6 +90,7 @@ def _lowering(target: Target) -> list[Any]:
         t.StmtSimplify(),
         t.RemoveNoOp(),
         s.RewriteUnsafeSelect(),
+        round_to_bfloat16(),
         lower_dots(target),
         requantise(target),
         separate_nested_math(),

@@ -97,16 +97,13 @@ class _Sweep:
 
     def _transpose_of_several(self, node: onnx.NodeProto, dequantize: onnx.NodeProto, step: Step) -> bool:
         """Of constants with several steps, which are weights."""
-        if node.op_type != "Transpose" or dequantize.input[0] not in self.values.constants:
+        values = self.values.constant(dequantize.input[0])
+        if node.op_type != "Transpose" or values is None:
             return False
-        shape = self.values.shape(node.output[0])
-        rank = len(shape or ())
-        order = list(attributes_of(node).get("perm", range(rank)[::-1]))
-        (result,) = node.output
-        narrow = self._name(result, "8bit", step.elem_type, shape)
-        self._make("Transpose", [dequantize.input[0]], [narrow], name=node.name, perm=order)
+        order = list(attributes_of(node).get("perm", range(values.ndim)[::-1]))
+        narrow = self._constant(node.output[0], "8bit", np.ascontiguousarray(values.transpose(order)), step.elem_type)
         axis = order.index(step.axis)
-        self._make("DequantizeLinear", [narrow, *dequantize.input[1:]], [result], axis=axis)
+        self._make("DequantizeLinear", [narrow, *dequantize.input[1:]], list(node.output), name=node.name, axis=axis)
         return True
 
     def _moved_inputs(self, node: onnx.NodeProto, data: str, step: Step) -> list[str] | None:
