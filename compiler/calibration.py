@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from .errors import UserError
 from .frontend.forest import Tests, tests_of
 from .frontend.forest_nodes import InvalidForest, read_ensemble, read_ensemble_of_5
-from .frontend.graph import node_inputs, replace_nodes
+from .frontend.graph import attributes_of, node_inputs, replace_nodes
 from .frontend.prepare import Model
 from .verify.reference import ReferenceError, run_reference
 
@@ -115,7 +115,7 @@ def _count(node: onnx.NodeProto, rows: Array) -> None:
 
     An invalid forest, which the compiler refuses later, stays as it is.
     """
-    given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    given = attributes_of(node)
     dtype = np.dtype(np.float64 if rows.dtype == np.float64 else np.float32)
     rows = np.atleast_2d(rows)
 

@@ -19,6 +19,7 @@ from tvm import relax
 from ..frontend.prepare import Model, PreparedModel, Tensor
 from ..kernels.float16 import LARGEST
 from ..passes.narrow_storage import FindLarge
+from ..passes.rewrite import replace_bindings
 from ..quantize.data import load_calibration
 from ..target import load_target
 from ..verify.execute import execute_each, find_executor
@@ -58,7 +59,7 @@ def measure_overflows(model: Model, prepared: PreparedModel, samples: Any) -> Fi
             for name, variable in zip(names, variables, strict=True)
         ]
         host = load_target("host")
-        program, functions = extract_program(_with_results(module, variables))
+        program, functions = extract_program(replace_bindings(module, {}, relax.Tuple(list(variables))))
         version = Version(prepared.inputs, tuple(tensors), program, prepared.vocabulary)
         programs = variant_programs(program, functions)
         cache = Cache()
@@ -87,17 +88,3 @@ def _leaves(values: np.ndarray[Any, Any]) -> bool:
     finite = values[np.isfinite(values)]
     return bool(np.isnan(values).any() or np.abs(finite).max(initial=0.0) * _MARGIN > LARGEST)
 
-
-def _with_results(module: tvm.IRModule, variables: Sequence[Any]) -> tvm.IRModule:
-    """The module whose `main` returns these variables."""
-    main = module["main"]
-    builder = relax.BlockBuilder()
-    with builder.function("main", params=list(main.params), attrs=dict(main.attrs.items()) if main.attrs else {}):
-        with builder.dataflow():
-            for block in main.body.blocks:
-                for binding in block.bindings:
-                    builder.emit_normalized(binding)
-            result = builder.emit_output(builder.normalize(relax.Tuple(list(variables))))
-        builder.emit_func_output(result)
-    functions = {v: f for v, f in module.functions.items() if v.name_hint != "main"}
-    return tvm.IRModule(functions | dict(builder.get().functions.items()), attrs=module.attrs)

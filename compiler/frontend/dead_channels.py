@@ -24,6 +24,7 @@ from .channels import Channels, Graph, Link
 from .graph import describe, node_inputs, replace_nodes
 from .infer import infer_shapes
 from .shapes import value_table
+from .simplify import drop_dead
 
 # Kept channels are so many, or one of its divisors, that vectors hold them as they held all of them.
 _VECTOR = 16
@@ -63,10 +64,8 @@ def drop_dead_channels(model: onnx.ModelProto, where: str) -> tuple[onnx.ModelPr
             dropped.append(Dropped(describe(node), (value.size, int(value.needed.sum()))))
     replace_nodes(model.graph, nodes)
     model.graph.initializer.extend(graph.made)
-    used = {name for node in model.graph.node for name in node_inputs(node)} | {v.name for v in model.graph.output}
-    kept = [onnx.TensorProto.FromString(t.SerializeToString()) for t in model.graph.initializer if t.name in used]
-    del model.graph.initializer[:], model.graph.value_info[:]
-    model.graph.initializer.extend(kept)
+    drop_dead(model.graph)
+    del model.graph.value_info[:]
     return infer_shapes(model, where), tuple(dropped)
 
 

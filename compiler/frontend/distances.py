@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
 from .composer import Composer
 from .domains import PROGRAMS
+from .graph import attributes_of
 from .programs import type_attributes
 
 LARGEST_POWER = 8
@@ -65,7 +66,7 @@ def _power_of(body: onnx.GraphProto) -> int | None:
     total = maker(body.output[1].name)
     if total is None or total.domain or total.op_type not in ("ReduceSumSquare", "ReduceSum"):
         return None
-    attributes = {a.name: helper.get_attribute_value(a) for a in total.attribute}
+    attributes = attributes_of(total)
     axes: Any = attributes.get("axes")
     if axes is None and len(total.input) > 1 and total.input[1] in constants:
         axes = constants[total.input[1]].tolist()

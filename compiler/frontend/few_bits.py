@@ -12,7 +12,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from .domains import PROGRAMS
-from .graph import replace_nodes
+from .graph import attributes_of, replace_nodes
 from .programs import type_attributes
 from .shapes import Types, value_table
 
@@ -54,6 +54,8 @@ def find_few_bits(model: onnx.ModelProto) -> bool:
     Products whose other input is dequantised too are left: they are products of integers.
     """
     graph = model.graph
+    if not any(node.op_type in ("DequantizeLinear", "MatMulNBits") for node in graph.node):
+        return False
     finder = _Finder(graph, value_table(graph))
     nodes: list[onnx.NodeProto] = []
     changed = False
@@ -115,7 +117,7 @@ class _Finder:
         return array.astype(np.int16) if bits else array
 
     def _dequantised(self, node: onnx.NodeProto) -> _Weights | None:
-        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        attributes = attributes_of(node)
         plain = (attributes.get("alpha", 1.0), attributes.get("beta", 1.0), attributes.get("transA", 0)) == (1, 1, 0)
         source, data = self.producers.get(node.input[1]), self.producers.get(node.input[0])
         turned = bool(attributes.get("transB", 0))
@@ -130,7 +132,7 @@ class _Finder:
         if _input(source, 2) and zero is None:
             return None
         bits = _BITS.get(self.constants[source.input[0]].data_type)
-        given = {a.name: helper.get_attribute_value(a) for a in source.attribute}
+        given = attributes_of(source)
         if bits is None:
             return None
         spread = [_spread(part, values.shape, given) for part in (scale, zero)]
@@ -143,7 +145,7 @@ class _Finder:
 
     def _n_bits(self, node: onnx.NodeProto) -> _Weights | None:
         """Weights [O, blocks, bytes], low bits first; the zero points are packed by row too."""
-        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        attributes = attributes_of(node)
         outputs, inputs, block = (int(attributes[name]) for name in ("N", "K", "block_size"))
         bits, blocks = int(attributes.get("bits", 4)), -(-inputs // block)
         packed, scale, zero = (self._array(_input(node, place)) for place in (1, 2, 3))

@@ -20,7 +20,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from .domains import FLOW
-from .graph import describe, node_inputs, replace_nodes
+from .graph import attributes_of, describe, node_inputs, replace_nodes
 from .shapes import Types, static_shape, value_table
 from .unroll import unroll_loop
 
@@ -281,7 +281,7 @@ def _text(found: Type) -> str:
 
 
 def _scan(lowering: _Lowering, node: onnx.NodeProto, where: str) -> list[onnx.NodeProto]:
-    given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    given = attributes_of(node)
     graph = given["body"]
     scans = int(given["num_scan_inputs"])
     initial, scanned = list(node.input)[: len(node.input) - scans], list(node.input)[len(node.input) - scans :]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Set
 from graphlib import CycleError, TopologicalSorter
+from typing import Any
 
 import onnx
 
@@ -45,6 +46,11 @@ def graph_values(graph: onnx.GraphProto) -> set[str]:
     """Names that a graph has before its first node runs."""
     names = {v.name for v in graph.input} | {t.name for t in graph.initializer}
     return names | {t.values.name for t in graph.sparse_initializer}
+
+
+def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
+    """A node's attributes by name; those that it leaves out are not there."""
+    return {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
 def describe(node: onnx.NodeProto) -> str:

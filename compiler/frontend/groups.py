@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from .graph import replace_nodes
+from .graph import attributes_of, replace_nodes
 from .shapes import Types
 
 
@@ -31,7 +31,7 @@ def spell_group_normalizations(graph: onnx.GraphProto, types: Types) -> int:
 
 def _spelled(node: onnx.NodeProto, graph: onnx.GraphProto, types: Types) -> list[onnx.NodeProto] | None:
     (elem_type, shape), (_, weights) = (types.get(name, (0, None)) for name in node.input[:2])
-    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    attributes = attributes_of(node)
     groups = attributes.get("num_groups", 0)
     if shape is None or weights is None or len(shape) < 2 or 0 in shape or groups < 1 or shape[1] % groups:
         return None

@@ -14,8 +14,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from .graph import replace_nodes
-from .quantised import EIGHT_BITS, MOVES, Array, Step, Values, attributes_of
+from .graph import attributes_of, replace_nodes
+from .quantised import EIGHT_BITS, MOVES, Array, Step, Values
 from .shapes import Types, value_table
 from .simplify import drop_dead
 
@@ -67,13 +67,10 @@ class _Sweep:
             if rule is not None and rule(node):
                 changed = True
             else:
-                self._keep(node)
+                self.made.append(node)
         if changed:
             replace_nodes(self.graph, self.made)
         return changed
-
-    def _keep(self, node: onnx.NodeProto) -> None:
-        self.made.append(node)
 
     # A DequantizeLinear goes behind moves.
 
@@ -195,7 +192,7 @@ class _Sweep:
         if len(move.output) > 1 or not self.values.private(move.output[0]) or move.op_type in _TAKES:
             return False
         sources = list(move.input) if many else [move.input[0]]
-        if not all(self._is_made_here(name, move) for name in sources):
+        if not all(self._is_made_here(name) for name in sources):
             return False
         narrow = [
             self._name(node.output[0], f"8bit{place}", step.elem_type, self.values.shape(name))
@@ -209,8 +206,8 @@ class _Sweep:
         self._make(move.op_type, inputs, [node.output[0]], move.attribute, move.name)
         return True
 
-    def _is_made_here(self, name: str, reader: onnx.NodeProto) -> bool:
-        """Whether a value is float32 that only this node needs, or the real numbers of 8 bits."""
+    def _is_made_here(self, name: str) -> bool:
+        """Whether a value is float32 that one node alone needs, or the real numbers of 8 bits."""
         if self.values.elem(name) != TensorProto.FLOAT or name in self.values.constants:
             return False
         return self._source(name) is not None or self.values.private(name) or name not in self.values.makers

@@ -15,9 +15,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from .graph import replace_nodes
+from .graph import attributes_of, replace_nodes
 from .integer_transposed import transposed
-from .quantised import EIGHT_BITS, Array, Step, Values, attributes_of
+from .quantised import EIGHT_BITS, Array, Step, Values
 from .shapes import value_table
 
 # The most terms of a sum: 255 * 128 each, within 31 bits.

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
+from .graph import attributes_of
 from .ops.conv_transpose import window_of
-from .quantised import Array, Step, attributes_of
+from .quantised import Array, Step
 
 if TYPE_CHECKING:
     from .integer_form import Rewriter

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from onnx import NodeProto, helper
+from onnx import NodeProto
+
+from .graph import attributes_of
 
 Type = tuple[int, Sequence[int]]
 
@@ -21,5 +23,5 @@ def type_attributes(*types: Type) -> dict[str, Any]:
 
 def output_types(node: NodeProto) -> list[tuple[int, tuple[int, ...]]]:
     """Of each result of a node."""
-    given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    given = attributes_of(node)
     return [(elem_type, tuple(given[f"shape{i}"])) for i, elem_type in enumerate(given["elem_types"])]

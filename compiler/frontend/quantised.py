@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,10 +145,6 @@ def weights_of_products(graph: onnx.GraphProto) -> set[str]:
 
     found = (n for n in graph.node if n.op_type == "DequantizeLinear" and not n.domain)
     return {name for node in found for name in node.output if is_weight(name)}
-
-
-def attributes_of(node: onnx.NodeProto) -> Mapping[str, Any]:
-    return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
 
 
 def is_quantised(model: onnx.ModelProto) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from .graph import attributes_of
 from .shapes import Types
 
 Rule = Callable[[onnx.NodeProto, dict[str, Any], Types, dict[str, Any]], str | None]
@@ -26,7 +27,7 @@ def find_quirk(node: onnx.NodeProto, types: Types, constants: dict[str, Any]) ->
     rule = _RULES.get(node.op_type)
     if rule is None:
         return None
-    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    attributes = attributes_of(node)
     return rule(node, attributes, types, constants)
 
 

@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from .branches import all_names, inlined
-from .graph import replace_nodes
+from .graph import attributes_of, replace_nodes
 from .shapes import Types, value_table
 
 
@@ -82,7 +82,7 @@ class _Lists:
         changed = False
         for node in self.graph.node:
             rule = _RULES.get(node.op_type) if not node.domain else None
-            made = rule(self, node, _attributes(node)) if rule else None
+            made = rule(self, node, attributes_of(node)) if rule else None
             changed = changed or made is not None
             nodes += [node] if made is None else made
             for one in [node] if made is None else made:
@@ -152,10 +152,6 @@ class _Lists:
 
 Made = list[onnx.NodeProto] | None
 Attributes = dict[str, Any]
-
-
-def _attributes(node: onnx.NodeProto) -> Attributes:
-    return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
 
 
 def _at(lists: _Lists, node: onnx.NodeProto, _given: Attributes) -> Made:

@@ -16,7 +16,7 @@ import onnx
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from ..errors import UserError
-from .graph import DEFAULT_DOMAINS, all_nodes, describe, replace_nodes, subgraphs
+from .graph import DEFAULT_DOMAINS, all_nodes, attributes_of, describe, replace_nodes, subgraphs
 from .stopwords import without_stopwords
 from .support import Obstacle, operator_name
 from .tensors import iter_tensors
@@ -133,7 +133,7 @@ class _Encoder:
 
     def normalizer(self, node: onnx.NodeProto, graph: onnx.GraphProto) -> list[onnx.NodeProto]:
         """What takes the place of a StringNormalizer that changes no letters; nothing for other nodes."""
-        given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        given = attributes_of(node)
         stopwords = given.get("stopwords", [])
         letters = given.get("case_change_action", b"NONE") != b"NONE"
         if node.op_type != "StringNormalizer" or letters or (stopwords and not given.get("is_case_sensitive", 0)):

@@ -9,17 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from tvm import ir, tirx
-from tvm.ir import _ffi_api
 
-from .lowering import node_pass
+from .lowering import define_operator, node_pass
 
-_ROUND = "edgec.bits_of_bfloat16"  # of the nearest one, as uint16
-
-_ffi_api.RegisterOp(_ROUND, "see compiler/kernels/bfloat16.py")
-_ffi_api.OpSetNumInputs(ir.Op.get(_ROUND), 1)
-ir.register_op_attr(_ROUND, "TCallEffectKind", tirx.CallEffectKind.Pure.value)
-ir.register_op_attr(_ROUND, "TVectorizable", True)
-ir.register_op_attr(_ROUND, "TScriptPrinterName", _ROUND.replace(".", "_"))
+_ROUND = define_operator("edgec.bits_of_bfloat16", 1)  # of the nearest one, as uint16
 
 
 def convert_bfloat16() -> Any:
@@ -40,7 +33,7 @@ def _convert(cast: Any) -> Any:
         return tirx.reinterpret(made, tirx.shift_left(word, tirx.const(16, wide)))
     if source.startswith("float32") and made.startswith("bfloat16"):
         bits = ir.PrimType(source.replace("float32", "uint16"))
-        return tirx.reinterpret(made, ir.Call(ir.Op.get(_ROUND), [cast.value], ret_ty=bits))
+        return tirx.reinterpret(made, ir.Call(_ROUND, [cast.value], ret_ty=bits))
     return cast
 
 
@@ -52,7 +45,7 @@ def _has_bits(value: Any) -> bool:
 
 
 def _round(call: Any) -> Any:
-    if str(getattr(call.op, "name", "")) != _ROUND:
+    if not call.op.same_as(_ROUND):
         return call
     bits = str(call.ty.dtype)
     wide = bits.replace("uint16", "uint32")

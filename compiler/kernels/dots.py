@@ -14,31 +14,22 @@ from typing import Any
 
 import tvm_ffi
 from tvm import ir, sym, tirx
-from tvm.ir import _ffi_api
 
 from ..target import Target
 from . import dots_arm, dots_x86
 from .llvm_code import PAIRS, import_code
-from .lowering import program_pass
+from .lowering import define_operator, program_pass, width_of
 
 WORD = 4  # bytes
 
 _WORD, _PAIR, _DOT, _ACROSS = "edgec.word", "edgec.pair", "edgec.dot_", "edgec.across"
 
 
-def _define(name: str, inputs: int) -> None:
-    _ffi_api.RegisterOp(name, "see compiler/kernels/dots.py")
-    _ffi_api.OpSetNumInputs(ir.Op.get(name), inputs)
-    ir.register_op_attr(name, "TCallEffectKind", tirx.CallEffectKind.Pure.value)
-    ir.register_op_attr(name, "TVectorizable", True)
-    ir.register_op_attr(name, "TScriptPrinterName", name.replace(".", "_"))
-
-
-_define(_WORD, WORD)
-_define(_PAIR, WORD // 2)
-_define(_ACROSS, WORD)
+define_operator(_WORD, WORD)
+define_operator(_PAIR, WORD // 2)
+define_operator(_ACROSS, WORD)
 for _kind in ("uint8", "uint8_small", "int8", "int8_partial", "int8_partial_wide", "int16", "bfloat16"):
-    _define(_DOT + _kind, 2)
+    define_operator(_DOT + _kind, 2)
 
 
 def word(elements: list[Any]) -> Any:
@@ -99,7 +90,7 @@ def _alone(call: Any, target: Target) -> Any:
 
 
 def _instruction(call: Any, target: Target) -> _Instruction:
-    kind, lanes = call.op.name.removeprefix(_DOT), lanes_of(call)
+    kind, lanes = call.op.name.removeprefix(_DOT), width_of(call)
     if kind == "bfloat16":
         return lambda sums, x, w: tirx.call_pure_extern(str(sums.ty.dtype), f"{PAIRS}{lanes}", sums, x, w)
     found = None
@@ -114,9 +105,9 @@ def _whole(call: Any, target: Target) -> Any:
     """The sums of runs of four."""
     if not _is(call, _ACROSS):
         return call
-    begin = _run(call.args, lanes_of(call))
-    if begin is not None and target.machine in dots_arm.MACHINES and lanes_of(call) > 1:
-        return dots_arm.sum_across(call.args[0], begin, lanes_of(call), target)
+    begin = _run(call.args, width_of(call))
+    if begin is not None and target.machine in dots_arm.MACHINES and width_of(call) > 1:
+        return dots_arm.sum_across(call.args[0], begin, width_of(call), target)
     a, b, c, d = call.args
     return (a + b) + (c + d)
 
@@ -141,16 +132,11 @@ def _as(dtype: str, value: Any) -> Any:
     return tirx.reinterpret(dtype, value)
 
 
-def lanes_of(value: Any) -> int:
-    _, _, lanes = str(value.ty.dtype).partition("x")
-    return int(lanes or 1)
-
-
 def _load(call: Any) -> Any:
     """One load of a word whose elements are read from memory side by side; else their bits put together."""
     if not _is(call, _WORD) and not _is(call, _PAIR):
         return call
-    lanes, count = lanes_of(call), len(call.args)
+    lanes, count = width_of(call), len(call.args)
     bits = 8 * WORD // count
     dtype = f"int32x{lanes}" if lanes > 1 else "int32"
     begin = _run(call.args, lanes)

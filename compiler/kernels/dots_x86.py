@@ -13,6 +13,7 @@ from typing import Any
 from tvm import tirx
 
 from ..target import Target
+from .lowering import width_of
 
 _WIDEN = {
     128: ("sse2", "llvm.x86.sse2.pmadd.wd"),
@@ -72,8 +73,7 @@ def _has(target: Target, feature: str) -> bool:
 
 def _halves(words: Any, signed: bool) -> tuple[Any, Any]:
     """The even and the odd bytes of words as 16-bit integers."""
-    lanes = int(str(words.ty.dtype).partition("x")[2])
-    dtype = f"int16x{2 * lanes}" if signed else f"uint16x{2 * lanes}"
+    dtype = f"{'' if signed else 'u'}int16x{2 * width_of(words)}"
     eight, pairs = tirx.const(8, dtype), tirx.reinterpret(dtype, words)
     if signed:
         return tirx.shift_right(tirx.shift_left(pairs, eight), eight), tirx.shift_right(pairs, eight)
@@ -81,8 +81,7 @@ def _halves(words: Any, signed: bool) -> tuple[Any, Any]:
 
 
 def _bytes(words: Any, dtype: str) -> Any:
-    lanes = int(str(words.ty.dtype).partition("x")[2])
-    return tirx.reinterpret(f"{dtype}x{4 * lanes}", words)
+    return tirx.reinterpret(f"{dtype}x{4 * width_of(words)}", words)
 
 
 def _call(dtype: str, name: str, *args: Any) -> Any:

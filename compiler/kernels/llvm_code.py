@@ -14,7 +14,6 @@ from tvm import ir, tirx
 from ..target import Target
 
 PAIRS = "edgec_pairs_"  # and how many words there are
-_MOST_LANES = 16
 
 
 def has_pairs(target: Target) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import tvm_ffi
-from tvm import tirx
+from tvm import ir, tirx
+from tvm.ir import _ffi_api
 
 Change = Callable[[Any], Any]
 
@@ -19,6 +20,21 @@ def program_pass(change: Change) -> Any:
         return change(func)
 
     return run
+
+
+def define_operator(name: str, inputs: int) -> Any:
+    """Registers a pure operator on numbers of tensor programs, which loops make one on vectors; a pass lowers it."""
+    _ffi_api.RegisterOp(name, "see compiler/kernels")
+    _ffi_api.OpSetNumInputs(ir.Op.get(name), inputs)
+    ir.register_op_attr(name, "TCallEffectKind", tirx.CallEffectKind.Pure.value)
+    ir.register_op_attr(name, "TVectorizable", True)
+    ir.register_op_attr(name, "TScriptPrinterName", name.replace(".", "_"))
+    return ir.Op.get(name)
+
+
+def width_of(value: Any) -> int:
+    """Lanes of an expression, 1 of a single number."""
+    return int(str(value.ty.dtype).partition("x")[2] or 1)
 
 
 def node_pass(kind: type, change: Change) -> Any:

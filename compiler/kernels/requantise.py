@@ -18,8 +18,7 @@ import tvm_ffi
 from tvm import ir, tirx
 
 from ..target import Target
-from .dots import lanes_of
-from .lowering import node_pass, program_pass
+from .lowering import node_pass, program_pass, width_of
 from .vectors import shuffle
 
 _LIMITS = {"int8": (-128, 127), "uint8": (0, 255)}
@@ -46,7 +45,7 @@ def requantise(target: Target) -> Any:
         return node_pass(tirx.Cast, lambda cast: _by_sum(cast, multiply_adds))
 
     def on_store(store: Any) -> Any:
-        lanes = lanes_of(store.value)
+        lanes = width_of(store.value)
         if lanes <= _LANES // 2 or lanes & lanes - 1:
             return store
         value = tvm_ffi.structural_map(store.value, [(tirx.Cast, lambda cast: _replaced(cast, forms))])
@@ -62,7 +61,7 @@ def _replaced(cast: Any, forms: _Forms) -> Any:
     step = _step(cast)
     if step is None:
         return cast
-    dtype, lanes = str(cast.ty.dtype).partition("x")[0], lanes_of(cast)
+    dtype, lanes = str(cast.ty.dtype).partition("x")[0], width_of(cast)
     parts = [piece(step.value, begin, _LANES) for begin in range(0, lanes, _LANES)]
     return _joined(forms(parts, step, dtype), lanes)
 
@@ -74,7 +73,7 @@ _Forms = Callable[[Sequence[Any], _Step, str], list[Any]]
 
 def _step(cast: Any) -> _Step | None:
     dtype = str(cast.ty.dtype).partition("x")[0]
-    if dtype not in _LIMITS or not str(cast.value.ty.dtype).startswith("float32x") or lanes_of(cast) % _LANES:
+    if dtype not in _LIMITS or not str(cast.value.ty.dtype).startswith("float32x") or width_of(cast) % _LANES:
         return None
     low, high = _LIMITS[dtype]
     value = cast.value
@@ -126,14 +125,14 @@ def _number(expr: Any) -> float | None:
 def piece(expr: Any, begin: int, lanes: int) -> Any:
     """Some lanes of a vector, computed by themselves."""
     dtype = str(expr.ty.dtype)
-    if lanes_of(expr) in (1, lanes):
+    if width_of(expr) in (1, lanes):
         return expr
     if isinstance(expr, tirx.Ramp):
         start = tirx.const(begin, str(expr.base.ty.dtype)) * expr.stride
         return tirx.Ramp(expr.base + start, expr.stride, lanes)
     if isinstance(expr, tirx.Broadcast):
         return tirx.Broadcast(expr.value, lanes)
-    if isinstance(expr, ir.TensorLoad) and any(lanes_of(index) > 1 for index in expr.indices):
+    if isinstance(expr, ir.TensorLoad) and any(width_of(index) > 1 for index in expr.indices):
         return tirx.BufferLoad(expr.source, [piece(index, begin, lanes) for index in expr.indices])
     if isinstance(expr, tirx.Cast):
         return tirx.Cast(f"{dtype.rpartition('x')[0]}x{lanes}", piece(expr.value, begin, lanes))
@@ -147,7 +146,7 @@ _TWO = (tirx.Add, tirx.Sub, tirx.Mul, tirx.Div, tirx.Max, tirx.Min)
 
 def _joined(vectors: Sequence[Any], lanes: int) -> Any:
     """The first `lanes` lanes of vectors, one after the other."""
-    if len(vectors) == 1 and lanes_of(vectors[0]) == lanes:
+    if len(vectors) == 1 and width_of(vectors[0]) == lanes:
         return vectors[0]
     return shuffle(vectors, range(lanes))
 
@@ -186,7 +185,7 @@ def _by_sum(cast: Any, multiply_adds: bool) -> Any:
     step = _step(cast)
     if step is None:
         return cast
-    dtype, odd = f"float32x{lanes_of(cast)}", step.zero % 2
+    dtype, odd = f"float32x{width_of(cast)}", step.zero % 2
     shift = tirx.const(1.5 * 2**23 + step.zero - odd, dtype)
     low, high = step.low - step.zero, step.high - step.zero
     divisor = _number(step.value.b) if isinstance(step.value, tirx.Div) and multiply_adds else None

@@ -18,8 +18,8 @@ from ..kernels.limits import Limits
 from ..kernels.packed import block_width
 from ..operators.few_bits import FEW_BITS
 from .constants import constant
-from .pack_weights import FUSES_ELEMENTWISE, pack
-from .rewrite import operator_of, rewrite_calls, shape_of
+from .pack_weights import pack
+from .rewrite import fuse_elementwise, operator_of, rewrite_calls, shape_of
 
 
 def pack_few_bits(module: tvm.IRModule, limits: Limits) -> tvm.IRModule:
@@ -28,11 +28,7 @@ def pack_few_bits(module: tvm.IRModule, limits: Limits) -> tvm.IRModule:
     def visit(builder: relax.BlockBuilder, call: Any) -> Any:
         return _product(builder, call, limits) if operator_of(call) == FEW_BITS else call
 
-    module = rewrite_calls(module, visit)
-    for variable, function in list(module.functions.items()):
-        if variable.name_hint.startswith(FEW_BITS.removeprefix("edgec.")):
-            module.update_func(variable, function.with_attr("op_pattern", FUSES_ELEMENTWISE))
-    return module
+    return fuse_elementwise(rewrite_calls(module, visit), FEW_BITS.removeprefix("edgec."))
 
 
 def _product(builder: relax.BlockBuilder, call: Any, limits: Limits) -> Any:

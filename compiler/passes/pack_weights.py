@@ -24,9 +24,8 @@ from .constants import constant
 from .depthwise_pairs import depthwise_pairs
 from .numbers import FLOATS, WIDE, Numbers, fill_up, numbers_of
 from .partial_products import partial_product
-from .rewrite import operator_of, rewrite_calls
+from .rewrite import fuse_elementwise, is_channels_last, operator_of, rewrite_calls
 
-FUSES_ELEMENTWISE = 4  # TVM's kOutEWiseFusable: what follows element by element joins the kernel
 _DOT = "dot_product"
 _SHORT_RUN = 10  # bytes of a kernel's row, which fill too little of a vector along the sum
 _EXACT_TAPS = 512  # products of 8-bit integers that float32 sums without rounding
@@ -58,11 +57,7 @@ def pack_weights(module: tvm.IRModule, limits: Limits, stored: str | None = None
             return _distances(builder, call, weight.value.numpy(), own)
         return _conv2d(builder, call, weight.value.numpy(), numbers, own)
 
-    module = rewrite_calls(module, visit)
-    for variable, function in list(module.functions.items()):
-        if variable.name_hint.startswith(("packed_", _DOT)):
-            module.update_func(variable, function.with_attr("op_pattern", FUSES_ELEMENTWISE))
-    return module
+    return fuse_elementwise(rewrite_calls(module, visit), ("packed_", _DOT))
 
 
 def pack(weight: np.ndarray[Any, Any], width: int) -> np.ndarray[Any, Any]:
@@ -99,7 +94,7 @@ def _conv2d(
     builder: relax.BlockBuilder, call: Any, weight: np.ndarray[Any, Any], numbers: Numbers, limits: Limits
 ) -> Any:
     attrs = call.attrs
-    plain = str(attrs.data_layout) == "NHWC" == str(attrs.out_layout) and str(attrs.kernel_layout) == "HWIO"
+    plain = is_channels_last(call)
     if not plain or any(int(p) for p in attrs.padding):
         return call
     strides, dilation = [int(s) for s in attrs.strides], [int(d) for d in attrs.dilation]

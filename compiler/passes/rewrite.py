@@ -8,12 +8,28 @@ from typing import Any
 import tvm
 from tvm import ir, relax
 
+_FUSES_ELEMENTWISE = 4  # TVM's kOutEWiseFusable
+
 Visit = Callable[[relax.BlockBuilder, Any], Any]
 
 
 def operator_of(expr: Any) -> str:
     """The name of the operator that an expression calls, `relax.add` for one; empty if it is no such call."""
     return str(getattr(getattr(expr, "op", None), "name", ""))
+
+
+def is_channels_last(conv: Any) -> bool:
+    """Whether a conv2d is in the one layout inside, NHWC, with output channels of weights last."""
+    attrs = conv.attrs
+    return str(attrs.data_layout) == "NHWC" == str(attrs.out_layout) and str(attrs.kernel_layout) == "HWIO"
+
+
+def fuse_elementwise(module: tvm.IRModule, prefixes: str | tuple[str, ...]) -> tvm.IRModule:
+    """Lets what follows element by element join the kernels of tensor programs whose names begin so."""
+    for variable, function in list(module.functions.items()):
+        if variable.name_hint.startswith(prefixes):
+            module.update_func(variable, function.with_attr("op_pattern", _FUSES_ELEMENTWISE))
+    return module
 
 
 def shape_of(expr: Any) -> tuple[int, ...]:
@@ -96,8 +112,14 @@ def variables_of(expr: Any) -> list[Any]:
     return [var for part in parts for var in variables_of(part)]
 
 
-def replace_bindings(module: tvm.IRModule, values: Mapping[Any, Callable[[relax.BlockBuilder], Any]]) -> tvm.IRModule:
-    """A module in which some variables of `main` are computed another way, from variables before them."""
+def replace_bindings(
+    module: tvm.IRModule, values: Mapping[Any, Callable[[relax.BlockBuilder], Any]], result: Any = None
+) -> tvm.IRModule:
+    """A module in which some variables of `main` are computed another way, from variables before them.
+
+    Args:
+        result: what `main` returns; None for what it did.
+    """
     main = module["main"]
     builder = relax.BlockBuilder()
     with builder.function("main", params=list(main.params), attrs=dict(main.attrs.items()) if main.attrs else {}):
@@ -109,7 +131,7 @@ def replace_bindings(module: tvm.IRModule, values: Mapping[Any, Callable[[relax.
                         builder.emit_normalized(relax.VarBinding(binding.var, value))
                     else:
                         builder.emit_normalized(binding)
-            result = builder.emit_output(builder.normalize(main.body.body))
+            result = builder.emit_output(builder.normalize(main.body.body if result is None else result))
         builder.emit_func_output(result)
     made = builder.get()
     functions = {v: f for v, f in module.functions.items() if v.name_hint != "main"}

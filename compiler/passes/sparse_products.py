@@ -19,8 +19,8 @@ from ..kernels.limits import Limits
 from ..kernels.sparse import ACCUMULATOR
 from ..quantize.sparsity import BLOCK
 from .constants import constant
-from .pack_weights import FUSES_ELEMENTWISE, pack
-from .rewrite import operator_of, rewrite_calls, shape_of
+from .pack_weights import pack
+from .rewrite import fuse_elementwise, is_channels_last, operator_of, rewrite_calls, shape_of
 from .scattered_program import Scattered, compress
 
 Array = np.ndarray[Any, Any]
@@ -51,11 +51,7 @@ def use_sparse_products(module: tvm.IRModule, limits: Limits) -> tvm.IRModule:
             else _scattered(builder, call, weight, limits)
         )
 
-    module = rewrite_calls(module, visit)
-    for variable, function in list(module.functions.items()):
-        if variable.name_hint.startswith(_NAME):
-            module.update_func(variable, function.with_attr("op_pattern", FUSES_ELEMENTWISE))
-    return module
+    return fuse_elementwise(rewrite_calls(module, visit), _NAME)
 
 
 def share_of_blocks(weight: Array, lists: Array) -> float:
@@ -83,7 +79,7 @@ def _weight_of(call: Any) -> Array | None:
     if name == "relax.matmul":
         return array if array.ndim == 2 and len(data.ty.shape) > 1 else None
     attrs = call.attrs
-    plain = str(attrs.data_layout) == "NHWC" == str(attrs.out_layout) and str(attrs.kernel_layout) == "HWIO"
+    plain = is_channels_last(call)
     single = array.shape[:2] == (1, 1) and int(attrs.groups) == 1
     if not plain or not single or any(int(p) for p in attrs.padding) or any(int(s) != 1 for s in attrs.strides):
         return None

@@ -24,8 +24,8 @@ from ..kernels.limits import Limits
 from ..kernels.packed import block_width
 from .constants import constant
 from .numbers import FLOATS, PAIRS, Numbers, computes_in, fill_up
-from .pack_weights import FUSES_ELEMENTWISE, pack
-from .rewrite import operator_of, rewrite_calls
+from .pack_weights import pack
+from .rewrite import fuse_elementwise, is_channels_last, operator_of, rewrite_calls
 
 Matrix = np.ndarray[Any, Any]
 
@@ -87,7 +87,7 @@ def use_winograd(module: tvm.IRModule, limits: Limits, stored: str | None = None
             return call
         dtype = str(call.ty.dtype)
         attrs, weight = call.attrs, call.args[1]
-        plain = str(attrs.data_layout) == "NHWC" == str(attrs.out_layout) and str(attrs.kernel_layout) == "HWIO"
+        plain = is_channels_last(call)
         ones = [*attrs.strides, *attrs.dilation, attrs.groups]
         if not plain or any(int(p) for p in attrs.padding) or any(int(one) != 1 for one in ones):
             return call
@@ -102,11 +102,7 @@ def use_winograd(module: tvm.IRModule, limits: Limits, stored: str | None = None
         m = choose_tile(shape, inputs, 2 if computes_in(stored, limits) else 1)
         return _convolution(builder, call.args[0], weight.value.numpy(), shape, m, limits) if m else call
 
-    module = rewrite_calls(module, visit)
-    for variable, function in list(module.functions.items()):
-        if variable.name_hint.startswith("winograd_"):
-            module.update_func(variable, function.with_attr("op_pattern", FUSES_ELEMENTWISE))
-    return module
+    return fuse_elementwise(rewrite_calls(module, visit), "winograd_")
 
 
 def choose_tile(shape: Sequence[int], inputs: int, speed: int = 1) -> int:

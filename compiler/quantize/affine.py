@@ -7,7 +7,8 @@ import math
 import numpy as np
 import onnx
 
-from .graphs import Array, Graph, attributes_of
+from ..frontend.graph import attributes_of
+from .graphs import Array, Graph
 
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm")
 

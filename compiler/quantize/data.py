@@ -93,7 +93,11 @@ def inputs_of(model: Model) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
 def batch_of(model: Model) -> int:
     """How many samples a feed holds: the first axis of all inputs and outputs, 1 if they have none in common."""
     table = value_table(model.proto.graph)
-    shapes = [table[value.name][1] for value in (*model.proto.graph.input, *model.proto.graph.output)]
+    return common_first(table[value.name][1] for value in (*model.proto.graph.input, *model.proto.graph.output))
+
+
+def common_first(shapes: Iterable[Sequence[int] | None]) -> int:
+    """The size of the first axis that all shapes share, 1 if they share none."""
     firsts = {shape[0] if shape else 1 for shape in shapes}
     return firsts.pop() if len(firsts) == 1 else 1
 

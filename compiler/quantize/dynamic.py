@@ -6,7 +6,8 @@ import onnx
 from onnx import helper
 
 from ..errors import UserError
-from .graphs import Graph, attributes_of
+from ..frontend.graph import attributes_of
+from .graphs import Graph
 from .places import find_places
 from .settings import Settings
 from .weights import quantize_weights

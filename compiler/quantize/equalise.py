@@ -16,8 +16,10 @@ from functools import partial
 import numpy as np
 import onnx
 
+from ..frontend.graph import attributes_of
+from .affine import channel_axis
 from .channels import channel_axis_of, channel_classes
-from .graphs import Array, Graph, attributes_of
+from .graphs import Array, Graph
 from .places import Places
 from .ranges import Statistics, choose_range
 from .settings import Settings
@@ -139,7 +141,7 @@ class _Weights:
 
     def __init__(self, node: onnx.NodeProto, weights: Array) -> None:
         groups = attributes_of(node).get("group", 1)
-        rows = np.asarray(weights if _result_axis(node) == 0 else np.swapaxes(weights, 0, 1), np.float64)
+        rows = np.asarray(weights if channel_axis(node) % 2 == 0 else np.swapaxes(weights, 0, 1), np.float64)
         rows = rows.reshape(*rows.shape[:2], -1)  # [results, channels, places], of one group
         self._places = rows.shape[2]
         sums = (rows**2).sum(2), np.abs(rows).max(2)
@@ -172,13 +174,6 @@ def _by_group(one: Array, groups: int, results_first: bool) -> Array:
     return whole
 
 
-def _result_axis(node: onnx.NodeProto) -> int:
-    """The axis of the weights along which the result's channels lie, not negative."""
-    if node.op_type == "Gemm":
-        return 0 if attributes_of(node).get("transB", 0) else 1
-    return 0 if node.op_type == "Conv" else 1
-
-
 def spread_factors(node: onnx.NodeProto, weights: Array, factors: Array) -> Array:
     """Numbers for the data's channels [channels] in a shape that broadcasts with a product's weights."""
     groups = attributes_of(node).get("group", 1)
@@ -186,4 +181,4 @@ def spread_factors(node: onnx.NodeProto, weights: Array, factors: Array) -> Arra
     if node.op_type == "Conv":  # [out, in / groups, …]
         by_group = factors.reshape(groups, 1, -1)
         return np.repeat(by_group, len(weights) // groups, axis=1).reshape(len(weights), -1, *rest)
-    return factors.reshape(*((-1, 1) if _result_axis(node) == 1 else (1, -1)), *rest)
+    return factors.reshape(*((-1, 1) if channel_axis(node) % 2 == 1 else (1, -1)), *rest)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
 from ..frontend.graph import node_inputs, replace_nodes
 from ..frontend.shapes import value_table
@@ -76,8 +76,3 @@ class Graph:
         del self._graph.initializer[:]
         self._graph.initializer.extend(copies)
         self.__init__(self._graph)  # type: ignore[misc]
-
-
-def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
-    """A node's attributes by name; those that it leaves out are not there."""
-    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}

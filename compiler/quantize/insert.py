@@ -9,12 +9,13 @@ import onnx
 from onnx import helper
 
 from ..errors import UserError
+from ..frontend.graph import attributes_of
 from ..frontend.infer import infer_shapes
 from ..frontend.prepare import Model
 from .affine import channel_axis
 from .dynamic import quantize_dynamically
 from .equalise import even_out, spread_factors
-from .graphs import Array, Graph, attributes_of
+from .graphs import Array, Graph
 from .places import Places, data_of, find_places, weight_axis
 from .prune import prune_apart
 from .ranges import STEPS, Histogram, Statistics, choose_range, scale_of

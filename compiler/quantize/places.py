@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import onnx
 
 from ..frontend.elementwise import ELEMENTWISE
+from ..frontend.graph import attributes_of
 from .affine import channel_axis
-from .graphs import Graph, attributes_of
+from .graphs import Graph
 from .settings import Settings
 
 _ELEMENTWISE = frozenset((*ELEMENTWISE, "BatchNormalization"))

@@ -10,7 +10,8 @@ import onnx
 from onnx import helper
 
 from ..errors import UserError
-from .graphs import Array, Graph, attributes_of
+from ..frontend.graph import attributes_of
+from .graphs import Array, Graph
 from .settings import WEIGHT_BITS, Settings
 
 FUSED = "com.microsoft"  # of operators that hold products

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
-from ..frontend.graph import DEFAULT_DOMAINS, all_nodes, describe
+from ..frontend.graph import DEFAULT_DOMAINS, all_nodes, attributes_of, describe
 
 Array = np.ndarray[Any, Any]
 
@@ -50,7 +50,7 @@ class Layer:
 
     def matrix(self, weight: Array) -> Array:
         """The weights as [groups, outputs of a group, inputs of a group, kernel]; a view of a contiguous array."""
-        attributes = {a.name: helper.get_attribute_value(a) for a in self.node.attribute}
+        attributes = attributes_of(self.node)
         groups, operator = int(attributes.get("group", 1)), self.node.op_type
         first, second, kernel = weight.shape[-2], weight.shape[-1], 1
         if "Conv" in operator:

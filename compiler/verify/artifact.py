@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..frontend.prepare import Model, load_model
 from ..frontend.quantised import is_quantised
 from ..process import CommandError
-from ..quantize.data import Samples
+from ..quantize.data import Samples, common_first
 from ..runtime.loader import LoadError, read_manifest
 from .compare import Difference, compare, over_runs
 from .execute import NoExecutor, execute_each, find_executor
@@ -105,6 +105,7 @@ def verify(
         differences = [
             replace(difference, tolerance=_MOST_DIFFERENT) for difference in differences if difference.name not in named
         ]
+    batch = common_first(a.shape for a in (*feeds[0].values(), *expected[0].values()))
     return Verification(
         tuple(differences),
         reference,
@@ -112,14 +113,8 @@ def verify(
         manifest["model"]["sha256"] == loaded.sha256,
         len(feeds),
         tuple(likeness),
-        agreement_of(results, expected, _batch(feeds[0], expected[0]), truth) if fits else None,
+        agreement_of(results, expected, batch, truth) if fits else None,
     )
-
-
-def _batch(inputs: Mapping[str, np.ndarray[Any, Any]], outputs: Mapping[str, np.ndarray[Any, Any]]) -> int:
-    """How many samples a run has: the first axis of all inputs and outputs, 1 if they have none in common."""
-    firsts = {array.shape[0] if array.ndim else 1 for array in (*inputs.values(), *outputs.values())}
-    return firsts.pop() if len(firsts) == 1 else 1
 
 
 def interface_of(manifest: Mapping[str, Any]) -> Model:
