@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import onnx
 
     from .build.version import Version
+    from .kernels.rule import Decision
     from .quantize.post_training import Quantised
 
 Progress = Callable[[str, float], None]
@@ -48,6 +49,7 @@ class Options:
         accuracy: what quantisation cost the model, for the manifest.
         floats: the model before quantisation, of the same inputs.
         samples: calibration data that show which values are too large for `fp16`; None for random ones.
+        decisions: how kernels are to be scheduled, by the keys of their programs; the others as their rules derive it.
     """
 
     target: Target
@@ -60,6 +62,7 @@ class Options:
     accuracy: Mapping[str, Any] | None = None
     floats: Model | None = None
     samples: Any = None
+    decisions: Mapping[str, Decision] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ def compile_model(
     method: str | None = None,
     metric: str | None = None,
     max_drop: float | None = None,
+    tuning_logs: str | os.PathLike[str] | None = None,
 ) -> Artifact:
     """Compiles an ONNX model into a native module.
 
@@ -129,13 +133,14 @@ def compile_model(
         method: how ranges follow from the calibration data, one of `quantize.settings.METHODS`.
         metric: what the calibration data are scored by, see `quantize.metrics.find_metric`.
         max_drop: how much of that score may be lost; layers stay in float for it.
+        tuning_logs: folder of tuning records, in place of the user's own; see `tune.logs`.
 
     Raises:
         UserError: the input is at fault, or `max_drop` cannot be kept; nothing was written.
     """
     clock = Clock(progress)
     model = load_model(source)
-    options = resolve(model, target, out, shapes, verify, dump, cache, precision)
+    options = resolve(model, target, out, shapes, verify, dump, cache, precision, tuning_logs)
     if precision in QUANTISED:
         clock.lap("read")
         model, options = quantize_for(model, options, calibration, method, metric, max_drop).compiled(options)
@@ -158,19 +163,24 @@ def resolve(
     dump: str | os.PathLike[str] | None,
     cache: bool,
     precision: str = "fp32",
+    tuning_logs: str | os.PathLike[str] | None = None,
 ) -> Options:
     """The options of a compilation with every default filled in; see `compile_model`."""
     if precision not in PRECISIONS:
         raise UserError(f"unknown precision {precision!r}", "precision", f"one of {', '.join(PRECISIONS)}")
     check_tvm()  # which is asked what the host is
+    from .tune.logs import decisions_for
+
+    found = target if isinstance(target, Target) else load_target(target)
     return Options(
-        target if isinstance(target, Target) else load_target(target),
+        found,
         Path(out) if out is not None else Path(f"{model.name}.so"),
         {name: tuple(shape) for name, shape in (shapes or {}).items()},
         verify,
         Path(dump) if dump is not None else None,
         cache,
         precision,
+        decisions=decisions_for(found, Path(tuning_logs) if tuning_logs is not None else None),
     )
 
 
@@ -242,28 +252,43 @@ class Clock:
         self.last = now
 
 
-def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Artifact:
-    from .build.artifact import build_artifact
-    from .build.cache import Cache
+@dataclass(frozen=True)
+class Lowered:
+    """A model as programs of kernels.
+
+    Attributes:
+        versions: one for each choice of shapes.
+        programs: the kernels' tensor programs by name, not scheduled.
+        axes: of rows, in each output, if the model takes any number of them.
+        dropped: as of an Artifact.
+    """
+
+    versions: list[Version]
+    programs: dict[str, Any]
+    axes: dict[str, int] | None
+    dropped: dict[str, tuple[int, int]]
+
+
+def lower_model(model: Model, options: Options, clock: Clock | None = None) -> Lowered:
+    """ONNX → Relax → calls of fused tensor programs, for each choice of shapes.
+
+    Raises:
+        UserError: the model cannot be compiled.
+    """
     from .build.extract import Constants
-    from .build.in_place import share_memory
-    from .build.kernel_table import kernel_table
     from .build.lower import lower
     from .build.memory import plan_memory
-    from .build.objects import compile_kernels
     from .build.overflow import measure_overflows
     from .frontend.prepare import prepare
     from .frontend.rows import blocks_of, check_rows, rows_shapes
-    from .kernels.schedule import UNSCHEDULED
-    from .verify.check import Verifier
 
-    # ONNX → Relax → calls of fused tensor programs, for each choice of shapes
+    clock = clock or Clock()
     rows = rows_shapes(model.proto) if not options.shapes else None
     choices = blocks_of(model.proto, rows) if rows else each_shape(model.proto, options.shapes, model.name)
     versions: list[Version] = []
     programs: dict[str, Any] = {}
     constants = Constants()
-    axes: dict[str, int] | None = None  # of rows, in each output
+    axes: dict[str, int] | None = None
     for number, shapes in enumerate(choices):
         prefix = f"v{number}_" if len(choices) > 1 else ""
 
@@ -285,6 +310,21 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
         programs |= found
         if prefix:
             clock.lap(f"shapes {number + 1}/{len(choices)}")
+    return Lowered(versions, programs, axes, {one.layer: one.channels for one in prepared.dropped})
+
+
+def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Artifact:
+    from .build.artifact import build_artifact
+    from .build.cache import Cache
+    from .build.in_place import share_memory
+    from .build.kernel_table import kernel_table
+    from .build.objects import compile_kernels
+    from .build.workload_key import decide
+    from .kernels.schedule import UNSCHEDULED
+    from .verify.check import Verifier
+
+    lowered = lower_model(model, options, clock)
+    versions, programs = lowered.versions, lowered.programs
     verifier = None
     if options.verify:
         inputs = [version.inputs for version in versions]
@@ -296,16 +336,26 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
     # tensor programs → scheduled for the target → objects
     _dump_schedules(options, programs)
     cache = Cache() if options.cache else None
-    objects = compile_kernels(programs, options.target, cache)
+    decisions = decide(programs, options.decisions)
+    objects = compile_kernels(programs, options.target, cache, decisions)
     for version in versions:
         share_memory(version.program, objects.kernels)
     clock.lap("kernels")
 
     # → host program, weights, one shared object
-    table = kernel_table(versions, programs, objects.kernels, options.target)
+    table = kernel_table(versions, programs, objects.kernels, options.target, decisions)
     try:
         linked = build_artifact(
-            model, versions, objects, table, options.target, folder, cache, axes, options.precision, options.accuracy
+            model,
+            versions,
+            objects,
+            table,
+            options.target,
+            folder,
+            cache,
+            lowered.axes,
+            options.precision,
+            options.accuracy,
         )
     except CommandError as error:
         if "No space left on device" in error.output:
@@ -333,7 +383,7 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
         len(objects.distinct),
         objects.cached,
         clock.seconds,
-        {one.layer: one.channels for one in prepared.dropped},
+        lowered.dropped,
     )
 
 

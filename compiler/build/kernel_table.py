@@ -7,6 +7,7 @@ from typing import Any
 
 from ..kernels.cost import cost_of
 from ..kernels.estimate import seconds_on_one_core
+from ..kernels.rule import Decision
 from ..target import Target
 from .objects import CompiledKernel
 from .program import kernel_uses
@@ -14,12 +15,20 @@ from .version import Version
 
 
 def kernel_table(
-    versions: Sequence[Version], programs: Mapping[str, Any], kernels: Mapping[str, CompiledKernel], target: Target
+    versions: Sequence[Version],
+    programs: Mapping[str, Any],
+    kernels: Mapping[str, CompiledKernel],
+    target: Target,
+    decisions: Mapping[str, Decision] | None = None,
 ) -> list[dict[str, Any]]:
     """One row a kernel of the largest version, then those that only smaller ones have.
 
     Operations, bytes and seconds are those of one call; calls are counted in the first version that has the kernel.
-    `failed_rules` is there if rules failed that would have come before.
+    `failed_rules` is there if rules failed that would have come before, and `tuned` with a kernel's parameters if a
+    tuner decided on them.
+
+    Args:
+        decisions: those of a tuner, by kernel.
     """
     rows: list[dict[str, Any]] = []
     known: set[str] = set()
@@ -39,5 +48,8 @@ def kernel_table(
                 "bytes_written": cost.bytes_written,
                 "estimated_seconds": float(f"{seconds_on_one_core(cost, target, kernel.rule):.3g}"),
             }
+            decision = (decisions or {}).get(name)
+            if decision is not None and decision.rule == kernel.rule and kernel.rule not in kernel.failures:
+                row["tuned"] = dict(kernel.parameters)
             rows.append(row | ({"failed_rules": dict(kernel.failures)} if kernel.failures else {}))
     return rows

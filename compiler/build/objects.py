@@ -22,7 +22,7 @@ from tvm import ir
 
 from ..kernels.in_place import IN_PLACE, overwritten_argument
 from ..kernels.limits import limits_of
-from ..kernels.rule import Parameters
+from ..kernels.rule import Decision, Parameters
 from ..kernels.schedule import schedule
 from ..target import Target
 from ..versions import EDGEC, TVM, TVM_FFI, llvm_version
@@ -103,19 +103,19 @@ def compile_kernels(
     programs: Mapping[str, Any],
     target: Target,
     cache: Cache | None = None,
-    parameters: Mapping[str, Parameters] | None = None,
+    decisions: Mapping[str, Decision] | None = None,
 ) -> Objects:
     """Schedules and compiles tensor programs.
 
     Args:
         programs: TIR PrimFuncs of static shapes, not scheduled yet, by name.
-        parameters: by name, values for some of the parameters of the rule that will schedule the program.
+        decisions: by name, how some of them are to be scheduled.
 
     Raises:
         tvm.error.TVMError: TVM or LLVM cannot generate code for a kernel.
     """
     canonical = {name: canonical_form(program) for name, program in programs.items()}
-    chosen = {name: (parameters or {}).get(name, {}) for name in programs}
+    chosen = {name: (decisions or {}).get(name) for name in programs}
     keys = {name: kernel_key(program, target, chosen[name]) for name, program in canonical.items()}
     names = {key: name for name, key in keys.items()}
     known = {}
@@ -172,9 +172,10 @@ def canonical_form(program: Any) -> Any:
     return tvm_ffi.structural_map(program.without_attr("global_symbol"), [(ir.Var, on_var)])
 
 
-def kernel_key(program: Any, target: Target, parameters: Parameters) -> str:
+def kernel_key(program: Any, target: Target, decision: Decision | None = None) -> str:
     """64 hex digits over all that the machine code of a canonical program depends on."""
-    text = f"{_context(target)}\n{json.dumps(dict(parameters), sort_keys=True)}\n{ir.save_json(program)}"
+    decided = decision.text if decision is not None else ""
+    text = f"{_context(target)}\n{decided}\n{ir.save_json(program)}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 

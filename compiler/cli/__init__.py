@@ -16,6 +16,7 @@ _COMMANDS = {
     "compile": "Compile an ONNX model for a board.",
     "inspect": "Show what a model or an artifact is made of.",
     "run": "Run an artifact on this machine.",
+    "tune": "Search faster schedules by measuring them.",
     "targets": "Show the boards that models can be compiled for.",
     "verify": "Compare an artifact's results with the model's.",
 }

@@ -41,6 +41,11 @@ if TYPE_CHECKING:
     help="Fix an input's shape, or a range like 1..8x3x224x224; repeatable.",
 )
 @precision_options
+@click.option(
+    "--tuning-logs",
+    type=click.Path(path_type=Path),
+    help="Folder of tuning records, in place of your own; those that come with edgec count too.",
+)
 @click.option("--dump", type=click.Path(path_type=Path), help="Folder for the graph after each phase.")
 @click.option("--no-verify", is_flag=True, help="Do not compare the result with a reference.")
 @click.option("--no-cache", is_flag=True, help="Compile every kernel anew.")
@@ -59,6 +64,7 @@ def command(
     max_drop: float | None,
     layers: int,
     report: Path | None,
+    tuning_logs: Path | None,
     dump: Path | None,
     no_verify: bool,
     no_cache: bool,
@@ -71,7 +77,7 @@ def command(
     if calibration is not None and precision not in (*QUANTISED, "fp16"):
         loaded = calibrate(loaded, read_samples(calibration, loaded.proto))
     clock.lap("read")
-    options = resolve(loaded, target, out, fixed, not no_verify, dump, not no_cache, precision)
+    options = resolve(loaded, target, out, fixed, not no_verify, dump, not no_cache, precision, tuning_logs)
     if precision == "fp16":
         options = replace(options, samples=calibration)
     if not as_json:
@@ -137,6 +143,8 @@ def _print_result(artifact: Artifact) -> None:
     for kernel in manifest["kernels"]:
         for line in [] if kernel["name"] in artifact.unscheduled else failed_rules(kernel):
             click.echo(line, err=True)
+    if tuned := sum("tuned" in kernel for kernel in manifest["kernels"]):
+        click.echo(f"tuned: {tuned} of {len(manifest['kernels'])} kernels, as tuning records say")
     if artifact.dropped:
         channels = sum(before - after for before, after in artifact.dropped.values())
         click.echo(f"dropped {channels} dead output channels of {len(artifact.dropped)} layers")

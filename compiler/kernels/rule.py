@@ -26,6 +26,19 @@ class Offer:
     space: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Decision:
+    """A rule, and values for some or all of its parameters, in place of what would be taken."""
+
+    rule: str
+    parameters: Parameters = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """One text for equal decisions, for people too."""
+        return " ".join([self.rule, *(f"{name}={value}" for name, value in sorted(self.parameters.items()))])
+
+
 # A rule gets a schedule of its own, which it may change in any case, and the limits. None: not its kind of program.
 Rule = Callable[[Any, Limits], Offer | None]
 

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tvm import s_tir
+
 from ..target import Target
 from .attention import attention_rule
 from .blocks import blocks_rule
-from .cost import cost_of
+from .cost import Cost, cost_of
 from .few_bits import few_bits_rule
 from .group_norm import group_norm_rule
 from .infinity import begin_with_infinity
@@ -20,7 +22,7 @@ from .packed import packed_rule
 from .partial_sums import partial_sums_rule
 from .prefetch import prefetch
 from .rows import rows_rule
-from .rule import Parameters, Rule
+from .rule import Decision, Offer, Parameters, Rule
 from .sparse import sparse_rule
 from .tails import cut_tails
 from .tile import tile_rule
@@ -42,6 +44,8 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("blocks", blocks_rule),
 )
 
+_FAILURES = (s_tir.ScheduleError, ValueError)
+
 UNSCHEDULED = "none"  # the rule's name for a program that runs as written
 
 
@@ -62,26 +66,47 @@ class Scheduled:
     failures: Mapping[str, str] = field(default_factory=dict)
 
 
-def schedule(func: Any, target: Target, parameters: Parameters | None = None) -> Scheduled:
-    """Applies the first rule that takes `func`, a TIR PrimFunc of static shapes.
+def schedule(func: Any, target: Target, decision: Decision | None = None) -> Scheduled:
+    """Applies the decided rule, else the first that takes `func`, a TIR PrimFunc of static shapes.
 
     Args:
-        parameters: values for some or all of the rule's parameters, in place of its defaults.
+        decision: a rule, and values for some or all of its parameters in place of its defaults. Where it does not fit
+            the program, the others follow with theirs.
     """
-    from tvm import s_tir
-
     cost = cost_of(func)
     failures: dict[str, str] = {}
-    for name, rule in RULES:
-        sch = s_tir.Schedule(func, debug_mask="none")
+    decided = [(decision.rule, decision.parameters)] if decision is not None else []
+    for name, parameters in [*decided, *((name, {}) for name, _ in RULES)]:
         try:
-            offer = rule(sch, limits_of(target, cost, name))
+            sch, offer = _ask(func, target, cost, name)
             if offer is None:
                 continue
-            chosen = {**offer.default, **(parameters or {})}
+            chosen = {**offer.default, **parameters}
+            if not chosen.keys() <= offer.default.keys():
+                raise ValueError(f"it has no parameter {min(chosen.keys() - offer.default.keys())}")
             offer.apply(chosen)
-            func = cut_tails(overlap_tiles(sch.mod["main"]))
-            return Scheduled(prefetch(begin_with_infinity(func)), name, chosen, failures)
-        except (s_tir.ScheduleError, ValueError) as error:
+            scheduled = cut_tails(overlap_tiles(sch.mod["main"]))
+            return Scheduled(prefetch(begin_with_infinity(scheduled)), name, chosen, failures)
+        except _FAILURES as error:
             failures[name] = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return Scheduled(func, UNSCHEDULED, failures=failures)
+
+
+def offers(func: Any, target: Target) -> dict[str, Offer]:
+    """What each rule that takes `func` offers, in order, to look at: `schedule` applies the first."""
+    cost = cost_of(func)
+    found = {}
+    for name, _ in RULES:
+        try:
+            offer = _ask(func, target, cost, name)[1]
+        except _FAILURES:
+            continue
+        if offer is not None:
+            found[name] = offer
+    return found
+
+
+def _ask(func: Any, target: Target, cost: Cost, name: str) -> tuple[Any, Offer | None]:
+    """A schedule of its own for a rule, and what it offers for it."""
+    sch = s_tir.Schedule(func, debug_mask="none")
+    return sch, dict(RULES)[name](sch, limits_of(target, cost, name))

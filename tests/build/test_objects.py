@@ -13,6 +13,7 @@ from tvm import te, topi
 from compiler.build import objects
 from compiler.build.cache import Cache
 from compiler.build.objects import canonical_form, compile_kernels, kernel_key
+from compiler.kernels.rule import Decision
 from compiler.kernels.schedule import UNSCHEDULED
 from compiler.target import Target, load_target
 
@@ -47,8 +48,8 @@ def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "objects")
 
 
-def key(func: Any, target: Target, parameters: dict[str, int] | None = None) -> str:
-    return kernel_key(canonical_form(func), target, parameters or {})
+def key(func: Any, target: Target, decision: Decision | None = None) -> str:
+    return kernel_key(canonical_form(func), target, decision)
 
 
 def test_names_do_not_matter_and_nothing_else_is_overlooked(target: Target) -> None:
@@ -90,7 +91,7 @@ def test_another_target_another_version_or_other_sources_find_nothing(
     target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     func = softmax()
-    keys = [key(func, target), key(func, target, {"rows": 2}), key(func, target, {"rows": 3})]
+    keys = [key(func, target), *(key(func, target, Decision("packed", {"rows": rows})) for rows in (2, 3))]
     for change in (
         {"simd_registers": 8},
         {"simd_bits": 128},
@@ -130,9 +131,11 @@ def test_parameters_are_applied_and_kept(cache: Cache, target: Target) -> None:
     if not default.parameters:
         pytest.skip("the rule that takes a softmax has no parameters")
     name, value = next(iter(default.parameters.items()))
-    changed = compile_kernels({"p": softmax()}, target, cache, {"p": {name: value}})
+    changed = compile_kernels({"p": softmax()}, target, cache, {"p": Decision(default.rule, {name: value})})
     assert changed.cached == 0
     assert changed.kernels["p"].parameters == default.parameters
+    wrong = compile_kernels({"p": softmax()}, target, cache, {"p": Decision(default.rule, {"no such": 1})}).kernels["p"]
+    assert (wrong.rule, wrong.parameters) == (default.rule, default.parameters) and default.rule in wrong.failures
 
 
 def test_the_digest_of_the_sources_covers_all_that_makes_a_kernel() -> None:

@@ -9,6 +9,7 @@ import tvm_ffi
 from tvm import relax, tirx
 
 from compiler.kernels.limits import limits_of
+from compiler.kernels.rule import Decision
 from compiler.kernels.schedule import Scheduled, schedule
 from compiler.passes.attention import fuse_attention
 from compiler.target import load_target
@@ -29,7 +30,7 @@ def attention(batch: int, queries: int, keys: int, depth: int, turned: bool = Fa
 
 
 def on(target: str, *sizes: int, **parameters: int) -> Scheduled:
-    return schedule(attention(*sizes), load_target(target), parameters or None)
+    return schedule(attention(*sizes), load_target(target), Decision("attention", parameters))
 
 
 def buffers(scheduled: Scheduled) -> list[tuple[str, int]]:

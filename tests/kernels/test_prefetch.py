@@ -9,6 +9,7 @@ import tvm_ffi
 from tvm import ir, sym, te, tirx
 
 from compiler.kernels.packed import ACCUMULATOR
+from compiler.kernels.rule import Decision
 from compiler.kernels.schedule import schedule
 from compiler.target import load_target
 
@@ -40,7 +41,9 @@ def fetched(func: Any) -> list[tuple[Any, Any]]:
 @pytest.mark.parametrize("target,width", [("x86-64-v4", 32), ("x86-64-v2", 8), ("raspberry-pi-4", 8)])
 def test_every_line_of_a_later_round_is_pointed_at(target: str, width: int) -> None:
     depth, ahead = 96, 20
-    found = fetched(schedule(product(50, depth, 4, width), load_target(target), {"prefetch": ahead}).func)
+    found = fetched(
+        schedule(product(50, depth, 4, width), load_target(target), Decision("packed", {"prefetch": ahead})).func
+    )
     var, steps = found[0][0].loop_var, depth // int(found[0][0].extent)  # a round may take several steps of the sum
     for number, (loop, load) in enumerate(found):
         assert loop.loop_var.same_as(var) and load.source.name == "w"
@@ -52,4 +55,7 @@ def test_every_line_of_a_later_round_is_pointed_at(target: str, width: int) -> N
 
 
 def test_none_where_none_are_asked_for() -> None:
-    assert fetched(schedule(product(50, 96, 4, 32), load_target("x86-64-v4"), {"prefetch": 0}).func) == []
+    assert (
+        fetched(schedule(product(50, 96, 4, 32), load_target("x86-64-v4"), Decision("packed", {"prefetch": 0})).func)
+        == []
+    )

@@ -13,8 +13,8 @@ from tvm import s_tir, te, tirx, topi
 from compiler.kernels.analysis import Block, blocks_of
 from compiler.kernels.blocks import largest_divisor
 from compiler.kernels.limits import Limits, limits_of
-from compiler.kernels.rule import Offer, Rule
-from compiler.kernels.schedule import RULES, UNSCHEDULED, Scheduled, schedule
+from compiler.kernels.rule import Decision, Offer, Rule
+from compiler.kernels.schedule import RULES, UNSCHEDULED, Scheduled, offers, schedule
 from compiler.kernels.tile import choose_tile
 from compiler.target import load_target
 from tests.kernels.grid import floats
@@ -216,15 +216,14 @@ def test_seeded_arrays_depend_on_their_name_alone() -> None:
 )
 def test_every_rule_offers_its_parameters_to_a_tuner(made: Any) -> None:
     """All values of all spaces make a valid schedule, and the default is one of them."""
-    limits = limits_of(load_target("x86-64-v3"))
-    rule = dict(RULES)[schedule(made(), load_target("x86-64-v3")).rule]
-    offer = rule(s_tir.Schedule(made()), limits)
-    assert offer is not None and set(offer.default) == set(offer.space)
+    target = load_target("x86-64-v3")
+    rule, offer = next(iter(offers(made(), target).items()))
+    assert set(offer.default) == set(offer.space)
     for name, values in offer.space.items():
         assert offer.default[name] in values
         for value in values:
-            scheduled = schedule(made(), load_target("x86-64-v3"), {name: value})
-            assert scheduled.rule != UNSCHEDULED and scheduled.parameters == {**offer.default, name: value}
+            scheduled = schedule(made(), target, Decision(rule, {name: value}))
+            assert scheduled.rule == rule and scheduled.parameters == {**offer.default, name: value}
 
 
 def reduced() -> Any:

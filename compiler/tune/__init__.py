@@ -1,0 +1,1 @@
+"""Searches schedules around those that edgec derives, by measuring them, and keeps what it learns."""

@@ -1,0 +1,114 @@
+"""What is known of one kernel while it is tuned, and what to try next."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..kernels.rule import Decision
+from .ranking import Ranking
+from .records import Record
+from .space import Space, distance
+from .workloads import Workload
+
+_EXPLORED = 0.25  # share of a batch that is drawn at random once there is a model
+_NEAR_ROOF = 1.04  # no search this near to the roofline
+_PATIENCE = 3  # batches without a gain that end a kernel's search
+_LEAST_GAIN = 0.01
+
+
+@dataclass
+class KernelSearch:
+    """The search for one kernel.
+
+    Attributes:
+        workload: the kernel.
+        work: its features.
+        space: what may be tried.
+        base: seconds of the default.
+        roof: seconds that the machine needs at least.
+        records: what was measured, of this target.
+        stalled: batches since the best one got better.
+        cost: seconds that a batch takes, as the last ones did.
+    """
+
+    workload: Workload
+    work: dict[str, Any]
+    space: Space
+    base: float = 0.0
+    roof: float = 0.0
+    records: list[Record] = field(default_factory=list)
+    stalled: int = 0
+    cost: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.tried = {record.decision.text for record in self.records if record.decision}
+
+    def add(self, records: Sequence[Record]) -> None:
+        """Takes a batch's results."""
+        before = self.best_ratio
+        self.records += records
+        self.tried |= {record.decision.text for record in records if record.decision}
+        self.stalled = 0 if self.best_ratio < before - _LEAST_GAIN else self.stalled + 1
+
+    @property
+    def best(self) -> Record | None:
+        """The fastest record, if it is faster than the default."""
+        found = min(self.records, key=lambda record: record.ratio, default=None)
+        return found if found is not None and found.ratio < 1.0 else None
+
+    @property
+    def best_ratio(self) -> float:
+        best = self.best
+        return best.ratio if best is not None else 1.0
+
+    @property
+    def seconds(self) -> float:
+        """Of all calls in a run of the model, as fast as is known."""
+        return self.base * self.best_ratio * self.workload.calls
+
+    @property
+    def left(self) -> list[Decision]:
+        return [decision for decision in self.space.decisions if decision.text not in self.tried]
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more is expected of it."""
+        near = self.roof and self.base * self.best_ratio < self.roof * _NEAR_ROOF
+        return bool(near) or self.stalled >= _PATIENCE or len(self.tried) >= len(self.space.decisions)
+
+    @property
+    def expected(self) -> float:
+        """Seconds of a run of the model that a batch may save: the share above the roofline, halved by each failure."""
+        headroom = 1.0 - min(1.0, self.roof / max(self.base * self.best_ratio, 1e-12))
+        return 0.0 if self.finished else self.seconds * headroom * 0.5 ** (1 + self.stalled)
+
+    def propose(self, ranking: Ranking, count: int, rng: random.Random) -> list[Decision]:
+        """Schedules to try next: those that the model thinks are fast, and some of no such promise.
+
+        While there is no model, what differs from the default in few parameters comes first.
+        """
+        left = self.left
+        if not left:
+            return []
+        best = self.best
+        center = best.decision if best is not None and best.decision is not None else self.space.default
+        rng.shuffle(left)
+        if ranking.trained:
+            guesses = ranking.predict(self.work, left)
+            order = [left[place] for place in np.argsort(guesses, kind="stable")]
+            chosen = order[: count - math.ceil(count * _EXPLORED)]
+        else:
+            chosen = []
+        near = sorted(left, key=lambda decision: distance(decision, center))
+        for decision in near:
+            if len(chosen) >= count:
+                break
+            if decision not in chosen:
+                chosen.append(decision)
+        return chosen

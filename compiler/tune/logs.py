@@ -1,0 +1,49 @@
+"""Where tuning records lie, and what compilations take from them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..kernels.rule import Decision
+from ..target import Target
+from .records import Log, current_versions
+
+ENVIRONMENT = "EDGEC_TUNING_LOGS"
+
+
+def user_logs() -> Path:
+    """The folder that records are written to where none is given: the environment's, or one in the user's home."""
+    if folder := os.environ.get(ENVIRONMENT):
+        return Path(folder)
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "edgec" / "tuning_logs"
+
+
+def shipped_logs() -> Path:
+    """The folder of the records that come with edgec: inside an installed wheel, or of the checkout."""
+    package = Path(__file__).resolve().parent.parent
+    installed = package / "_data" / "tuning_logs"
+    return installed if installed.is_dir() else package.parent / "tuning_logs"
+
+
+def folders(given: Path | None) -> tuple[Path, ...]:
+    """The folders of records, the last one's being the newest: the shipped, then the given or the user's."""
+    return (shipped_logs(), given if given is not None else user_logs())
+
+
+def decisions_for(target: Target, given: Path | None = None) -> dict[str, Decision]:
+    """Schedules that verdicts name for kernels, by the keys of their programs.
+
+    Only verdicts of this very target, and of these versions of edgec, TVM and LLVM, count. Of several the newest does;
+    the user's are newer than those that come with edgec.
+
+    Raises:
+        UserError: a file of records is damaged.
+    """
+    found: dict[str, Decision | None] = {}
+    for folder in folders(given):
+        for record in Log(folder, target.name).read("verdict"):
+            if record.fingerprint == target.fingerprint and record.versions == current_versions():
+                found[record.workload] = record.decision
+    return {key: decision for key, decision in found.items() if decision is not None}

@@ -1,0 +1,64 @@
+"""The schedules of a kernel that may be tried: what the rules that take its program offer."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..kernels.rule import Decision
+from ..kernels.schedule import offers
+from ..target import Target
+
+# A larger space is sampled.
+_MOST = 4096
+
+
+@dataclass(frozen=True)
+class Space:
+    """Schedules of one program.
+
+    Attributes:
+        default: what is applied without tuning.
+        decisions: all others, or as many of them as can be looked at.
+    """
+
+    default: Decision
+    decisions: tuple[Decision, ...]
+
+
+def space_of(program: Any, target: Target, seed: int = 0) -> Space | None:
+    """The space of a program; None if no rule takes it.
+
+    The rules that would come after the one that takes it are tried with their defaults alone, unless they are the
+    default's: an order of rules is mostly right.
+    """
+    found = offers(program, target)
+    if not found:
+        return None
+    (first, offer), *others = found.items()
+    default = Decision(first, dict(offer.default))
+    decisions = [Decision(first, chosen) for chosen in _sample(offer.space, offer.default, seed)]
+    decisions += [Decision(name, dict(other.default)) for name, other in others]
+    return Space(default, tuple(decision for decision in decisions if decision != default))
+
+
+def _sample(space: Mapping[str, Sequence[int]], default: Mapping[str, int], seed: int) -> list[dict[str, int]]:
+    names = list(default)
+    values = [tuple(space.get(name, (default[name],))) for name in names]
+    if math.prod(map(len, values)) <= _MOST:
+        return [dict(zip(names, chosen, strict=True)) for chosen in itertools.product(*values)]
+    rng = random.Random(seed)
+    chosen = {tuple(rng.choice(options) for options in values) for _ in range(_MOST)}
+    return [dict(zip(names, one, strict=True)) for one in sorted(chosen)]
+
+
+def distance(one: Decision, other: Decision) -> int:
+    """In how many parameters two schedules differ; those of different rules in more than any of one rule."""
+    if one.rule != other.rule:
+        return 1 << 10
+    names = {*one.parameters, *other.parameters}
+    return sum(one.parameters.get(name) != other.parameters.get(name) for name in names)

@@ -1,0 +1,94 @@
+"""What there is to tune in a model: its different kernels, with what they are called on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..build.objects import canonical_form
+from ..build.program import Program, all_programs
+from ..build.variants import pointer_offset
+from ..build.version import Version
+from ..build.workload_key import workload_key
+from ..kernels.cost import Cost, cost_of
+from ..kernels.in_place import IN_PLACE
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Argument:
+    """What a kernel gets a pointer to.
+
+    Attributes:
+        kind: `data` that another kernel made or the caller gives, `constant`, or `result`.
+        dtype: of its elements.
+        nbytes: from the pointer to the end of the tensor.
+        content: the bytes of a constant.
+    """
+
+    kind: str
+    dtype: str
+    nbytes: int
+    content: Array | None = None
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A kernel of a model.
+
+    Attributes:
+        key: digest of its tensor program; equal kernels of all models share it.
+        names: of the kernel in the model; some steps may know it by others.
+        program: the canonical tensor program, not scheduled.
+        arguments: of its first call.
+        calls: of it in a run of the model; those inside control flow count once.
+        cost: of a call.
+    """
+
+    key: str
+    names: tuple[str, ...]
+    program: Any
+    arguments: tuple[Argument, ...]
+    calls: int
+    cost: Cost
+
+
+def workloads_of(versions: Sequence[Version], programs: Mapping[str, Any]) -> list[Workload]:
+    """The different kernels of a model, in the order of their first calls; calls are those of the largest version.
+
+    Args:
+        programs: the tensor programs of the kernels, by name.
+    """
+    keys = {name: workload_key(program) for name, program in programs.items()}
+    found: dict[str, Workload] = {}
+    for version in versions[-1:]:
+        for program in all_programs(version.program):
+            for step in program.steps:
+                if step.kernel is None:
+                    continue
+                key = keys[step.kernel]
+                if key in found:
+                    known = found[key]
+                    names = tuple(dict.fromkeys((*known.names, step.kernel)))
+                    found[key] = replace(known, names=names, calls=known.calls + 1)
+                    continue
+                arguments = tuple(
+                    _argument(program, version.program.constants, index, place >= len(step.args) - step.outputs)
+                    for place, index in enumerate(step.args)
+                )
+                plain = canonical_form(programs[step.kernel].without_attr(IN_PLACE))
+                found[key] = Workload(key, (step.kernel,), plain, arguments, 1, cost_of(programs[step.kernel]))
+    return list(found.values())
+
+
+def _argument(program: Program, constants: Sequence[Array], index: int, result: bool) -> Argument:
+    value, root = program.values[index], program.values[program.root(index)]
+    begin = pointer_offset(value)
+    if root.kind == "constant":
+        content = constants[root.slot].reshape(-1).view(np.uint8)[begin:]
+        return Argument("constant", value.dtype, content.nbytes, content)
+    return Argument("result" if result else "data", value.dtype, root.nbytes - begin)
