@@ -7,10 +7,8 @@ from dataclasses import dataclass
 import onnx
 
 from .graph import describe
-from .quantised import EIGHT_BITS, PRODUCTS, Values
+from .quantised import EIGHT_BITS, PRODUCTS, RECURRENT, Values
 from .shapes import value_table
-
-_RECURRENT = ("GRU", "LSTM", "RNN")
 
 
 @dataclass(frozen=True)
@@ -29,13 +27,13 @@ class FloatProduct:
 def float_products(graph: onnx.GraphProto) -> tuple[FloatProduct, ...]:
     """The products of floats in a settled graph."""
     values = Values(graph, value_table(graph))
-    names = (*PRODUCTS, *_RECURRENT)
+    names = (*PRODUCTS, *RECURRENT)
     nodes = (node for node in graph.node if node.op_type in names and not node.domain)
     return tuple(FloatProduct(describe(node), _reason(node, values)) for node in nodes)
 
 
 def _reason(node: onnx.NodeProto, values: Values) -> str:
-    if node.op_type in _RECURRENT:
+    if node.op_type in RECURRENT:
         return "recurrent layers have no integer form"
     data, weight = (values.dequantised(name) for name in node.input[:2])
     if data is None and values.maker(node.input[0], "DequantizeLinear") is None:

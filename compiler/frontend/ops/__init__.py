@@ -44,7 +44,7 @@ from .pad import pad
 from .power import power
 from .quantize import dequantize, quantize
 from .range import range_of_numbers
-from .recurrent import recurrent
+from .recurrent import recurrent, recurrent_of_integers
 from .reduce_log_sum_exp import reduce_log_sum_exp
 from .resize import resize
 from .reverse_sequence import reverse_sequence
@@ -108,5 +108,13 @@ CONVERTERS: dict[str, Converter] = {
 # By domain, those for nodes that the frontend makes.
 OWN_CONVERTERS: dict[str, dict[str, Converter]] = {
     COUNTED: {"Positions": positions, "Suppress": suppress, "Whole": whole},
-    PROGRAMS: {"Coupling": coupling, "Distances": distances, "FewBits": few_bits, "Forest": forest},
+    PROGRAMS: {
+        "Coupling": coupling,
+        "Distances": distances,
+        "FewBits": few_bits,
+        "Forest": forest,
+        "GRU": recurrent_of_integers,
+        "LSTM": recurrent_of_integers,
+        "RNN": recurrent_of_integers,
+    },
 }
