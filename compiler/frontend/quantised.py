@@ -169,4 +169,6 @@ def is_quantised(model: onnx.ModelProto) -> bool:
     return any(node.op_type in _ROUNDING or node.op_type.startswith("QLinear") for node in nodes)
 
 
-_ROUNDING = frozenset(("QuantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "QGemm"))
+_ROUNDING = frozenset(
+    ("QuantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "QAttention", "QGemm")
+)

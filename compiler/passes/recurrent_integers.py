@@ -15,14 +15,14 @@ from tvm.script.ir_builder import tirx as T
 
 from ..kernels.dots import WORD, dot, word
 from ..kernels.limits import Limits
-from ..kernels.vectors import fold, index, loop, store, vector
+from ..kernels.vectors import index, loop, store, vector
 from ..operators.by_hand import serial
+from ..operators.dynamic_range import STEPS, bounds_around_zero, fold_bounds, store_range, widen_bounds
 from .constants import constant
 
 if TYPE_CHECKING:
     from .recurrent_program import Tile, Writer
 
-_STEPS = 255
 _LEAST_MACS = 1 << 13  # of fewer in a step, rounding the state takes what the product gains
 
 
@@ -66,7 +66,7 @@ class Integers:
         of, tile = self._of, self._of.tiles[group]
         state, which = of.source(group, old)
         count = -(-of.hidden // tile.lanes)
-        lowest = 0 if self._kind == "uint8" else -(_STEPS + 1) // 2
+        lowest = 0 if self._kind == "uint8" else -(STEPS + 1) // 2
         self._step = T.alloc_buffer((of.rows,), "float32", scope="local")
         self._zero = T.alloc_buffer((of.rows,), "int32", scope="local")
 
@@ -74,26 +74,17 @@ class Integers:
             return tirx.min(place * tile.lanes, index(of.hidden - tile.lanes)) if count > 1 else index(0)
 
         for row in range(of.rows):
-            bounds = [T.alloc_buffer((tile.lanes,), "float32", scope="local") for _ in range(2)]
-            with vector(tile.lanes) as lane:
-                for bound in bounds:
-                    store(bound, _float(0), lane)
+            bounds = bounds_around_zero(tile.lanes)
             with loop(count) as place, vector(tile.lanes) as lane:
-                for bound, choose in zip(bounds, (tirx.min, tirx.max), strict=True):
-                    store(bound, choose(bound[lane], state[task, which, row, begin(place) + lane]), lane)
-            for bound, choose in zip(bounds, (tirx.min, tirx.max), strict=True):
-                fold(bound, tile.lanes, choose)
-            low, width = bounds[0][0], bounds[1][0] - bounds[0][0]
-            scale = tirx.Select(width > _float(0), width / _float(_STEPS), _float(1))
-            store(self._step, scale, index(row))
-            zero = tirx.nearbyint(tirx.max(_float(0), tirx.min(_float(_STEPS), -low / self._step[row])))
-            store(self._zero, zero.astype("int32") + lowest, index(row))
+                widen_bounds(bounds, state[task, which, row, begin(place) + lane], lane)
+            fold_bounds(bounds, tile.lanes)
+            store_range(bounds[0][0], bounds[1][0], self._step, self._zero, lowest, index(row))
             parts, shift = T.alloc_buffer((1,), "float32", scope="local"), self._zero[row].astype("float32")
             store(parts, _float(1) / self._step[row], index(0))
             with loop(count) as place, vector(tile.lanes) as lane:
                 at = begin(place) + lane
                 whole = tirx.nearbyint(state[task, which, row, at] * parts[0]) + shift
-                whole = tirx.max(tirx.min(whole, _float(lowest + _STEPS)), _float(lowest))
+                whole = tirx.max(tirx.min(whole, _float(lowest + STEPS)), _float(lowest))
                 store(self._state, whole.astype(self._kind), task, index(row), at)
 
     def sum(

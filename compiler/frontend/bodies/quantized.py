@@ -63,18 +63,6 @@ def _step(call: Call, x: str, w: str, y: str) -> str:
     return call.op("Div", call.op("Mul", x, w), y)
 
 
-def _dynamic(call: Call) -> None:
-    """As the standard has it, but all zeros get the scale 1 as in onnxruntime, not 0."""
-    zero, steps = call.number(0), call.number(255)
-    low = call.op("Min", zero, call.op("ReduceMin <keepdims = 0>", "x"))
-    high = call.op("Max", zero, call.op("ReduceMax <keepdims = 0>", "x"))
-    width = call.op("Div", call.op("Sub", high, low), steps)
-    call.let("ys", "Where", call.op("Equal", low, high), call.number(1), width)
-    lowest = call.op("Sub", zero, call.op("Div", low, "ys"))
-    call.let("yz", f"Cast <to = {_UINT8}>", call.op("Round", call.op("Clip", lowest, zero, steps)))
-    call.let("y", "QuantizeLinear", "x", "ys", "yz")
-
-
 def _dynamic_matrices(call: Call) -> None:
     aq, scale, zero = call.ops(3, "DynamicQuantizeLinear", "A")
     zeros = [zero, "bz"] if call.has("bz") else [zero]
@@ -238,7 +226,6 @@ _MS = "com.microsoft"
 _CONVOLUTION = Body("x xs xz w ws wz ys yz B?", "y", _convolution)
 BODIES: dict[tuple[str, str], Body] = {
     ("", "DequantizeLinear"): Body("x xs xz?", "y", _narrow),
-    ("", "DynamicQuantizeLinear"): Body("x", "y ys yz", _dynamic),
     ("", "QLinearConv"): _CONVOLUTION,
     ("", "QLinearMatMul"): Body("a as az b bs bz ys yz", "y", _matrices),
     (_MS, "DequantizeLinear"): _linear("DequantizeLinear", "x xs xz?"),

@@ -42,7 +42,7 @@ from .modulo import modulo
 from .onehot import one_hot
 from .pad import pad
 from .power import power
-from .quantize import dequantize, quantize
+from .quantize import dequantize, dynamic_quantize, quantize
 from .range import range_of_numbers
 from .recurrent import recurrent, recurrent_of_integers
 from .reduce_log_sum_exp import reduce_log_sum_exp
@@ -73,6 +73,7 @@ CONVERTERS: dict[str, Converter] = {
     "DequantizeLinear": dequantize,
     "Det": determinant,
     "Dropout": dropout,
+    "DynamicQuantizeLinear": dynamic_quantize,
     "Equal": equal,
     "EyeLike": eye_like,
     "GRU": recurrent,

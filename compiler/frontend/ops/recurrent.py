@@ -108,12 +108,11 @@ def _layer(
         return _results(node, _empty(bb, kind, (steps, directions, batch, hidden), given, original, by_batch))
     products = multiply(made(op.reshape(x, [steps * batch, size])), w)
     if bias is not None:
-        of_input, of_state = (made(op.strided_slice(bias, [1], [n * rows], [(n + 1) * rows])) for n in (0, 1))
+        of_input, of_state = (_columns(bb, bias, n * rows, (n + 1) * rows) for n in (0, 1))
         if after:
-            first = rows - hidden
-            given["bias"] = made(op.strided_slice(of_state, [1], [first], [rows]))
-            kept = made(op.strided_slice(of_state, [1], [0], [first]))
-            of_state = made(op.concat([kept, made(op.zeros([directions, hidden], dtype))], 1))
+            given["bias"] = _columns(bb, of_state, rows - hidden, rows)
+            kept = (np.arange(rows) < rows - hidden).astype(dtype)
+            of_state = made(op.multiply(of_state, relax.const(kept)))
         products = made(op.add(products, made(op.reshape(made(op.add(of_input, of_state)), [directions * rows]))))
     products = made(op.reshape(products, [steps, batch, directions * GATES[kind] * hidden]))
     if scale is not None:
@@ -127,6 +126,15 @@ def _layer(
     if original != dtype:
         fields = [made(op.astype(f, original)) for f in fields]
     return _results(node, fields)
+
+
+def _columns(bb: Any, value: Any, begin: int, end: int) -> Any:
+    """Columns of a matrix; a constant's at once."""
+    from tvm import ir, relax
+
+    if isinstance(value, ir.GenericConst):
+        return relax.const(np.ascontiguousarray(value.value.numpy()[:, begin:end]))
+    return bb.normalize(relax.op.strided_slice(value, [1], [begin], [end]))
 
 
 def _results(node: Any, fields: list[Any]) -> Any:
