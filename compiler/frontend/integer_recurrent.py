@@ -20,6 +20,8 @@ from .quantised import Array, quantises_when_run
 if TYPE_CHECKING:
     from .integer_form import Rewriter
 
+STATE_WEIGHTS = 6  # the place of R among the inputs of such a node
+
 
 def recurrent(rewriter: Rewriter, node: onnx.NodeProto) -> bool:
     """Rewrites an LSTM, GRU or RNN to one of integers; returns whether it can be one."""

@@ -23,12 +23,12 @@ from .constants import constant
 if TYPE_CHECKING:
     from .recurrent_program import Tile, Writer
 
-_LEAST_MACS = 1 << 13  # of fewer in a step, rounding the state takes what the product gains
+_MOST_IN_FLOAT = 1 << 12  # multiplications of a step; of so few, rounding the state takes what their product gains
 
 
 def pays(gates: int, hidden: int, limits: Limits) -> bool:
     """Whether rounding the state and a product of integers take less than a product of floats."""
-    return limits.dots and gates * hidden * hidden >= _LEAST_MACS
+    return limits.dots and gates * hidden * hidden > _MOST_IN_FLOAT
 
 
 def narrow_shape(rows: int, hidden: int) -> list[int]:

@@ -129,7 +129,7 @@ def layers(integers: bool) -> list[Case]:
     [("host", None), ("x86-64-v3", False), pytest.param("raspberry-pi-5", True, marks=pytest.mark.arm)],
 )
 def test_results(target: str, integers: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compiler.passes.recurrent_integers._LEAST_MACS", 0)
+    monkeypatch.setattr("compiler.passes.recurrent_integers._MOST_IN_FLOAT", 0)
     if integers is None:
         from compiler.kernels.limits import limits_of
         from compiler.target import load_target
