@@ -37,6 +37,7 @@ from .rows_as_images import take_rows_as_images
 from .signs import choose_signs
 from .sink_transposes import sink_transposes
 from .sparse_products import use_sparse_products
+from .tables import use_tables
 from .transposed_convolution import expand_transposed_convolutions
 from .views import choose_views
 from .wide_floats import widen_floats
@@ -130,5 +131,6 @@ def phases(limits: Limits, precision: str = "fp32", find_large: FindLarge | None
         Phase("patterns", _sequence(_T.RewriteDataflowReshape(), annotate_patterns, _T.DeadCodeElimination())),
         Phase("views", _sequence(keep_eight_bits, choose_views)),
         Phase("fuse", _sequence(_T.FuseOps(), _T.FuseTIR(), _T.DeadCodeElimination())),
+        Phase("tables", use_tables),
         *narrow,
     )
