@@ -22,6 +22,7 @@ from ..kernels.lowering import node_pass, program_pass
 from ..kernels.nested_math import separate_nested_math
 from ..kernels.peel import peel_last
 from ..kernels.requantise import requantise
+from ..kernels.tables import lower_tables
 from ..kernels.vector_math import call_double_math, expand_math
 from ..kernels.vectors import substitute
 from ..target import Target
@@ -93,6 +94,7 @@ def _lowering(target: Target) -> list[Any]:
         round_to_bfloat16(),
         lower_dots(target),
         requantise(target),
+        lower_tables(target),
         separate_nested_math(),
         t.CommonSubexprElim(),
         t.VerifyMemory(),
