@@ -258,7 +258,7 @@ def _depthwise(
 
         packed = pack(weight, width)
         return packed_call(builder, data, packed, shape, kernel, product, "packed_depthwise", result="int32")
-    numbers, steps = numbers.of_taps(weight)
+    numbers, steps = numbers.of_taps(weight, limits)
 
     def term(x: Any, w: Any, i: Any, r: Any) -> Any:
         n, *at, block, lane = i

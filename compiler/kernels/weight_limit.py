@@ -1,0 +1,70 @@
+"""How small 8-bit weights are for sums of products to fit 16 bits, where no instruction sums products in 32.
+
+Vectors of 16 bits hold twice the elements of those of 32, so that weights which leave the sums room are worth some of
+their precision. Quantisation makes such weights, and kernels look at those that they get: both ask here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+TAPS = 2  # neighbours in a column of a filter, one step of its sum
+# Sums of products with weights of which the magnitudes add up to so much take less than 2^16 values, of any 8-bit data.
+MOST_OF_MAGNITUDES = 255
+
+
+@dataclass(frozen=True)
+class WeightLimit:
+    """What weights keep to, so that a target's fast kernels take them.
+
+    Attributes:
+        neighbours: weights along a sum whose products with data are added in 16 bits.
+        most: the sum of the magnitudes of those of them that have one sign.
+        steps: of a filter for a single channel, whose products are added in 16 bits; 0 for no limit on filters.
+    """
+
+    neighbours: int
+    most: int
+    steps: int = 0
+
+    def factors(self, weight: Array) -> Array:
+        """How many times the weights [..., I, O] of products are what they may be at most, [O]."""
+        return np.asarray(_largest_of_one_sign(_in_groups(weight, self.neighbours)) / self.most)
+
+    def factors_of_filters(self, weight: Array) -> Array:
+        """The same for filters of one channel each, [KH, KW, C] → [C]."""
+        if not self.steps:
+            return np.zeros(weight.shape[-1])
+        taps = taps_of_filters(weight)
+        magnitudes = np.abs(_in_groups(_wide(taps).reshape(-1, taps.shape[-1]), TAPS * self.steps))
+        whole = magnitudes.sum(axis=-2).max(axis=0) / MOST_OF_MAGNITUDES
+        return np.asarray(np.maximum(_largest_of_one_sign(taps) / self.most, whole))
+
+
+def taps_of_filters(weight: Array) -> Array:
+    """[KH, KW, C] → [steps, TAPS, C]: column by column, the last of an odd number in a column with a zero."""
+    filled = np.pad(weight, [(0, len(weight) % TAPS), (0, 0), (0, 0)])
+    return np.moveaxis(filled, 1, 0).reshape(-1, TAPS, weight.shape[-1])
+
+
+def _in_groups(weight: Array, size: int) -> Array:
+    """[..., I, O] → [..., I / size, size, O], filled up with zeros."""
+    *outer, inputs, outputs = weight.shape
+    filled = np.pad(weight, [*[(0, 0)] * len(outer), (0, -inputs % size), (0, 0)])
+    return filled.reshape(*outer, -1, size, outputs)
+
+
+def _largest_of_one_sign(groups: Array) -> Array:
+    """[..., group, O] → [O]: the greatest sum of the magnitudes of weights of one sign in a group."""
+    wide = _wide(groups)
+    sums = np.maximum(np.maximum(wide, 0).sum(axis=-2), np.maximum(-wide, 0).sum(axis=-2))
+    return np.asarray(sums.reshape(-1, groups.shape[-1]).max(axis=0, initial=0))
+
+
+def _wide(weight: Array) -> Array:
+    return weight.astype(np.int32) if weight.dtype == np.int8 else weight
