@@ -73,7 +73,7 @@ def weight_limit(target: Target) -> WeightLimit | None:
     of that, or there is no such instruction."""
     if has_vnni(target, target.simd_bits) or not _has(target, _PAIRS[128][0]):
         return None
-    return WeightLimit(neighbours=2, most=(1 << 15) // 255, steps=3)
+    return WeightLimit(neighbours=2, most=(1 << 15) // 255, runs=True)
 
 
 def _has(target: Target, feature: str) -> bool:

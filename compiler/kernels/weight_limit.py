@@ -13,7 +13,7 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-TAPS = 2  # neighbours in a column of a filter, one step of its sum
+RUN = 5  # taps of a filter that are summed in 16 bits
 # Sums of products with weights of which the magnitudes add up to so much take less than 2^16 values, of any 8-bit data.
 MOST_OF_MAGNITUDES = 255
 
@@ -25,12 +25,12 @@ class WeightLimit:
     Attributes:
         neighbours: weights along a sum whose products with data are added in 16 bits.
         most: the sum of the magnitudes of those of them that have one sign.
-        steps: of a filter for a single channel, whose products are added in 16 bits; 0 for no limit on filters.
+        runs: whether filters for a single channel each are summed in 16 bits, a run of taps at a time.
     """
 
     neighbours: int
     most: int
-    steps: int = 0
+    runs: bool = False
 
     def factors(self, weight: Array) -> Array:
         """How many times the weights [..., I, O] of products are what they may be at most, [O]."""
@@ -38,18 +38,14 @@ class WeightLimit:
 
     def factors_of_filters(self, weight: Array) -> Array:
         """The same for filters of one channel each, [KH, KW, C] → [C]."""
-        if not self.steps:
+        if not self.runs:
             return np.zeros(weight.shape[-1])
-        taps = taps_of_filters(weight)
-        magnitudes = np.abs(_in_groups(_wide(taps).reshape(-1, taps.shape[-1]), TAPS * self.steps))
-        whole = magnitudes.sum(axis=-2).max(axis=0) / MOST_OF_MAGNITUDES
-        return np.asarray(np.maximum(_largest_of_one_sign(taps) / self.most, whole))
+        return np.asarray(np.abs(runs_of_taps(weight, RUN)).sum(axis=1).max(axis=0) / MOST_OF_MAGNITUDES)
 
 
-def taps_of_filters(weight: Array) -> Array:
-    """[KH, KW, C] → [steps, TAPS, C]: column by column, the last of an odd number in a column with a zero."""
-    filled = np.pad(weight, [(0, len(weight) % TAPS), (0, 0), (0, 0)])
-    return np.moveaxis(filled, 1, 0).reshape(-1, TAPS, weight.shape[-1])
+def runs_of_taps(weight: Array, taps: int) -> Array:
+    """[KH, KW, C] → [runs, taps, C], the last filled up with zeros."""
+    return _in_groups(_wide(weight).reshape(-1, weight.shape[-1]), taps)
 
 
 def _in_groups(weight: Array, size: int) -> Array:

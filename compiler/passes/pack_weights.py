@@ -22,6 +22,8 @@ from ..kernels.packed import ACCUMULATOR, CONVERTED, block_width
 from ..operators.distances import DISTANCES, distance_term
 from .constants import constant
 from .depthwise_pairs import depthwise_pairs
+from .depthwise_runs import depthwise_runs, taps_of_run
+from .integer_offsets import fold_integer_offsets
 from .numbers import FLOATS, WIDE, Numbers, fill_up, numbers_of
 from .partial_products import partial_product
 from .rewrite import fuse_elementwise, is_channels_last, operator_of, rewrite_calls
@@ -57,7 +59,7 @@ def pack_weights(module: tvm.IRModule, limits: Limits, stored: str | None = None
             return _distances(builder, call, weight.value.numpy(), own)
         return _conv2d(builder, call, weight.value.numpy(), numbers, own)
 
-    return fuse_elementwise(rewrite_calls(module, visit), ("packed_", _DOT))
+    return fuse_elementwise(fold_integer_offsets(rewrite_calls(module, visit)), ("packed_", _DOT))
 
 
 def pack(weight: np.ndarray[Any, Any], width: int) -> np.ndarray[Any, Any]:
@@ -242,7 +244,11 @@ def _depthwise(
     need the same words of data.
     """
     *kernel, channels = weight.shape
-    width, shape = _depthwise_width(channels, limits.lanes), [int(d) for d in call.ty.shape]
+    shape = [int(d) for d in call.ty.shape]
+    if numbers.group == WORD and limits.taps == "float32" and taps_of_run(weight) > 1:
+        width = _depthwise_width(channels, 2 * limits.lanes)
+        return depthwise_runs(builder, call.args[0], weight, shape, strides, dilation, width)
+    width = _depthwise_width(channels, limits.lanes)
     numbers = FLOATS if numbers.dtype == "bfloat16" else numbers
     words = numbers.group == 1 or limits.taps == "words"
     data, fix = numbers.accept(builder, call.args[0], weight) if words else (call.args[0], lambda result: result)
