@@ -13,6 +13,7 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
+WORD = 4  # bytes that a dot product takes at once
 RUN = 5  # taps of a filter that are summed in 16 bits
 # Sums of products with weights of which the magnitudes add up to so much take less than 2^16 values, of any 8-bit data.
 MOST_OF_MAGNITUDES = 255
@@ -41,6 +42,23 @@ class WeightLimit:
         if not self.runs:
             return np.zeros(weight.shape[-1])
         return np.asarray(np.abs(runs_of_taps(weight, RUN)).sum(axis=1).max(axis=0) / MOST_OF_MAGNITUDES)
+
+
+def has_few_channels(channels: int, columns: int, dilation: int) -> bool:
+    """Whether words of 8-bit data are taken along a row of a kernel, across its channels, so that fewer are half empty.
+
+    Args:
+        channels: of the data.
+        columns: of the kernel.
+        dilation: along a row.
+    """
+    return channels < WORD and columns > 1 and dilation == 1
+
+
+def in_runs(weight: Array, step: int) -> Array:
+    """[KH, KW, I, O] → [KH, 1, KW * I, O], filled up with zeros to whole steps."""
+    runs = weight.reshape(len(weight), 1, -1, weight.shape[3])
+    return np.pad(runs, [(0, 0), (0, 0), (0, -runs.shape[2] % step), (0, 0)])
 
 
 def runs_of_taps(weight: Array, taps: int) -> Array:

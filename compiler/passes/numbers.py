@@ -14,9 +14,10 @@ import ml_dtypes
 import numpy as np
 from tvm import relax
 
-from ..kernels.dots import WORD, dot, word
+from ..kernels.dots import dot, word
 from ..kernels.float16 import LARGEST
 from ..kernels.limits import Limits
+from ..kernels.weight_limit import WORD
 from ..operators.distances import DISTANCES
 from .constants import constant
 from .rewrite import operator_of

@@ -16,9 +16,9 @@ import numpy as np
 import tvm
 from tvm import ir, relax, te, tirx
 
-from ..kernels.dots import WORD
 from ..kernels.limits import Limits
 from ..kernels.packed import ACCUMULATOR, CONVERTED, block_width
+from ..kernels.weight_limit import WORD, has_few_channels, in_runs
 from ..operators.distances import DISTANCES, distance_term
 from .constants import constant
 from .depthwise_pairs import depthwise_pairs
@@ -169,14 +169,23 @@ def _convolution(
         if weight.shape[1] * weight.shape[2] > _SHORT_RUN:
             return partial_product(builder, data, weight, shape, limits, "packed_conv2d", strides, dilation)
         numbers, data = WIDE, builder.emit(relax.op.astype(data, WIDE.dtype))
-    data, weight = fill_up(builder, data, weight, numbers.group)
     *kernel, inputs, channels = weight.shape
     width = block_width(channels, limits)
-    if limits.by_element and inputs // numbers.group % limits.lanes and dilation[1] == 1:
+    words = numbers.group == WORD and "uint8" in limits.dot_data
+    few = words and has_few_channels(inputs, kernel[1], dilation[1])
+    if not few:
+        data, weight = fill_up(builder, data, weight, numbers.group)
+        inputs = weight.shape[2]
+        few = limits.by_element and inputs // numbers.group % limits.lanes != 0 and dilation[1] == 1
+    if few:
         # Few channels, as of a picture: a row of the kernel is one run of elements, of which vectors can be read.
+        weight = in_runs(weight, numbers.group)
         n, height, columns, _inputs = (int(d) for d in data.ty.shape)
         data = builder.emit(relax.op.reshape(data, [n, height, columns * inputs]))
-        packed = numbers.join(pack(weight.reshape(kernel[0], 1, kernel[1] * inputs, channels), width))
+        beyond = (shape[2] - 1) * strides[1] * inputs + weight.shape[2] - columns * inputs
+        if beyond > 0:
+            data = builder.emit(relax.op.nn.pad(data, [0] * 5 + [beyond]))
+        packed = numbers.join(pack(weight, width))
 
         def run(x: Any, w: Any, i: Any, r: Any) -> Any:
             n, y, column, block, lane = i

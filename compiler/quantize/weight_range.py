@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from ..frontend.graph import attributes_of
-from ..kernels.dots import WORD
+from ..kernels.weight_limit import WORD, has_few_channels, in_runs
 from ..passes.winograd import takes_integers
 from .affine import channel_axis
 from .equalise import spread_factors
@@ -83,13 +83,17 @@ def find_limit(graph: Graph, node: onnx.NodeProto, settings: Settings) -> Limit 
     if node.op_type == "ConvTranspose":
         return (lambda w: limit.factors(_channels_last(w.swapaxes(0, 1)))) if groups == 1 else None
     if groups == graph.shape(node.input[0])[1] == shape[0] > 1:
-        return lambda w: limit.factors_of_filters(_rows(_channels_last(w)[..., 0, :]))
+        return lambda w: limit.factors_of_filters(_rows(_channels_last(w))[..., 0, :])
     ones = [*attributes.get("strides", ()), *attributes.get("dilations", ()), groups]
     if shape[2:] == (3, 3) and set(ones) == {1}:
         n, outputs, *size = graph.shape(node.output[0])
         if takes_integers([n, *size, outputs], shape[1], limits):
             return None  # which multiplies 16 bits
-    return (lambda w: limit.factors(_channels_last(w))) if groups == 1 or shape[1] % WORD == 0 else None
+    if groups > 1 and shape[1] % WORD:
+        return None
+    if groups == 1 and has_few_channels(shape[1], shape[-1], attributes.get("dilations", [1])[-1]):
+        return lambda w: limit.factors(in_runs(_rows(_channels_last(w)), WORD))
+    return lambda w: limit.factors(_channels_last(w))
 
 
 def _channels_last(weights: Array) -> Array:
@@ -97,6 +101,6 @@ def _channels_last(weights: Array) -> Array:
     return np.moveaxis(weights, (0, 1), (-1, -2))
 
 
-def _rows(filters: Array) -> Array:
-    """[KW, C], of data along one axis, as filters of one row."""
-    return filters[None] if filters.ndim == 2 else filters
+def _rows(kernel: Array) -> Array:
+    """A kernel along one axis as one of a single row."""
+    return kernel if kernel.ndim == 4 else kernel[None]
