@@ -19,8 +19,7 @@ from ..target import Target
 from . import dots_arm, dots_x86
 from .llvm_code import PAIRS, import_code
 from .lowering import define_operator, program_pass, width_of
-
-WORD = 4  # bytes
+from .weight_limit import WORD
 
 _WORD, _PAIR, _DOT, _ACROSS = "edgec.word", "edgec.pair", "edgec.dot_", "edgec.across"
 

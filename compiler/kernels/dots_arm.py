@@ -9,6 +9,7 @@ from tvm import tirx
 
 from ..target import Target
 from .vectors import shuffle
+from .weight_limit import WeightLimit
 
 MACHINES = ("aarch64", "armv7l")
 _STEP = 4  # words of a vector
@@ -17,6 +18,12 @@ _STEP = 4  # words of a vector
 def sums_partially(target: Target) -> bool:
     """Whether products of 8-bit integers are best summed to four partial sums (partial_sums.py)."""
     return target.machine in MACHINES and not target.has("dotprod")
+
+
+def weight_limit(target: Target) -> WeightLimit | None:
+    """What weights keep to for four of their products with signed data to have a sum of 16 bits, wherever the four lie;
+    None if there is an instruction for dot products."""
+    return WeightLimit(neighbours=1, most=63) if sums_partially(target) else None
 
 
 def instruction(target: Target, kind: str, lanes: int) -> Callable[[Any, Any, Any], Any] | None:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from tvm import relax, te, tirx
 
-from ..kernels.dots import WORD, across, dot, word
+from ..kernels.dots import across, dot, word
 from ..kernels.limits import Limits
 from ..kernels.partial_sums import PARTIAL, tile_of
+from ..kernels.weight_limit import WORD
 from .constants import constant
 
 Array = np.ndarray[Any, Any]

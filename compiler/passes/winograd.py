@@ -96,7 +96,7 @@ def use_winograd(module: tvm.IRModule, limits: Limits, stored: str | None = None
         shape, inputs = [int(d) for d in call.ty.shape], int(weight.ty.shape[2])
         if dtype == "int32":
             narrow = str(weight.ty.dtype) == "int8" and str(call.args[0].ty.dtype) in ("uint8", "int8")
-            if not narrow or not limits.multiplies_pairs or not _pays_in_integers(shape, inputs):
+            if not narrow or not takes_integers(shape, inputs, limits):
                 return call
             return _of_integers(builder, call.args[0], weight.value.numpy(), shape, limits)
         m = choose_tile(shape, inputs, 2 if computes_in(stored, limits) else 1)
@@ -125,7 +125,10 @@ def choose_tile(shape: Sequence[int], inputs: int, speed: int = 1) -> int:
     return best
 
 
-def _pays_in_integers(shape: Sequence[int], inputs: int) -> bool:
+def takes_integers(shape: Sequence[int], inputs: int, limits: Limits) -> bool:
+    """Whether a convolution of 8-bit integers from `inputs` channels to `shape` [N, H, W, O] is done this way."""
+    if not limits.multiplies_pairs:
+        return False
     n, height, width, outputs = shape
     tiles, positions = n * -(-height // 2) * -(-width // 2), 16
     if not tiles or 2 * positions * inputs * outputs > _MOST_BYTES[4] or not 2 <= inputs <= _INTEGER_INPUTS:

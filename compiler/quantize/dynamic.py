@@ -13,9 +13,11 @@ from onnx import helper
 from ..errors import UserError
 from ..frontend.graph import attributes_of
 from ..frontend.quantised import RECURRENT
+from .affine import channel_axis
 from .graphs import Graph
 from .places import find_places
 from .settings import Settings
+from .weight_range import limit_of
 from .weights import quantize_weights
 
 _MATRICES = ("Gemm", "MatMul")
@@ -52,9 +54,11 @@ def quantize_dynamically(graph: Graph, settings: Settings, where: str) -> None:
             continue
         weights = graph.constant(node.input[1])
         assert weights is not None
+        limit = limit_of(graph, node, weights, settings)
+        axis = channel_axis(node) if settings.per_channel else None
+        integers, scales = quantize_weights(weights, axis, limit)
         if attributes_of(node).get("transB", 0):
-            weights = weights.T
-        integers, scales = quantize_weights(weights, 1 if settings.per_channel else None)
+            integers = integers.T
         w = graph.add_constant(f"{result}/weights/q", integers)
         ws = graph.add_constant(f"{result}/weights/scale", scales)
         bias = node.input[2] if len(node.input) > 2 else ""
