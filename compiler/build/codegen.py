@@ -24,6 +24,7 @@ from ..kernels.peel import peel_last
 from ..kernels.requantise import requantise
 from ..kernels.vector_math import call_double_math, expand_math
 from ..kernels.vectors import substitute
+from ..kernels.wrapping import lower_wrapping
 from ..target import Target
 from .llvm_options import LLVM, options_for
 from .memory import ALIGNMENT
@@ -92,6 +93,7 @@ def _lowering(target: Target) -> list[Any]:
         s.RewriteUnsafeSelect(),
         round_to_bfloat16(),
         lower_dots(target),
+        lower_wrapping(target),
         requantise(target),
         separate_nested_math(),
         t.CommonSubexprElim(),
