@@ -25,6 +25,7 @@ from ..kernels.requantise import requantise
 from ..kernels.tables import lower_tables
 from ..kernels.vector_math import call_double_math, expand_math
 from ..kernels.vectors import substitute
+from ..kernels.wrapping import lower_wrapping
 from ..target import Target
 from .llvm_options import LLVM, options_for
 from .memory import ALIGNMENT
@@ -93,6 +94,7 @@ def _lowering(target: Target) -> list[Any]:
         s.RewriteUnsafeSelect(),
         round_to_bfloat16(),
         lower_dots(target),
+        lower_wrapping(target),
         requantise(target),
         lower_tables(target),
         separate_nested_math(),

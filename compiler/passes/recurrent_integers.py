@@ -13,9 +13,10 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from ..kernels.dots import WORD, dot, word
+from ..kernels.dots import dot, word
 from ..kernels.limits import Limits
 from ..kernels.vectors import index, loop, store, vector
+from ..kernels.weight_limit import WORD
 from ..operators.by_hand import serial
 from ..operators.dynamic_range import STEPS, bounds_around_zero, fold_bounds, store_range, widen_bounds
 from .constants import constant
@@ -44,7 +45,7 @@ def pack_narrow(weights: Any, scale: Any, gates: list[int], tile: Tile) -> tuple
     picked = np.pad(values, [(0, 0), (0, 0), (0, -tile.hidden % WORD)])[:, places]
     words = picked.reshape(*picked.shape[:-1], -1, WORD).transpose(0, 1, 4, 2, 3, 5)
     sums = picked.sum(axis=-1, dtype=np.int32)
-    return tuple(constant(np.ascontiguousarray(table)) for table in (words, sums, scales[:, places]))  # type: ignore[return-value]
+    return constant(np.ascontiguousarray(words)), constant(sums), constant(np.ascontiguousarray(scales[:, places]))
 
 
 class Integers:
