@@ -26,16 +26,18 @@ enum {
   EDGEC_PACKED_UINT16,
   EDGEC_PACKED_FLOAT16,
   EDGEC_PACKED_BFLOAT16,
-  EDGEC_PACKED_EXPONENTS
+  EDGEC_PACKED_EXPONENTS,
+  EDGEC_PACKED_CODED
 };
 
-/* float32 numbers that the file holds in fewer bits (compiler/build/packing.py). */
+/* Constants that the file holds in fewer bits (compiler/build/packing.py): one of float32 numbers, or coded ones. */
 typedef struct edgec_packed {
-  const uint8_t *from;
-  uint32_t to;      /* their place in the unpacked weights, in bytes */
-  uint32_t count;
-  uint32_t escaped; /* exponents that stand in a list */
-  uint8_t kind, top; /* top: the largest exponent that has a code */
+  uint32_t from, size; /* in edgec_weights */
+  uint32_t to;         /* their place in the unpacked weights, in bytes */
+  uint32_t count;      /* numbers; bytes of coded ones */
+  uint32_t parts;      /* constants, whose sizes stand in a list of the program's */
+  uint8_t kind;
+  uint8_t top;         /* the largest exponent that has a code; planes of coded ones */
 } edgec_packed;
 
 typedef struct edgec_program {
@@ -47,10 +49,13 @@ typedef struct edgec_program {
   uint32_t num_packed;
   uint32_t unpacked_bytes;
   const edgec_packed *packed;
+  const uint32_t *parts; /* bytes of constants, in the order of `packed` */
 } edgec_program;
 
 extern EDGEC_HIDDEN const edgec_program edgec_program_;    /* defined by the generated file */
 extern EDGEC_HIDDEN const char edgec_manifest_section[];   /* the manifest section, from its magic on */
+
+extern EDGEC_HIDDEN const uint8_t edgec_weights[];
 
 /* unpack.c: there while there is a context. */
 extern EDGEC_HIDDEN uint8_t *edgec_unpacked;

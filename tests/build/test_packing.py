@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import shutil
+import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -16,26 +17,34 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from onnx import TensorProto, helper, numpy_helper
 
+from compiler.build import weights
 from compiler.build.artifact import RUNTIME
-from compiler.build.packing import Packed, pack, pack_all
+from compiler.build.memory import align
+from compiler.build.packing import Packed, code, pack, pack_all
 from compiler.pipeline import compile_model
 from compiler.runtime.loader import Model
-from tests.networks import model
+from compiler.target import load_target
+from compiler.verify.execute import NoExecutor, execute, find_executor
+from tests.networks import convnet, model
 
 Array = np.ndarray[Any, Any]
-Unpack = Callable[[Packed], Array]
+Unpack = Callable[..., Array]
 
 SOURCE = """
+#define _DEFAULT_SOURCE
+#include "internal.h"
+static const uint8_t *given;
+#define edgec_weights given
 #include "unpack.c"
+#include "decode.c"
 const edgec_program edgec_program_ = {0};
-__attribute__((visibility("default"))) int unpack_one(int kind, int top, uint32_t count, uint32_t escaped,
-                                                      const uint8_t *from, uint32_t size, uint8_t *to) {
-  edgec_packed packed = {from, 0, count, escaped, (uint8_t)kind, (uint8_t)top};
-  const uint8_t *end = kind == EDGEC_PACKED_EXPONENTS ? unpack_exponents(&packed, to) : unpack_narrow(&packed, to);
-  return end == from + size;
+__attribute__((visibility("default"))) int unpack_these(const edgec_packed *packed, const uint32_t *sizes,
+                                                        const uint8_t *from, uint8_t *to) {
+  given = from;
+  return unpack_one(packed, sizes, to);
 }
 """
-KINDS = ("INT8", "UINT8", "INT16", "UINT16", "FLOAT16", "BFLOAT16", "EXPONENTS")
+KINDS = ("INT8", "UINT8", "INT16", "UINT16", "FLOAT16", "BFLOAT16", "EXPONENTS", "CODED")
 SPECIAL = np.array(
     [0, 1 << 31, 1, 0x80000001, 0x7FFFFF, 0x7F800000, 0xFF800000, 0x7FC00001, 0x7F800001, 0xFFFFFFFF, 0x7F7FFFFF],
     np.uint32,
@@ -51,14 +60,18 @@ def unpack(tmp_path_factory: pytest.TempPathFactory) -> Unpack:
     sources = ["one.c", str(RUNTIME / "memory.c")]
     flags = ["-std=c11", "-O2", "-fPIC", "-shared", "-I", str(RUNTIME), "-o", "one.so"]
     subprocess.run(["cc", *flags, *sources], cwd=folder, check=True)
-    one = ctypes.CDLL(str(folder / "one.so")).unpack_one
+    these = ctypes.CDLL(str(folder / "one.so")).unpack_these
 
-    def run(packed: Packed) -> Array:
-        made = np.zeros(packed.count, np.float32)
+    def run(packed: Packed, *sizes: int) -> Array:
+        """The constants of these sizes, by default one of float32, and what fills them up."""
+        sizes = sizes or (4 * packed.count,)
+        made = np.zeros(sum(align(size) for size in sizes), np.uint8)
         data = np.ascontiguousarray(packed.data)
-        pointers = ctypes.c_void_p(data.ctypes.data), ctypes.c_uint32(data.size), ctypes.c_void_p(made.ctypes.data)
-        assert one(KINDS.index(packed.kind), packed.top, packed.count, packed.escaped, *pointers)
-        return made
+        row = struct.pack("<5I2B2x", 0, data.size, 0, packed.count, len(sizes), KINDS.index(packed.kind), packed.top)
+        assert these(
+            row, np.array(sizes, np.uint32).tobytes(), *map(ctypes.c_void_p, (data.ctypes.data, made.ctypes.data))
+        )
+        return made if packed.kind == "CODED" else made.view(np.float32)[: packed.count]
 
     return run
 
@@ -126,14 +139,61 @@ def test_numbers_without_order_stay() -> None:
 
 
 def test_what_is_packed() -> None:
-    """Only float32 of some size, of a model that is small, and if it is worth it."""
-    floats, integers = normal(1 << 15), np.arange(1 << 13)
-    packed = pack_all([floats, integers, floats[:100]])
-    assert [one is not None for one in packed] == [True, False, False]
-    assert packed[0] is not None and packed[0].data.nbytes < 0.8751 * floats.nbytes
-    assert pack_all([floats, np.arange(1 << 15)]) == [None, None]  # a third of it, by an eighth
-    assert pack_all([normal(1 << 20), floats]) == [None, None]
+    """float32 weights of some size, narrower ones of any, of a model that is small, and if it is worth it."""
+    floats, integers = normal(16, 1 << 11), np.arange(1 << 13)
+    packed = pack_all([floats, integers, floats[:2, :100]])
+    assert [(one.kind, members) for one, members in packed] == [("EXPONENTS", [0]), ("CODED", [1])]
+    assert packed[0][0].data.nbytes < 0.8751 * floats.nbytes and packed[1][0].data.nbytes < 0.6 * integers.nbytes
+    noise = np.random.default_rng(0).integers(0, 2**63, 1 << 15)
+    assert pack_all([floats, noise]) == []  # a third of it, by an eighth
+    assert pack_all([normal(1 << 20), floats]) == []
     assert pack_all([]) == []
+
+
+def test_small_floats_are_packed_by_channel_and_as_tables() -> None:
+    """Beside weights that are worth it: a bias, and places in a grid; no weights, and nothing that is not there."""
+    grid = np.broadcast_to(np.arange(40, dtype=np.float32)[:, None] / 8, (40, 40))
+    constants = [normal(8, 700).astype(np.float16), normal(1, 1, 96), normal(40, 40), grid, np.zeros((0, 3), np.int8)]
+    assert sorted(number for _, members in pack_all(constants) for number in members) == [0, 1, 3]
+
+
+@given(st.lists(st.integers(1, 200), min_size=1, max_size=6))
+def test_constants_that_are_coded_together_come_back_aligned(unpack: Unpack, sizes: list[int]) -> None:
+    arrays = [normal(size).astype(np.float16) for size in sizes]
+    memory = unpack(code(arrays, 2), *(array.nbytes for array in arrays))
+    at = 0
+    for array in arrays:
+        np.testing.assert_array_equal(memory[at : at + array.nbytes].view(np.uint16), array.view(np.uint16))
+        at += align(array.nbytes)
+
+
+@pytest.mark.parametrize("name", ["host", pytest.param("generic-armv7", marks=pytest.mark.arm)])
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_an_artifact_of_narrow_weights_is_the_same_packed_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, precision: str
+) -> None:
+    target = load_target(name)
+    try:
+        executor = find_executor(target.os, target.machine, target)
+    except NoExecutor as reason:
+        pytest.skip(str(reason))
+    data = {"x": normal(1, 3, 9, 9)}
+    found, sizes = [], []
+    for packs in (True, False):
+        if not packs:
+            monkeypatch.setattr(weights, "pack_all", lambda constants: [])
+        path = tmp_path / f"{packs}.so"
+        given: dict[str, Any] = {"calibration": {"x": normal(4, 3, 9, 9)}} if precision == "int8" else {}
+        artifact = compile_model(
+            convnet(batch="n"), name, path, precision=precision, shapes={"x": (1, 3, 9, 9)}, verify=False, **given
+        )
+        memory = artifact.manifest["memory"]
+        assert ("unpacked_bytes" in memory) == packs
+        sizes.append(memory["weights_bytes"])
+        found.append(execute(executor, path, data, threads=1))
+    assert sizes[0] < 0.92 * sizes[1]
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(found[0][one], found[1][other])
 
 
 def test_an_artifact_computes_with_what_was_packed(tmp_path: Path) -> None:
@@ -142,8 +202,8 @@ def test_an_artifact_computes_with_what_was_packed(tmp_path: Path) -> None:
     nodes = [helper.make_node("MatMul", ["x", "a"], ["ya"]), helper.make_node("MatMul", ["x", "b"], ["yb"])]
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [3, 64])
     outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [3, 512]) for name in ("ya", "yb")]
-    weights = [numpy_helper.from_array(w.astype(np.float32), n) for n, w in (("a", weight), ("b", whole))]
-    artifact = compile_model(model(nodes, [x], outputs, weights), "host", tmp_path / "a.so")
+    given = [numpy_helper.from_array(w.astype(np.float32), n) for n, w in (("a", weight), ("b", whole))]
+    artifact = compile_model(model(nodes, [x], outputs, given), "host", tmp_path / "a.so")
     assert artifact.verified == "passed"
     memory = artifact.manifest["memory"]
     assert memory["unpacked_bytes"] > memory["weights_bytes"] > 0.4 * memory["unpacked_bytes"]

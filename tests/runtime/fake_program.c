@@ -131,7 +131,9 @@ static const edgec_tensor outputs[] = {
 
 static const edgec_version versions[] = {{inputs, outputs, run, FAKE_ROUNDS}};
 
-static const uint8_t weights[] = {(uint8_t)FAKE_SCALE, 1, 0, 0, 0, 0, 255};
-static const edgec_packed packed[] = {{weights, 0, 2, 0, FAKE_KIND, 127}};
+const uint8_t edgec_weights[] = {(uint8_t)FAKE_SCALE, 1, 0, 0, 0, 0, 255};
+static const edgec_packed packed[] = {{0, FAKE_KIND == EDGEC_PACKED_INT8 ? 2 : 7, 0, 2, 1, FAKE_KIND, 127}};
+static const uint32_t parts[] = {8};
 
-const edgec_program edgec_program_ = {FAKE_ABI, 3, 3, 1, versions, FAKE_ARENA, FAKE_FAST_CORES, 1, FAKE_UNPACKED, packed};
+const edgec_program edgec_program_ = {FAKE_ABI,        3, 3,             1,      versions, FAKE_ARENA,
+                                      FAKE_FAST_CORES, 1, FAKE_UNPACKED, packed, parts};
