@@ -17,6 +17,7 @@ Array = np.ndarray[Any, Any]
 
 LONGEST = 11  # bits of a code, as in runtime/decode.c
 _STREAMS = 4  # that are decoded at once
+_BEYOND = 8  # bytes behind all planes, which the runtime may read but does not use
 _SAME, _RAW, _CODED = 0, 1, 2  # the first byte of a plane
 _PLANES = (1, 2, 4, 8)
 
@@ -67,7 +68,8 @@ def alike(arrays: Sequence[Array], numbers: Sequence[int]) -> list[Group]:
 
 def encode(data: Array, planes: int) -> Array:
     """The bytes for `data`, whose size is a multiple of `planes`: one plane after the other."""
-    return np.concatenate([_encode_plane(data[plane::planes]) for plane in range(planes)])
+    coded = [_encode_plane(data[plane::planes]) for plane in range(planes)]
+    return np.concatenate([*coded, np.zeros(_BEYOND, np.uint8)])
 
 
 def as_bytes(array: Array) -> Array:
@@ -97,26 +99,23 @@ def _encode_plane(data: Array) -> Array:
     if np.count_nonzero(counts) == 1:
         return np.array([_SAME, data[0]], np.uint8)
     lengths = code_lengths(counts)
-    part = data.size // _STREAMS
-    streams = [_encode_stream(piece, lengths) for piece in (*data[: part * 3].reshape(3, part), data[part * 3 :])]
+    rest = data.size % _STREAMS
+    streams = [_encode_stream(piece, lengths) for piece in data[: data.size - rest].reshape(_STREAMS, -1)]
     sizes = np.array([stream.size for stream in streams], "<u4").view(np.uint8)
-    coded = np.concatenate([np.array([_CODED], np.uint8), _encode_lengths(lengths), sizes, *streams])
+    coded = np.concatenate(
+        [np.array([_CODED], np.uint8), _encode_lengths(lengths), sizes, *streams, data[data.size - rest :]]
+    )
     return coded if coded.size <= data.size else np.concatenate([np.array([_RAW], np.uint8), data])
 
 
 def _encode_lengths(lengths: Array) -> Array:
-    """Four bits a length; behind a zero, four bits for how many more zeros follow it."""
+    """Four bits a length; larger numbers stand for 2, 4, 8 or 16 zeros."""
     nibbles: list[int] = []
     byte = 0
     while byte < 256:
-        nibbles.append(int(lengths[byte]))
-        if lengths[byte] == 0:
-            zeros = np.flatnonzero(lengths[byte : byte + 16])
-            run = int(zeros[0]) if zeros.size else min(16, 256 - byte)
-            nibbles.append(run - 1)
-            byte += run
-        else:
-            byte += 1
+        zeros = next((run for run in (16, 8, 4, 2) if byte + run <= 256 and not lengths[byte : byte + run].any()), 1)
+        nibbles.append(LONGEST + zeros.bit_length() - 1 if zeros > 1 else int(lengths[byte]))
+        byte += zeros
     pairs = np.array(nibbles + [0] * (len(nibbles) % 2), np.uint8).reshape(-1, 2)
     return pairs[:, 0] | pairs[:, 1] << 4
 

@@ -64,7 +64,7 @@ def _packed_table(weights: Weights) -> list[str]:
         return []
     rows = [
         f"  {{{part.offset}, {part.packed.data.nbytes}, {part.to}, {part.packed.count}, {len(part.sizes)}, "
-        f"EDGEC_PACKED_{part.packed.kind}, {part.packed.top}}},"
+        f"{part.packed.planes}, {part.packed.top}}},"
         for part in weights.parts
     ]
     sizes = [str(size) for part in weights.parts for size in part.sizes]

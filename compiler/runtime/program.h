@@ -18,26 +18,14 @@ typedef struct edgec_version {
   uint32_t num_steps;
 } edgec_version;
 
-/* How packed weights stand in the file; integers of one byte come first. */
-enum {
-  EDGEC_PACKED_INT8,
-  EDGEC_PACKED_UINT8,
-  EDGEC_PACKED_INT16,
-  EDGEC_PACKED_UINT16,
-  EDGEC_PACKED_FLOAT16,
-  EDGEC_PACKED_BFLOAT16,
-  EDGEC_PACKED_EXPONENTS,
-  EDGEC_PACKED_CODED
-};
-
-/* Constants that the file holds in fewer bits (compiler/build/packing.py): one of float32 numbers, or coded ones. */
+/* Constants that the file holds in fewer bits (compiler/build/packing.py): coded ones, or one of float32 numbers. */
 typedef struct edgec_packed {
   uint32_t from, size; /* in edgec_weights */
   uint32_t to;         /* their place in the unpacked weights, in bytes */
-  uint32_t count;      /* numbers; bytes of coded ones */
+  uint32_t count;      /* bytes of coded ones; numbers */
   uint32_t parts;      /* constants, whose sizes stand in a list of the program's */
-  uint8_t kind;
-  uint8_t top;         /* the largest exponent that has a code; planes of coded ones */
+  uint8_t planes;      /* of coded ones; 0: not coded */
+  uint8_t top;         /* the largest exponent that has a code */
 } edgec_packed;
 
 typedef struct edgec_program {

@@ -25,43 +25,9 @@ static void lock(int process) {
   }
 }
 
-static uint32_t half_to_float(uint32_t half) {
-  uint32_t sign = (half & 0x8000) << 16, exponent = half >> 10 & 31, mantissa = half & 0x3ff;
-  if (exponent == 31) return sign | 0x7f800000u | mantissa << 13;
-  if (exponent == 0) {
-    if (mantissa == 0) return sign;
-    for (exponent = 1; !(mantissa & 0x400); --exponent) mantissa <<= 1;
-    mantissa &= 0x3ff;
-  }
-  return sign | (exponent + 112) << 23 | mantissa << 13;
-}
-
 static size_t align(uint32_t bytes) { return ((size_t)bytes + 63) & ~(size_t)63; }
 
-static uint32_t float_bits(float value) {
-  uint32_t bits;
-  memcpy(&bits, &value, sizeof bits);
-  return bits;
-}
-
-/* This and the next ones return whether what they read is what it should be. */
-static bool unpack_narrow(const edgec_packed *packed, uint8_t *to) {
-  const uint8_t *from = edgec_weights + packed->from;
-  bool wide = packed->kind >= EDGEC_PACKED_INT16;
-  if ((wide ? 2 : 1) * (uint64_t)packed->count != packed->size) return false;
-  for (uint32_t i = 0; i < packed->count; ++i) {
-    uint32_t bits = wide ? from[2 * i] | (uint32_t)from[2 * i + 1] << 8 : from[i];
-    switch (packed->kind) {
-      case EDGEC_PACKED_INT8: bits = float_bits((float)(int32_t)(bits ^ 0x80) - 128.0f); break;
-      case EDGEC_PACKED_INT16: bits = float_bits((float)(int32_t)(bits ^ 0x8000) - 32768.0f); break;
-      case EDGEC_PACKED_BFLOAT16: bits <<= 16; break;
-      case EDGEC_PACKED_FLOAT16: bits = half_to_float(bits); break;
-      default: bits = float_bits((float)bits); break; /* without a sign */
-    }
-    memcpy(to + 4 * (size_t)i, &bits, sizeof bits);
-  }
-  return true;
-}
+/* This and the next one return whether what they read is what it should be. */
 
 /* Sign and mantissa in three bytes a number, then a code of four bits for its exponent, then exponents of their own. */
 static bool unpack_exponents(const edgec_packed *packed, uint8_t *to) {
@@ -86,7 +52,7 @@ static bool unpack_exponents(const edgec_packed *packed, uint8_t *to) {
 /* Coded bytes come without gaps; then each constant moves to where it is aligned. */
 static bool unpack_coded(const edgec_packed *packed, const uint32_t *sizes, uint8_t *to) {
   const uint8_t *from = edgec_weights + packed->from, *end = from + packed->size;
-  if (edgec_decode(from, end, packed->top, to, packed->count) != end) return false;
+  if (edgec_decode(from, end, packed->planes, to, packed->count) != end) return false;
   size_t close = 0, aligned = 0;
   for (uint32_t i = 0; i < packed->parts; ++i) close += sizes[i], aligned += align(sizes[i]);
   for (uint32_t i = packed->parts; i-- > 0;) {
@@ -97,11 +63,7 @@ static bool unpack_coded(const edgec_packed *packed, const uint32_t *sizes, uint
 }
 
 static bool unpack_one(const edgec_packed *packed, const uint32_t *sizes, uint8_t *to) {
-  switch (packed->kind) {
-    case EDGEC_PACKED_CODED: return unpack_coded(packed, sizes, to);
-    case EDGEC_PACKED_EXPONENTS: return unpack_exponents(packed, to);
-    default: return unpack_narrow(packed, to);
-  }
+  return packed->planes > 0 ? unpack_coded(packed, sizes, to) : unpack_exponents(packed, to);
 }
 
 /* The pages of the file that are not needed any more; never changed, they can be read again. */

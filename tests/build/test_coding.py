@@ -124,8 +124,8 @@ def test_what_kernels_fill_up_takes_nearly_nothing(decode: Decode) -> None:
     taps = np.zeros((1000, 4), np.uint8)
     taps[:, :3] = bell(3000).reshape(1000, 3)
     assert check(decode, taps.reshape(-1), 4).size < 3100
-    assert check(decode, np.zeros(5000, np.uint8), 1).size == 2
-    assert check(decode, np.random.default_rng(0).integers(0, 256, 5000).astype(np.uint8), 1).size == 5001
+    assert check(decode, np.zeros(5000, np.uint8), 1).size == 10
+    assert check(decode, np.random.default_rng(0).integers(0, 256, 5000).astype(np.uint8), 1).size == 5009
 
 
 @given(st.data())
@@ -155,16 +155,16 @@ def test_an_unknown_kind_of_plane_is_refused(decode: Decode, first: int) -> None
     assert decode(coded, 1, 4000) is None
 
 
-@pytest.mark.parametrize("lengths", [(), (1,), (1, 1, 1), (1, 2), (2, 2, 2), (12, 1, 1), (1, 3, 3)])
+@pytest.mark.parametrize("lengths", [(), (1,), (1, 1, 1), (1, 2), (2, 2, 2), (1, 3, 3)])
 def test_a_code_that_is_none_is_refused(decode: Decode, lengths: tuple[int, ...]) -> None:
     """Too many codes, too few, and a code that is too long; with the right ones, (1, 2, 2), the bytes are there."""
 
     def coded(*lengths: int) -> Array:
-        zeros = 255 - len(lengths)
-        nibbles = [*lengths, *[0, 15] * (zeros // 16), 0, zeros % 16]
-        table = [low | high << 4 for low, high in zip(nibbles[::2], [*nibbles[1::2], 0], strict=False)]
+        zeros = 256 - len(lengths)
+        nibbles = [*lengths, *[15] * (zeros // 16), *[0] * (zeros % 16), 0]
+        table = [low | high << 4 for low, high in zip(nibbles[:-1:2], nibbles[1::2], strict=False)]
         sizes = [1, 0, 0, 0] * 4
-        return np.array([2, *table, *sizes, 0, 0, 0, 0], np.uint8)
+        return np.array([2, *table, *sizes, 0, 0, 0, 0, *[0] * 8], np.uint8)
 
     right = decode(coded(1, 2, 2), 1, 4)
     assert right is not None and not right.any()
@@ -176,11 +176,12 @@ def test_alike_constants_share_codes(decode: Decode) -> None:
     halves = [np.random.default_rng(i).standard_normal(size).astype(np.float16) for i, size in enumerate((9000, 40))]
     weights = [bell(8000).view(np.int8), bell(64).view(np.int8)]
     counts = [np.arange(2000, dtype=np.int64)]
-    groups = alike([*halves, *weights, *counts], range(5))
+    arrays: list[Array] = [*halves, *weights, *counts]
+    groups = alike(arrays, range(5))
     assert sorted(group.members for group in groups) == [[0, 1], [2, 3], [4]]
     assert {group.members[0]: group.planes for group in groups} == {0: 2, 2: 1, 4: 8}
     for group in groups:
-        data = as_bytes([*halves, *weights, *counts][group.members[0]])
+        data = as_bytes(arrays[group.members[0]])
         assert check(decode, data, group.planes).size < data.size
 
 
