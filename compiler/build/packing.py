@@ -24,10 +24,11 @@ _ABSENT, _ESCAPED = 14, 15
 # Larger weights stay mapped from the file, whose pages processes share. Where few bytes are saved, all stay.
 _MOST_BYTES = 4 << 20
 _LEAST_SAVED = 0.08
-# Of float32 numbers, those are in prefix codes that these save this share of, as of pixels, counts, halves and tables;
-# and those by channel. Others are weights, of which small ones gain too little.
-_CODES_SAVE = 0.4
+# Of float32 numbers, those by channel are in prefix codes, and those that these save much of, as of tables, pixels,
+# counts and halves. Others are weights, of which small ones gain too little.
 _LEAST_BYTES = 64 << 10
+_CODES_SAVE = 0.4
+_CODES_SAVE_OF_SMALL = 0.5
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def _is_worth_codes(array: Array) -> bool:
     if array.dtype != np.float32 or max(array.shape, default=1) == array.size:
         return True
     (group,) = alike([array], [0])
-    return group.cost < (1 - _CODES_SAVE) * array.nbytes
+    save = _CODES_SAVE if array.nbytes >= _LEAST_BYTES else _CODES_SAVE_OF_SMALL
+    return group.cost < (1 - save) * array.nbytes
 
 
 def _aligned(constants: Sequence[Array], members: Sequence[int]) -> int:
