@@ -110,6 +110,7 @@ def compile_model(
     metric: str | None = None,
     max_drop: float | None = None,
     tuning_logs: str | os.PathLike[str] | None = None,
+    weight_range: str | None = None,
 ) -> Artifact:
     """Compiles an ONNX model into a native module.
 
@@ -134,6 +135,8 @@ def compile_model(
         metric: what the calibration data are scored by, see `quantize.metrics.find_metric`.
         max_drop: how much of that score may be lost; layers stay in float for it.
         tuning_logs: folder of tuning records, in place of the user's own; see `tune.logs`.
+        weight_range: `target`, which is the default, for 8-bit weights as small as the target's fastest kernels want
+            them where it has no dot products of 8 bits; `whole` for all that 8 bits can hold.
 
     Raises:
         UserError: the input is at fault, or `max_drop` cannot be kept; nothing was written.
@@ -143,7 +146,8 @@ def compile_model(
     options = resolve(model, target, out, shapes, verify, dump, cache, precision, tuning_logs)
     if precision in QUANTISED:
         clock.lap("read")
-        model, options = quantize_for(model, options, calibration, method, metric, max_drop).compiled(options)
+        quantised = quantize_for(model, options, calibration, method, metric, max_drop, None, weight_range)
+        model, options = quantised.compiled(options)
         clock.lap("quantize")
         return compile_with(model, options, clock)
     if precision == "fp16":
@@ -192,17 +196,21 @@ def quantize_for(
     metric: str | None = None,
     max_drop: float | None = None,
     progress: Callable[[str], None] | None = None,
+    weight_range: str | None = None,
 ) -> Quantised:
     """Quantises a model for the options' precision; see `compile_model` and `quantize.post_training`.
 
     Raises:
         UserError: as of `quantize.post_training.quantize`, or an unknown method, or sizes that are ranges.
     """
+    from .kernels.limits import limits_of
     from .quantize.post_training import quantize
-    from .quantize.settings import METHODS, Settings
+    from .quantize.settings import METHODS, WEIGHT_RANGES, Settings
 
     if method is not None and method not in METHODS:
         raise UserError(f"unknown method {method!r}", "method", f"one of {', '.join(METHODS)}")
+    if weight_range is not None and weight_range not in WEIGHT_RANGES:
+        raise UserError(f"unknown range {weight_range!r}", "weight_range", f"one of {', '.join(WEIGHT_RANGES)}")
     fixed: dict[str, tuple[int, ...]] = {}
     for name, sizes in options.shapes.items():
         fixed[name] = tuple(size for size in sizes if isinstance(size, int))
@@ -212,7 +220,8 @@ def quantize_for(
                 f"--shape of {name!r}",
                 "give fixed shapes, or --precision fp32",
             )
-    settings = Settings(options.precision)
+    limits = None if weight_range == "whole" else limits_of(options.target)
+    settings = Settings(options.precision, limits=limits)
     if method is not None:
         settings = replace(settings, method=method)
     return quantize(model, fixed, settings, data, metric, max_drop, progress)
@@ -279,6 +288,7 @@ def lower_model(model: Model, options: Options, clock: Clock | None = None) -> L
     from .build.lower import lower
     from .build.memory import plan_memory
     from .build.overflow import measure_overflows
+    from .build.sharing import share_kernels
     from .frontend.prepare import prepare
     from .frontend.rows import blocks_of, check_rows, rows_shapes
 
@@ -310,6 +320,7 @@ def lower_model(model: Model, options: Options, clock: Clock | None = None) -> L
         programs |= found
         if prefix:
             clock.lap(f"shapes {number + 1}/{len(choices)}")
+    programs = share_kernels([version.program for version in versions], programs, constants)
     return Lowered(versions, programs, axes, {one.layer: one.channels for one in prepared.dropped})
 
 

@@ -6,18 +6,35 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from tvm import ir
+import tvm_ffi
+from tvm import ir, tirx
 
 from ..kernels.in_place import IN_PLACE
 from ..kernels.rule import Decision
+from ..kernels.scalars import SCALARS, is_scalar
 from .objects import canonical_form
 
 _DIGITS = 32
 
 
 def workload_key(program: Any) -> str:
-    """32 hexadecimal digits that stand for a tensor program that is not scheduled, under any name."""
-    canonical = canonical_form(program.without_attr(IN_PLACE))
+    """32 hexadecimal digits that stand for a tensor program that is not scheduled.
+
+    Neither its name nor its float numbers matter, which layers of one shape differ in: they are as fast as each other.
+    """
+    for attribute in (IN_PLACE, SCALARS):
+        program = program.without_attr(attribute)
+    numbers = {param: tirx.FloatImm(str(param.ty.dtype), 0.0) for param in program.params if is_scalar(param)}
+
+    def on_var(var: Any) -> Any:
+        return numbers.get(var, var)
+
+    def on_number(number: Any) -> Any:
+        return tirx.FloatImm(str(number.ty.dtype), 0.0)
+
+    body = tvm_ffi.structural_map(program.body, [(ir.Var, on_var), (tirx.FloatImm, on_number)])
+    params = [param for param in program.params if param not in numbers]
+    canonical = canonical_form(tirx.PrimFunc(params, body, program.ret_type, program.attrs))
     return hashlib.sha256(ir.save_json(canonical).encode()).hexdigest()[:_DIGITS]
 
 
