@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from .build.version import Version
     from .kernels.rule import Decision
+    from .passes.choices import Choice
     from .quantize.post_training import Quantised
 
 Progress = Callable[[str, float], None]
@@ -50,6 +51,7 @@ class Options:
         floats: the model before quantisation, of the same inputs.
         samples: calibration data that show which values are too large for `fp16`; None for random ones.
         decisions: how kernels are to be scheduled, by the keys of their programs; the others as their rules derive it.
+        choices: what a tuner decided for graph passes, see `passes.choices`.
     """
 
     target: Target
@@ -63,6 +65,7 @@ class Options:
     floats: Model | None = None
     samples: Any = None
     decisions: Mapping[str, Decision] = field(default_factory=dict)
+    choices: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -173,9 +176,10 @@ def resolve(
     if precision not in PRECISIONS:
         raise UserError(f"unknown precision {precision!r}", "precision", f"one of {', '.join(PRECISIONS)}")
     check_tvm()  # which is asked what the host is
-    from .tune.logs import decisions_for
+    from .tune.logs import verdicts_for
 
     found = target if isinstance(target, Target) else load_target(target)
+    verdicts = verdicts_for(found, Path(tuning_logs) if tuning_logs is not None else None)
     return Options(
         found,
         Path(out) if out is not None else Path(f"{model.name}.so"),
@@ -184,7 +188,8 @@ def resolve(
         Path(dump) if dump is not None else None,
         cache,
         precision,
-        decisions=decisions_for(found, Path(tuning_logs) if tuning_logs is not None else None),
+        decisions=verdicts.decisions,
+        choices=verdicts.choices,
     )
 
 
@@ -270,12 +275,14 @@ class Lowered:
         programs: the kernels' tensor programs by name, not scheduled.
         axes: of rows, in each output, if the model takes any number of them.
         dropped: as of an Artifact.
+        choices: that graph passes made, by key.
     """
 
     versions: list[Version]
     programs: dict[str, Any]
     axes: dict[str, int] | None
     dropped: dict[str, tuple[int, int]]
+    choices: dict[str, Choice]
 
 
 def lower_model(model: Model, options: Options, clock: Clock | None = None) -> Lowered:
@@ -291,16 +298,18 @@ def lower_model(model: Model, options: Options, clock: Clock | None = None) -> L
     from .build.sharing import share_kernels
     from .frontend.prepare import prepare
     from .frontend.rows import blocks_of, check_rows, rows_shapes
+    from .passes.choices import Choices
 
     clock = clock or Clock()
     rows = rows_shapes(model.proto) if not options.shapes else None
-    choices = blocks_of(model.proto, rows) if rows else each_shape(model.proto, options.shapes, model.name)
+    sizes = blocks_of(model.proto, rows) if rows else each_shape(model.proto, options.shapes, model.name)
     versions: list[Version] = []
     programs: dict[str, Any] = {}
     constants = Constants()
     axes: dict[str, int] | None = None
-    for number, shapes in enumerate(choices):
-        prefix = f"v{number}_" if len(choices) > 1 else ""
+    choices = Choices(options.choices)
+    for number, shapes in enumerate(sizes):
+        prefix = f"v{number}_" if len(sizes) > 1 else ""
 
         def ended(phase: str, modules: list[Any], one: bool = not prefix) -> None:
             if one:
@@ -312,16 +321,17 @@ def lower_model(model: Model, options: Options, clock: Clock | None = None) -> L
             axes = check_rows(prepared.proto, rows, model.name)
         measure = measure_overflows(model, prepared, options.samples) if options.precision == "fp16" else None
         version, found = lower(
-            prepared, options.target, model.name, prefix, constants, ended, options.precision, measure
+            prepared, options.target, model.name, prefix, constants, ended, options.precision, measure, choices
         )
         if rows and versions and plan_memory(version.program).arena_bytes > _MOST_FOR_ROWS:
             break
         versions.append(version)
         programs |= found
         if prefix:
-            clock.lap(f"shapes {number + 1}/{len(choices)}")
+            clock.lap(f"shapes {number + 1}/{len(sizes)}")
     programs = share_kernels([version.program for version in versions], programs, constants)
-    return Lowered(versions, programs, axes, {one.layer: one.channels for one in prepared.dropped})
+    dropped = {one.layer: one.channels for one in prepared.dropped}
+    return Lowered(versions, programs, axes, dropped, choices.made)
 
 
 def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Artifact:

@@ -12,6 +12,7 @@ from ..frontend.float_products import float_states
 from ..frontend.prepare import PreparedModel, refuse
 from ..frontend.support import Obstacle
 from ..kernels.limits import Limits, limits_of
+from ..passes.choices import Choices
 from ..passes.lower import phases
 from ..passes.narrow_storage import FindLarge
 from ..passes.recurrent_integers import pays
@@ -31,6 +32,7 @@ def lower(
     ended: Callable[[str, list[Any]], None] = lambda phase, modules: None,
     precision: str = "fp32",
     find_large: FindLarge | None = None,
+    choices: Choices | None = None,
 ) -> tuple[Version, dict[str, Any]]:
     """The program, and its kernels' tensor programs by name.
 
@@ -41,6 +43,7 @@ def lower(
         precision: one of `pipeline.PRECISIONS`.
         find_large: tells which values leave the range of the precision; those stay float32. If there are any, no sums
             are of float16.
+        choices: see `phases`.
 
     Raises:
         UserError: nodes cannot be compiled.
@@ -52,7 +55,7 @@ def lower(
     kept: list[str] = []  # kernels that make what stays float32
 
     def run(modules: list[Any], limits: Limits, ended: Callable[[str, list[Any]], None]) -> list[Any]:
-        for phase in phases(limits, precision, find if find_large is not None else None):
+        for phase in phases(limits, precision, find if find_large is not None else None, choices):
             modules = [phase.run(module) for module in modules]
             ended(phase.name, modules)
         return modules

@@ -42,6 +42,7 @@ class Limits:
         halves: whether there is arithmetic of float16.
         pairs: whether there are dot products of pairs of bfloat16.
         weights: how small 8-bit weights have to be for the fastest kernels; None if that makes no difference.
+        block_vectors: vectors of a block of packed output channels; 0 for as many as are derived.
         parallel_work: inner iterations below which a kernel, or a block of it, stays on one thread.
     """
 
@@ -60,6 +61,7 @@ class Limits:
     partial_sums: bool = False
     byte_pairs: bool = False
     weights: WeightLimit | None = None
+    block_vectors: int = 0
     parallel_work: int = 1 << 15
 
 

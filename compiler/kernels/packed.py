@@ -26,6 +26,7 @@ from .tile import compute_tile, tile_cost
 _DEPTHWISE_ROWS = 8
 _MOST_UNROLLED = 49
 _NARROWEST = 4  # lanes
+_MOST_VECTORS = 4
 _PREFETCH = 64  # rounds of the innermost loop ahead
 
 ACCUMULATOR = "packed_accumulator"  # the block that this rule recognises
@@ -38,10 +39,19 @@ def block_width(channels: int, limits: Limits) -> int:
     Of channels for three vectors, two tiles of two would compute a fourth for nothing. Few channels take a narrower
     vector, of which every instruction set has some: as fast, on fewer weights.
     """
+    if channels > limits.lanes and limits.block_vectors:
+        return limits.block_vectors * limits.lanes
     if channels > limits.lanes:
         return limits.lanes if -(-channels // limits.lanes) == 3 else 2 * limits.lanes
     narrow = max(_NARROWEST, 1 << (channels - 1).bit_length())
     return min(narrow, limits.lanes)
+
+
+def block_choices(channels: int, limits: Limits) -> tuple[int, ...]:
+    """Vectors that a block may have instead, 0 for those of `block_width`."""
+    vectors = -(-channels // limits.lanes)
+    derived = block_width(channels, limits) // limits.lanes
+    return (0, *(n for n in range(1, _MOST_VECTORS + 1) if n <= vectors and n != derived and vectors > 1))
 
 
 def takes_elements(anchor: Block, limits: Limits) -> bool:

@@ -12,6 +12,7 @@ from ..kernels.limits import Limits
 from .attention import fuse_attention
 from .bounded_indices import bound_indices
 from .broadcast_products import end_before_broadcasts
+from .choices import Choices
 from .copies import lower_copies
 from .eight_bit_edges import dequantise_for_each_reader, keep_eight_bits
 from .explicit_padding import make_padding_explicit
@@ -79,11 +80,14 @@ def smallest_narrowed(stored: str | None, limits: Limits) -> int:
     return 0 if computes_in(stored, limits) else limits.l2 // 2
 
 
-def phases(limits: Limits, precision: str = "fp32", find_large: FindLarge | None = None) -> tuple[Phase, ...]:
+def phases(
+    limits: Limits, precision: str = "fp32", find_large: FindLarge | None = None, choices: Choices | None = None
+) -> tuple[Phase, ...]:
     """The passes for a target with these limits.
 
     Args:
         find_large: see `narrow_storage`.
+        choices: what a tuner decided, and what it could decide.
     """
     stored = STORED.get(precision)
 
@@ -91,10 +95,10 @@ def phases(limits: Limits, precision: str = "fp32", find_large: FindLarge | None
         programs = (lower_recurrent, lower_forests, find_nearest)
         for change in (*programs, merge_parallel_products):
             module = change(module, limits)
-        module = pack_few_bits(use_winograd(module, limits, stored), limits)
+        module = pack_few_bits(use_winograd(module, limits, stored, choices), limits)
         if not stored:
             module = use_sparse_products(module, limits)
-        return narrow_tables(pack_weights(module, limits, stored))
+        return narrow_tables(pack_weights(module, limits, stored, choices))
 
     smallest = smallest_narrowed(stored, limits)
     narrow = (Phase("narrow", lambda module: narrow_storage(module, stored, find_large, smallest)),) if stored else ()

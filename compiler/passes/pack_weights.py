@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,10 @@ import tvm
 from tvm import ir, relax, te, tirx
 
 from ..kernels.limits import Limits
-from ..kernels.packed import ACCUMULATOR, CONVERTED, block_width
+from ..kernels.packed import ACCUMULATOR, CONVERTED, block_choices, block_width
 from ..kernels.weight_limit import WORD, has_few_channels, in_runs
 from ..operators.distances import DISTANCES, distance_term
+from .choices import Choices
 from .constants import constant
 from .depthwise_pairs import depthwise_pairs
 from .depthwise_runs import depthwise_runs, taps_of_run
@@ -33,7 +35,9 @@ _SHORT_RUN = 10  # bytes of a kernel's row, which fill too little of a vector al
 _EXACT_TAPS = 512  # products of 8-bit integers that float32 sums without rounding
 
 
-def pack_weights(module: tvm.IRModule, limits: Limits, stored: str | None = None) -> tvm.IRModule:
+def pack_weights(
+    module: tvm.IRModule, limits: Limits, stored: str | None = None, choices: Choices | None = None
+) -> tvm.IRModule:
     """Rewrites conv2d (NHWC, no padding; one group, or one a channel), and matmul by and distances to a constant.
 
     Of float32, or of 8-bit integers with sums in int32.
@@ -52,7 +56,7 @@ def pack_weights(module: tvm.IRModule, limits: Limits, stored: str | None = None
         numbers = numbers_of(call, limits, stored)
         if numbers is None:
             return call
-        own = numbers.limits(limits)
+        own = choose_block(call, numbers.limits(limits), choices)
         if name == "relax.matmul":
             return _matmul(builder, call, weight.value.numpy(), numbers, own)
         if name == DISTANCES:
@@ -60,6 +64,15 @@ def pack_weights(module: tvm.IRModule, limits: Limits, stored: str | None = None
         return _conv2d(builder, call, weight.value.numpy(), numbers, own)
 
     return fuse_elementwise(fold_integer_offsets(rewrite_calls(module, visit)), ("packed_", _DOT))
+
+
+def choose_block(call: Any, limits: Limits, choices: Choices | None) -> Limits:
+    """The limits, with the width of blocks of output channels that was chosen for an operator."""
+    channels = int(call.ty.shape[-1])
+    options = block_choices(channels, limits)
+    if choices is None or len(options) == 1:
+        return limits
+    return replace(limits, block_vectors=choices.pick("block", call, 0, options))
 
 
 def pack(weight: np.ndarray[Any, Any], width: int) -> np.ndarray[Any, Any]:

@@ -24,15 +24,17 @@ from ..kernels import winograd as kernel
 from ..kernels.limits import Limits
 from ..kernels.packed import block_width
 from ..kernels.wrapping import wrapping
+from .choices import Choices
 from .constants import constant
 from .numbers import FLOATS, PAIRS, WIDE, Numbers, computes_in, fill_up
-from .pack_weights import pack
+from .pack_weights import choose_block, pack
 from .rewrite import fuse_elementwise, is_channels_last, operator_of, rewrite_calls
 
 Matrix = np.ndarray[Any, Any]
 
 # The transformed weights are (M+2)^2 / 9 as large, which costs memory and its bandwidth: at most so many bytes.
 _MOST_BYTES = {4: 5 << 19, 2: 9 << 19}
+_MOST = 8 << 20  # where a tuner measures what they cost
 # Multiply-adds that the transforms of one channel of one tile take the time of, input and output together.
 _TRANSFORM = {4: 550, 2: 190}
 # Rows of a product below which it is slower by the ratio.
@@ -87,7 +89,9 @@ _INVERSE = {2: 1, 4: pow(9, -1, 1 << 32)}
 _LARGEST_INPUT = {2: 4 * 128, 4: 100 * 128}  # magnitude of V
 
 
-def use_winograd(module: tvm.IRModule, limits: Limits, stored: str | None = None) -> tvm.IRModule:
+def use_winograd(
+    module: tvm.IRModule, limits: Limits, stored: str | None = None, choices: Choices | None = None
+) -> tvm.IRModule:
     """Rewrites conv2d 3x3 (NHWC, constant weights, one group, no padding) in `main` where it pays.
 
     Of float32, or of 8-bit integers with sums in int32.
@@ -117,9 +121,19 @@ def use_winograd(module: tvm.IRModule, limits: Limits, stored: str | None = None
             form = PAIRS if limits.multiplies_pairs else WIDE
             return _of_integers(builder, call.args[0], kernel, shape, m, form, limits)
         m = choose_tile(shape, inputs, 2 if computes_in(stored, limits) else 1)
-        return _convolution(builder, call.args[0], weight.value.numpy(), shape, m, limits) if m else call
+        if choices is not None:
+            possible = [n for n in _MOST_BYTES if _nbytes(n, inputs, shape[3]) <= _MOST]
+            m = choices.pick("winograd", call, m, (0, *possible))
+        if not m:
+            return call
+        return _convolution(builder, call.args[0], weight.value.numpy(), shape, m, choose_block(call, limits, choices))
 
     return fuse_elementwise(rewrite_calls(module, visit), "winograd_")
+
+
+def _nbytes(m: int, inputs: int, outputs: int) -> int:
+    """Of the transformed weights of a convolution of float32."""
+    return 4 * (m + 2) ** 2 * inputs * outputs
 
 
 def choose_tile(shape: Sequence[int], inputs: int, speed: float = 1, size: int = 4) -> int:

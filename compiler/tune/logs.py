@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..kernels.rule import Decision
 from ..target import Target
-from .records import Log, current_versions
+from .records import CHOICE, Log, current_versions
 
 ENVIRONMENT = "EDGEC_TUNING_LOGS"
 
@@ -32,8 +34,21 @@ def folders(given: Path | None) -> tuple[Path, ...]:
     return (shipped_logs(), given if given is not None else user_logs())
 
 
-def decisions_for(target: Target, given: Path | None = None) -> dict[str, Decision]:
-    """Schedules that verdicts name for kernels, by the keys of their programs.
+@dataclass(frozen=True)
+class Verdicts:
+    """What tuning decided.
+
+    Attributes:
+        decisions: schedules of kernels, by the keys of their programs.
+        choices: of graph passes, by key.
+    """
+
+    decisions: Mapping[str, Decision] = field(default_factory=dict)
+    choices: Mapping[str, int] = field(default_factory=dict)
+
+
+def verdicts_for(target: Target, given: Path | None = None) -> Verdicts:
+    """What records say of a target.
 
     Only verdicts of this very target, and of these versions of edgec, TVM and LLVM, count. Of several the newest does;
     the user's are newer than those that come with edgec.
@@ -46,4 +61,8 @@ def decisions_for(target: Target, given: Path | None = None) -> dict[str, Decisi
         for record in Log(folder, target.name).read("verdict"):
             if record.fingerprint == target.fingerprint and record.versions == current_versions():
                 found[record.workload] = record.decision
-    return {key: decision for key, decision in found.items() if decision is not None}
+    decided = {key: decision for key, decision in found.items() if decision is not None}
+    return Verdicts(
+        {key: decision for key, decision in decided.items() if decision.rule != CHOICE},
+        {key: decision.parameters["value"] for key, decision in decided.items() if decision.rule == CHOICE},
+    )

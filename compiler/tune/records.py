@@ -21,6 +21,7 @@ from ..kernels.rule import Decision
 from ..versions import EDGEC, TVM, llvm_version
 
 FORMAT = 1
+CHOICE = "choice"  # the rule in records of choices of graph passes, whose parameter `value` is what is chosen
 
 _MOST_FILE_BYTES = 64 << 20
 _MOST_LINE_BYTES = 16 << 10
@@ -121,6 +122,8 @@ def parse_line(line: str, where: str) -> Record:
         versions=reader.texts("versions"),
     )
     reader.end()
+    if rule == CHOICE and parameters.keys() != {"value"}:
+        raise reader.wrong("parameters")
     return record
 
 
