@@ -152,7 +152,7 @@ class Session:
         spent = time.perf_counter() - self.begin
         if spent > _SEARCHING * self.budget and not any(search.records for search in searches):
             raise UserError(
-                f"the budget of {self.budget:.0f} seconds is too small: to measure the untuned kernels takes {spent:.0f}",
+                f"the budget of {self.budget:.0f} s is too small: to measure the untuned kernels takes {spent:.0f} s",
                 "--budget",
                 f"give at least {2 * spent / 60 + 1:.0f}m",
             )
