@@ -14,6 +14,7 @@ from ..versions import EDGEC
 _COMMANDS = {
     "bench": "Measure an artifact's latency on this machine.",
     "compile": "Compile an ONNX model for a board.",
+    "device": "Let other machines measure on this one.",
     "inspect": "Show what a model or an artifact is made of.",
     "run": "Run an artifact on this machine.",
     "tune": "Search faster schedules by measuring them.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _NAME = 60  # characters of a layer's name in the table
 
-_OPTIONS = (
+_CALIBRATION = (
     click.option(
         "--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True, help="Of the arithmetic."
     ),
@@ -45,6 +45,8 @@ _OPTIONS = (
         type=click.Choice(WEIGHT_RANGES),
         help="Of int8 weights: as small as the target's fastest kernels want them, or all of 8 bits.",
     ),
+)
+_SHOWN = (
     click.option(
         "--layers",
         type=click.IntRange(min=0),
@@ -61,9 +63,18 @@ _OPTIONS = (
 )
 
 
+def calibration_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options that decide the numbers of a model."""
+    return _with(_CALIBRATION, command)
+
+
 def precision_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options above."""
-    for option in reversed(_OPTIONS):
+    """Adds those, and the ones for what is shown of them."""
+    return _with((*_CALIBRATION, *_SHOWN), command)
+
+
+def _with(options: Sequence[Callable[..., Any]], command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(options):
         command = option(command)
     return command
 

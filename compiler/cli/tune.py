@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -15,11 +17,12 @@ from rich.text import Text
 from ..errors import UserError
 from ..frontend.prepare import load_model
 from ..frontend.shapes import parse_shapes
-from ..pipeline import QUANTISED, quantize_for, resolve
-from .precision import check_options, precision_options
+from ..pipeline import QUANTISED, Options, quantize_for, resolve
+from .precision import calibration_options, check_options
 from .show import milliseconds, table
 
 if TYPE_CHECKING:
+    from ..tune.fleet import Fleet
     from ..tune.search import Progress
     from ..tune.session import Result
 
@@ -36,16 +39,28 @@ def parse_budget(text: str) -> float:
 
 
 @click.command("tune")
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.option("--target", default="host", show_default=True, help="A board's name, `host`, or a TOML file.")
 @click.option("--budget", default="10m", show_default=True, help="Time to spend, as 90s, 10m or 1h.")
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=1x3x224x224", help="Fix an input's shape; repeatable.")
-@precision_options
+@calibration_options
 @click.option("--threads", type=click.IntRange(1, 9999), default=1, show_default=True, help="Of what is measured.")
+@click.option(
+    "--rpc",
+    "addresses",
+    multiple=True,
+    metavar="HOST:PORT",
+    help="Measure on a board that runs `edgec device serve`, not here; repeatable for several of one kind.",
+)
+@click.option("--token-file", type=click.Path(path_type=Path), help="What those servers were started with.")
 @click.option("--tuning-logs", type=click.Path(path_type=Path), help="Folder of the records, in place of your own.")
+@click.option("--list", "listed", is_flag=True, help="Show what records there are, and tune nothing.")
+@click.option("--prune", "pruned", is_flag=True, help="Keep of each kernel the records that matter.")
+@click.option("--export", "exported", type=click.Path(path_type=Path), metavar="FILE", help="Write all records there.")
+@click.option("--import", "imported", type=click.Path(path_type=Path), metavar="FILE", help="Take records from there.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else.")
 def command(
-    model: Path,
+    model: Path | None,
     target: str,
     budget: str,
     shapes: tuple[str, ...],
@@ -54,48 +69,88 @@ def command(
     method: str | None,
     metric: str | None,
     max_drop: float | None,
-    layers: int,
-    report: Path | None,
+    weight_range: str | None,
     threads: int,
+    addresses: tuple[str, ...],
+    token_file: Path | None,
     tuning_logs: Path | None,
+    listed: bool,
+    pruned: bool,
+    exported: Path | None,
+    imported: Path | None,
     as_json: bool,
 ) -> None:
     """Search faster schedules for MODEL's kernels by measuring them; `edgec compile` uses what is found.
 
     Ctrl-C ends the search early and keeps what was found; running again goes on where it stopped.
     """
-    check_options(precision, method=method, metric=metric, max_drop=max_drop)
-    seconds = parse_budget(budget)
-    loaded = load_model(model)
-    options = resolve(loaded, target, None, parse_shapes(shapes), False, None, True, precision, tuning_logs)
-    if precision in QUANTISED:
-        loaded, options = quantize_for(loaded, options, calibration, method, metric, max_drop).compiled(options)
-    from ..build.cache import Cache
-    from ..tune.boards import LocalBoard
-    from ..tune.fleet import Fleet
     from ..tune.logs import user_logs
-    from ..tune.records import Log
-    from ..tune.session import tune
 
-    log = Log(tuning_logs if tuning_logs is not None else user_logs(), options.target.name)
-    fleet = Fleet([LocalBoard(threads)])
-    console = Console(stderr=True)
-    try:
-        with Live(console=console, transient=True, refresh_per_second=4) as live:
+    folder = tuning_logs if tuning_logs is not None else user_logs()
+    if listed or pruned or exported or imported:
+        if model is not None:
+            raise click.UsageError("--list, --prune, --export and --import are for records: leave the model out")
+        _look_after(folder, listed, pruned, exported, imported, as_json)
+        return
+    if model is None:
+        raise click.UsageError("give a MODEL to tune, or one of --list, --prune, --export and --import")
+    if bool(addresses) != (token_file is not None):
+        raise click.UsageError("--rpc and --token-file go together: boards want to know the token")
+    check_options(precision, method=method, metric=metric, max_drop=max_drop, weight_range=weight_range)
+    seconds, fixed = parse_budget(budget), parse_shapes(shapes)
+    loaded = load_model(model)
+    options = resolve(loaded, target, None, fixed, False, None, True, precision, tuning_logs)
+    with _fleet(addresses, token_file, threads, options) as fleet:
+        if precision in QUANTISED:
+            quantised = quantize_for(loaded, options, calibration, method, metric, max_drop, None, weight_range)
+            loaded, options = quantised.compiled(options)
+        from ..build.cache import Cache
+        from ..tune.records import Log
+        from ..tune.session import tune
 
-            def show(progress: Progress) -> None:
-                if console.is_terminal:
-                    live.update(Text(progress_line(progress)))
-                elif not as_json:
-                    click.echo(progress_line(progress))
-
+        log = Log(folder, options.target.name)
+        with _shown(as_json) as show:
             result = tune(loaded, options, fleet, log, seconds, show, Cache())
-    finally:
-        fleet.close()
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2))
     else:
         _print(result, log.folder)
+
+
+@contextmanager
+def _fleet(addresses: tuple[str, ...], token_file: Path | None, threads: int, options: Options) -> Iterator[Fleet]:
+    """This machine, or the boards at the addresses."""
+    from ..runtime.serve import read_token
+    from ..tune.boards import Board, LocalBoard
+    from ..tune.fleet import Fleet
+    from ..tune.remote import RemoteBoard
+
+    boards: list[Board] = []
+    if token_file is not None:
+        try:
+            token = read_token(token_file)
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            raise UserError(f"cannot read the token: {why}", str(token_file)) from error
+        boards += [RemoteBoard(address, token, threads, options.target) for address in addresses]
+    else:
+        boards.append(LocalBoard(threads))
+    fleet = Fleet(boards, lambda name, why: click.echo(f"lost {name}: {why}", err=True))
+    try:
+        yield fleet
+    finally:
+        fleet.close()
+
+
+@contextmanager
+def _shown(as_json: bool) -> Iterator[Callable[[Progress], None]]:
+    """What shows progress: a line that changes on a terminal, else a line each time."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield (lambda progress: None) if as_json else (lambda progress: click.echo(progress_line(progress)))
+        return
+    with Live(console=console, transient=True, refresh_per_second=4) as live:
+        yield lambda progress: live.update(Text(progress_line(progress)))
 
 
 def progress_line(progress: Progress) -> str:
@@ -122,6 +177,31 @@ def _print(result: Result, folder: Path) -> None:
     click.echo(table(rows))
     click.echo(
         f"untuned {milliseconds(result.untuned)}, tuned {milliseconds(result.tuned)}: {1 / result.ratio:.3f} times as "
-        f"fast; {len(result.verdicts)} kernels of {len(result.names)}, {result.trials} schedules tried; "
-        f"records in {folder}"
+        f"fast; {len(result.verdicts)} decisions, {result.trials} schedules tried; records in {folder}"
     )
+
+
+def _look_after(
+    folder: Path, listed: bool, pruned: bool, exported: Path | None, imported: Path | None, as_json: bool
+) -> None:
+    from dataclasses import asdict
+
+    from ..tune.upkeep import export_records, import_records, list_contents, prune
+
+    done: dict[str, Any] = {"folder": str(folder)}
+    if imported is not None:
+        done["imported"] = import_records(folder, imported)
+    if pruned:
+        done["before"], done["kept"] = prune(folder)
+    if exported is not None:
+        done["exported"] = export_records(folder, exported)
+    contents = list_contents(folder) if listed else []
+    if as_json:
+        click.echo(json.dumps(done | ({"contents": [asdict(one) for one in contents]} if listed else {}), indent=2))
+        return
+    for name, value in done.items():
+        click.echo(f"{name:<9} {value}")
+    if listed:
+        rows = [("TARGET", "FINGERPRINT", "FAMILY", "KERNELS", "TRIALS", "VERDICTS", "USABLE", "NEWEST")]
+        rows += [tuple(map(str, asdict(one).values())) for one in contents]  # type: ignore[misc]
+        click.echo(table(rows) if contents else "no records")

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from multiprocessing import AuthenticationError
 from multiprocessing.connection import Listener, answer_challenge, deliver_challenge
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,7 @@ class Server:
                 timer.cancel()
             while True:
                 connection.send_bytes(json.dumps(self._answer(connection)).encode())
-        except (EOFError, OSError, ValueError, KeyError, TypeError) as error:
+        except (AuthenticationError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
             _log(f"{type(error).__name__} {error}" if str(error) else "a tuner left")
         finally:
             connection.close()

@@ -72,6 +72,12 @@ class Record:
         """Of the time to the default schedule's."""
         return self.seconds / self.base if self.base else math.inf
 
+    @property
+    def family(self) -> str:
+        """The kind of kernel, which names the file that the record belongs in."""
+        family = str(self.work.get("family", ""))
+        return family if family.isidentifier() else "other"
+
     def to_line(self) -> str:
         """The record as a line of a file."""
         made: dict[str, Any] = {"format": FORMAT} | {
@@ -270,7 +276,7 @@ class Log:
         """
         by_file: dict[str, list[str]] = {}
         for record in records:
-            by_file.setdefault(str(record.work.get("family", "other")), []).append(record.to_line())
+            by_file.setdefault(record.family, []).append(record.to_line())
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for family, lines in by_file.items():

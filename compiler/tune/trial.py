@@ -57,7 +57,10 @@ def build_trial(groups: Sequence[Group], scrub: int, target: Target, folder: Pat
     version = Version(tuple(writer.inputs), tuple(writer.outputs), program)
     empty = onnx.helper.make_model(onnx.helper.make_graph([], "trial", [], []))
     model = Model("trial", empty, groups[0].workload.key)
-    kernels = [{"name": name, "rule": one.rule, "symbol": one.symbol} for name, one in writer.kernels.items()]
+    kernels = [
+        {"name": name, "rule": one.rule, "symbol": one.symbol, "parameters": dict(one.parameters)}
+        for name, one in writer.kernels.items()
+    ]
     linked = build_artifact(model, [version], Objects(writer.kernels, 0), kernels, target, folder, cache)
     linked.manifest["trial"] = table
     linked.reseal()

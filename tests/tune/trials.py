@@ -1,0 +1,38 @@
+"""Small kernels to measure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from tvm import te, topi
+
+from compiler.build.cache import Cache
+from compiler.build.objects import canonical_form, compile_kernels
+from compiler.build.workload_key import workload_key
+from compiler.kernels.cost import cost_of
+from compiler.kernels.rule import Decision
+from compiler.target import load_target
+from compiler.tune.trial import Group, build_trial
+from compiler.tune.workloads import Argument, Workload
+
+
+def product(m: int = 17, k: int = 24, n: int = 40) -> Workload:
+    """A product by a constant, with a Relu."""
+    x, w = te.placeholder((m, k), name="x"), te.placeholder((k, n), name="w")
+    program = canonical_form(te.create_prim_func([x, w, topi.nn.relu(topi.matmul(x, w))], index_dtype_override="int64"))
+    weights = np.random.default_rng(0).standard_normal((k, n)).astype(np.float32)
+    arguments = (
+        Argument("data", "float32", 4 * m * k),
+        Argument("constant", "float32", weights.nbytes, weights.reshape(-1).view(np.uint8)),
+        Argument("result", "float32", 4 * m * n),
+    )
+    return Workload(workload_key(program), ("product",), program, arguments, 1, cost_of(program))
+
+
+def small_trial(folder: Path) -> Path:
+    """The default schedule of a product, and one with tiles of a single row."""
+    target, workload = load_target("host"), product()
+    decisions = {"other": Decision("tile", {"rows": 1})}
+    made = compile_kernels(dict.fromkeys(("default", "other"), workload.program), target, Cache(), decisions).kernels
+    return build_trial([Group(workload, [made["default"], made["other"]])], 4096, target, folder, Cache())
