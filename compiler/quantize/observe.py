@@ -32,13 +32,15 @@ def observe(model: Model, samples: Iterable[Feeds], run: Run | None = None) -> S
     for name in names:
         axis, shape = channel_axis_of(graph, places, name), graph.shape(name)
         if 1 <= axis < len(shape):
-            found.channels[name] = Channels(shape[axis], axis)
+            found.halves[name] = Channels(shape[axis], axis), Channels(shape[axis], axis)
     for feeds in samples:
         values = {**run(feeds), **feeds}
-        for counts in (found.histograms, found.channels):
-            for name, one in counts.items():
-                one.add(values[name])
+        for name, histogram in found.histograms.items():
+            histogram.add(values[name])
+        for name, halves in found.halves.items():
+            halves[found.samples % 2].add(values[name])
         found.samples += 1
+    found.channels = {name: first.merge(second) for name, (first, second) in found.halves.items()}
     return found
 
 
