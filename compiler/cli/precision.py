@@ -95,6 +95,11 @@ def print_accuracy(quantised: Quantised, layers: int) -> None:
         f"accuracy  {accuracy.metric} {accuracy.score:.4f}, in float {accuracy.float_score:.4f}: "
         f"{accuracy.drop:.4f} lost ({accuracy.samples} runs, against {accuracy.against})"
     )
+    if accuracy.spared:
+        click.echo(
+            f"in float  {len(accuracy.spared)} small layers that make most of the noise in the outputs: "
+            f"{', '.join(accuracy.spared)}"
+        )
     if accuracy.max_drop is not None:
         click.echo(_control_line(accuracy))
     if quantised.warning:
@@ -113,7 +118,7 @@ def _layer_table(accuracy: Accuracy, count: int) -> str:
             f"{layer.snr:11.1f}",
             f"{layer.cosine:.5f}",
             f"{layer.macs / 1e6:.2f}",
-            "float" if layer.name in accuracy.kept else "",
+            "float" if layer.name in accuracy.in_float else "",
             layer.operator,
             layer.name if len(layer.name) <= _NAME else f"…{layer.name[1 - _NAME :]}",
         )
@@ -125,10 +130,11 @@ def _layer_table(accuracy: Accuracy, count: int) -> str:
 def _control_line(accuracy: Accuracy) -> str:
     before = accuracy.float_score - (accuracy.without_control or 0.0)
     if accuracy.reached and not accuracy.kept:
-        return f"max drop  {accuracy.max_drop}: kept with every layer quantised"
+        others = "every other layer" if accuracy.spared else "every layer"
+        return f"max drop  {accuracy.max_drop}: kept with {others} quantised"
     cost = (
-        f"{len(accuracy.kept)} of {len(accuracy.layers)} layers in float, with {accuracy.kept_macs:.1%} of the "
-        f"multiplications; {before:.4f} lost without them, {accuracy.trials} models scored"
+        f"{len(accuracy.in_float)} of {len(accuracy.layers)} layers in float, with {accuracy.kept_macs:.1%} of the "
+        f"multiplications; {before:.4f} lost without {len(accuracy.kept)} of them, {accuracy.trials} models scored"
     )
     if accuracy.reached:
         return f"max drop  {accuracy.max_drop}: kept by {cost}"

@@ -13,6 +13,7 @@ from .metrics import Metric, find_metric
 from .ranges import Statistics
 from .runner import Runner
 from .settings import Settings
+from .spared import costs_of, spared_layers
 
 _ROUNDING = 1e-9  # of scores: a hundredth lost is within a drop of 0.01
 LAYER_SAMPLES = 32  # that layers are compared on; sums over whole tensors settle with few
@@ -28,10 +29,12 @@ class Accuracy:
         metric, against: as of `Metric`.
         samples: how many were scored.
         float_score, score: of the float model and of the quantised one.
-        without_control: the score with no layer in floats but those that the settings name; None if no drop was given.
+        without_control: the score with no layer in floats but the spared and those that the settings name; None if no
+            drop was given.
         max_drop: the bound on the difference, None for none.
         kept: layers that are in floats again for it.
-        kept_macs: their share of the model's multiplications.
+        spared: layers that are in floats from the start, see `spared.py`.
+        kept_macs: the share of both in the model's multiplications.
         trials: how many quantised models were compiled and scored.
         layers: before any went back, the one that costs the outputs most first.
     """
@@ -44,6 +47,7 @@ class Accuracy:
     without_control: float | None
     max_drop: float | None
     kept: tuple[str, ...]
+    spared: tuple[str, ...]
     kept_macs: float
     trials: int
     layers: tuple[Layer, ...]
@@ -53,12 +57,16 @@ class Accuracy:
         return self.float_score - self.score
 
     @property
+    def in_float(self) -> tuple[str, ...]:
+        return (*self.spared, *self.kept)
+
+    @property
     def reached(self) -> bool:
         """Whether the drop is within the bound, and products are left that are quantised, if there were any."""
         if self.max_drop is None:
             return True
         costs = {layer.name: layer.macs or not self._has_products for layer in self.layers}
-        left = not self.kept or any(cost for name, cost in costs.items() if name not in self.kept)
+        left = not self.kept or any(cost for name, cost in costs.items() if name not in self.in_float)
         return left and self.drop <= self.max_drop + _ROUNDING
 
     @property
@@ -76,11 +84,12 @@ class Accuracy:
             "max_drop": self.max_drop,
             "reached": self.reached,
             "without_control": None if self.without_control is None else round(self.without_control, 5),
-            "layers_in_float": list(self.kept),
+            "layers_in_float": list(self.in_float),
+            "layers_spared": list(self.spared),
             "macs_in_float": round(self.kept_macs, 4),
             "trials": self.trials,
             "layers": [layer.to_dict() for layer in self.layers[:most_layers]],
-            "layers_quantised": len(self.layers) - len(self.kept),
+            "layers_quantised": len(self.layers) - len(self.in_float),
         }
 
 
@@ -95,6 +104,7 @@ def measure_accuracy(
 ) -> tuple[Model, Accuracy]:
     """The model, quantised, and what that costs; layers stay in floats where `max_drop` asks for it.
 
+    Those that `spared_layers` names do so in any case.
     Of the layers in the order of what they cost the outputs, the first 1, 2, 4, … go back until the drop is small
     enough, then as few as a bisection between the last two numbers finds. The one returned has been scored itself.
 
@@ -113,16 +123,22 @@ def measure_accuracy(
     layers = measure_layers(floats, model, compared)
     if progress:
         progress(f"compared {len(layers)} layers with the float model's on {len(compared)} samples")
+    spared = spared_layers(layers, costs_of(floats.proto))
+    if spared:
+        settings = replace(settings, keep=settings.keep.union(spared))
+        if progress:
+            progress(f"{len(spared)} small layers stay in float, which make most of the noise")
+    order = [layer.name for layer in layers if layer.name not in spared]
     with Runner(floats.proto) as run:
         scorer = find_metric(metric, samples, run, floats)
         best = scorer.score(run)
-        trial = _Trial(floats, settings, statistics, scorer, [layer.name for layer in layers], progress)
+        trial = _Trial(floats, settings, statistics, scorer, order, progress)
         first = trial.score(0)
         count = 0
         if max_drop is not None and best - first > max_drop + _ROUNDING:
             count = _fewest(trial, best - max_drop - _ROUNDING)
     kept = tuple(trial.order[:count])
-    share = share_of_macs(kept, macs_of(floats.proto))
+    share = share_of_macs((*spared, *kept), macs_of(floats.proto))
     accuracy = Accuracy(
         scorer.name,
         scorer.against,
@@ -132,6 +148,7 @@ def measure_accuracy(
         None if max_drop is None else first,
         max_drop,
         kept,
+        spared,
         share,
         len(trial.scores),
         tuple(layers),

@@ -8,7 +8,7 @@ the weights before it, so that any function may stand between. How far ranges ar
 in the tensor is lost in the weights. The noise of either follows from their ranges.
 
 A channel that few samples show has a range that others leave, and clipping costs more than coarse steps. So factors of
-one half of the samples are judged by the noise in the other half; of a single sample none are taken.
+one half of the samples are judged by the noise in the other half.
 """
 
 from __future__ import annotations

@@ -151,7 +151,8 @@ class Statistics:
     Attributes:
         histograms: by tensor.
         channels: by tensor of two or more dimensions.
-        halves: the same of every other feed from the first and from the second on, for what must hold of data unseen.
+        halves: the same of every other feed, the first one's values divided among both; for what shall hold of other
+            data too.
         samples: how many feeds were run.
     """
 

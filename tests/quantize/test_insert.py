@@ -229,10 +229,19 @@ def test_sizes_that_a_few_samples_happen_to_have_are_not_evened_out(seed: int) -
     assert error(replace(PLAIN, equalise=True)) < 1.1 * error(PLAIN)
 
 
-def test_one_sample_evens_nothing_out() -> None:
+def test_one_sample_shows_steps_in_its_halves() -> None:
     made = floats(uneven("dense"))
     held = constants(quantize_model(made, Settings(), statistics(made, samples(made.proto, 1))).proto)
-    assert not held["m/scale"].shape and "m/scales" not in held
+    assert held["m/scales"].shape == (6,)
+
+
+def test_one_value_of_a_channel_shows_nothing() -> None:
+    sizes = np.float32([100, 1, 1, 1, 1, 1])
+    held = weights(w=(6, 6)) | {"sizes": sizes}
+    made = floats(model([node("Mul", "x sizes", "m"), node("MatMul", "m w", "y")], {"x": [1, 6]}, ["y"], held))
+    for count, evened in ((1, False), (8, True)):
+        given = constants(quantize_model(made, Settings(), statistics(made, samples(made.proto, count))).proto)
+        assert ("m/scales" in given) == evened
 
 
 def test_moved_channels_keep_their_steps() -> None:
