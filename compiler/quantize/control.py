@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -55,6 +56,11 @@ class Accuracy:
     @property
     def drop(self) -> float:
         return self.float_score - self.score
+
+    @property
+    def digits(self) -> int:
+        """How many digits after the point scores are shown with."""
+        return _digits(self.max_drop)
 
     @property
     def in_float(self) -> tuple[str, ...]:
@@ -132,7 +138,7 @@ def measure_accuracy(
     with Runner(floats.proto) as run:
         scorer = find_metric(metric, samples, run, floats)
         best = scorer.score(run)
-        trial = _Trial(floats, settings, statistics, scorer, order, progress)
+        trial = _Trial(floats, settings, statistics, scorer, order, _digits(max_drop), progress)
         first = trial.score(0)
         count = 0
         if max_drop is not None and best - first > max_drop + _ROUNDING:
@@ -166,11 +172,12 @@ class _Trial:
         statistics: Statistics | None,
         metric: Metric,
         order: Sequence[str],
+        digits: int,
         progress: Progress | None,
     ) -> None:
         self.order, self.scores = order, dict[int, float]()
         self._floats, self._settings, self._statistics = floats, settings, statistics
-        self._metric, self._progress = metric, progress
+        self._metric, self._digits, self._progress = metric, digits, progress
 
     def model(self, count: int) -> Model:
         settings = replace(self._settings, keep=self._settings.keep | frozenset(self.order[:count]))
@@ -182,8 +189,13 @@ class _Trial:
                 self.scores[count] = self._metric.score(run)
             if self._progress:
                 floats = f" with {count} layers returned to float" if count else ""
-                self._progress(f"scored {self.scores[count]:.4f}{floats}")
+                self._progress(f"scored {self.scores[count]:.{self._digits}f}{floats}")
         return self.scores[count]
+
+
+def _digits(max_drop: float | None) -> int:
+    """Four, or as many as tell a smaller bound from nothing."""
+    return max(4, 1 + math.ceil(-math.log10(max_drop))) if max_drop else 4
 
 
 def _fewest(trial: _Trial, least: float) -> int:
