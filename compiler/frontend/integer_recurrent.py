@@ -1,4 +1,4 @@
-"""Recurrent layers whose data and weights have 8 bits, and whose state gets 8 bits in each step (operators/recurrent.py).
+"""Recurrent layers whose data and weights have 8 bits, and whose state gets them in each step (operators/recurrent.py).
 
 The data come from a DynamicQuantizeLinear. Weights are DequantizeLinear of constants; where their steps are those of
 rows, they lie along one axis, and a Reshape gives the rows back to their directions.

@@ -1,6 +1,8 @@
-"""Weights of 8 or 4 bits with floats for everything else: for products whose weights take longer to read than to use.
+"""Weights of 8 or 4 bits with floats for everything else: for products whose weights take longer to read than to use,
+and for tables of which rows are looked up.
 
-Weights that follow each other along the sum share a scale. They become MatMulNBits, which onnxruntime runs too.
+Weights that follow each other along the sum, or the row, share a scale. They become MatMulNBits and
+GatherBlockQuantized, which onnxruntime runs too.
 """
 
 from __future__ import annotations
@@ -26,9 +28,11 @@ _PARTS = (*np.linspace(0.7, 1.0, 13), 8 / 7)
 
 
 def weight_only_products(graph: Graph, settings: Settings) -> dict[str, onnx.NodeProto]:
-    """The products whose weights get fewer bits, by name."""
+    """The products and look-ups whose weights get fewer bits, by name."""
     found = {}
     for node in graph.nodes:
+        if not node.domain and node.op_type == "Gather" and _is_table(graph, node, settings):
+            found[node.name] = node
         if node.domain or node.op_type not in ("MatMul", "Gemm") or node.name in settings.keep:
             continue
         given = attributes_of(node)
@@ -50,17 +54,20 @@ def quantize_weights_only(graph: Graph, settings: Settings, where: str) -> None:
     """
     products = weight_only_products(graph, settings)
     if not products and not settings.keep:
-        what = f"the model has no product with {_LEAST_WEIGHTS} constant weights or more"
+        what = f"the model has no product or table with {_LEAST_WEIGHTS} constant weights or more"
         raise UserError(what, where, "use --precision int8, int8-dynamic or fp32")
     bits, nodes = WEIGHT_BITS[settings.precision], []
     for node in graph.nodes:
         if node.name not in products:
             nodes.append(node)
             continue
+        if node.op_type == "Gather":
+            nodes.append(_look_up(graph, node, bits))
+            continue
         weights, result = graph.constant(node.input[1]), node.output[0]
         assert weights is not None
         rows = weights if attributes_of(node).get("transB", 0) else weights.T  # [outputs, inputs]
-        group = min(_GROUP[bits], rows.shape[1] & -rows.shape[1])
+        group = _group_of(rows, bits)
         packed, scales = pack_groups(np.ascontiguousarray(rows, np.float32), bits, group)
         inputs = [
             node.input[0],
@@ -74,6 +81,35 @@ def quantize_weights_only(graph: Graph, settings: Settings, where: str) -> None:
         if bias:
             nodes.append(helper.make_node("Add", [product, bias], [result], f"{node.name}/bias"))
     graph.replace(nodes)
+
+
+def _is_table(graph: Graph, node: onnx.NodeProto, settings: Settings) -> bool:
+    """Whether a Gather looks up rows of a large constant that nobody else reads as floats."""
+    table, users = graph.constant(node.input[0]), graph.users[node.input[0]]
+    if table is None or table.ndim != 2 or attributes_of(node).get("axis", 0) or not graph.is_float(node.input[0]):
+        return False
+    alone = all(user.op_type == "Gather" and user.name not in settings.keep for user in users)
+    return alone and table.size >= _LEAST_WEIGHTS and table.shape[1] % _LEAST_GROUP == 0
+
+
+def _look_up(graph: Graph, node: onnx.NodeProto, bits: int) -> onnx.NodeProto:
+    name = node.input[0]
+    table = graph.constant(name)
+    assert table is not None
+    group = _group_of(table, bits)
+    packed, scales = pack_groups(np.ascontiguousarray(table), bits, group)
+    inputs = [
+        graph.add_constant(f"{name}/q", packed.reshape(len(table), -1)),
+        node.input[1],
+        graph.add_constant(f"{name}/scale", scales),
+    ]
+    sizes = {"bits": bits, "block_size": group, "gather_axis": 0, "quantize_axis": 1}
+    return helper.make_node("GatherBlockQuantized", inputs, list(node.output), node.name, domain=FUSED, **sizes)
+
+
+def _group_of(rows: Array, bits: int) -> int:
+    """How many weights of a row share a scale."""
+    return min(_GROUP[bits], rows.shape[1] & -rows.shape[1])
 
 
 def pack_groups(weights: Array, bits: int, group: int) -> tuple[Array, Array]:

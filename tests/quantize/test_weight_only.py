@@ -82,6 +82,27 @@ def test_artifacts_have_small_weights_and_near_results(precision: str, tmp_path:
     assert 0 < noise < (0.2 if bits == 4 else 0.02)
 
 
+@pytest.mark.parametrize("precision", ["int8-weights", "int4-weights"])
+def test_tables_are_small(precision: str, tmp_path: Path) -> None:
+    nodes = [
+        node("Gather", "words i", "a", name="words"),
+        node("Gather", "words j", "b", name="again"),
+        node("Gather", "places i", "c", name="places"),
+        node("Sum", "a b c", "y"),
+    ]
+    tables = {name: RNG.standard_normal((rows, 96)).astype(np.float32) for name, rows in (("words", 301), ("places", 9))}
+    proto = model(nodes, {"i": ([2, 5], "int64"), "j": ([2, 1], "int64")}, ["y"], tables)
+    artifact = compile_model(proto, "host", tmp_path / "few.so", precision=precision)
+    assert artifact.verified == "passed"
+    few = artifact.manifest["memory"]["weights_bytes"] - tables["places"].nbytes
+    assert few < 301 * 96 * (9 if precision == "int8-weights" else 5.5) / 8 + 4096
+    i, j = RNG.integers(0, 9, (2, 5)), RNG.integers(-301, 301, (2, 1))
+    with Model(artifact.path) as loaded:
+        found = loaded.run({"i": i, "j": j})["y"]
+    want = tables["words"][i] + tables["words"][j] + tables["places"][i]
+    assert 0 < np.abs(found - want).max() < (0.05 if precision == "int8-weights" else 0.6)
+
+
 def test_layers_return_to_float_for_a_bound(tmp_path: Path) -> None:
     proto, samples = classifier(1), RNG.standard_normal((8, 128)).astype(np.float32)
     options = {"precision": "int4-weights", "calibration": {"x": samples}, "metric": "cosine", "verify": False}
