@@ -7,6 +7,8 @@ GatherBlockQuantized, which onnxruntime runs too.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 from onnx import helper
@@ -103,13 +105,14 @@ def _look_up(graph: Graph, node: onnx.NodeProto, bits: int) -> onnx.NodeProto:
         node.input[1],
         graph.add_constant(f"{name}/scale", scales),
     ]
-    sizes = {"bits": bits, "block_size": group, "gather_axis": 0, "quantize_axis": 1}
+    sizes: dict[str, Any] = {"bits": bits, "block_size": group, "gather_axis": 0, "quantize_axis": 1}
     return helper.make_node("GatherBlockQuantized", inputs, list(node.output), node.name, domain=FUSED, **sizes)
 
 
 def _group_of(rows: Array, bits: int) -> int:
     """How many weights of a row share a scale."""
-    return min(_GROUP[bits], rows.shape[1] & -rows.shape[1])
+    width = int(rows.shape[1])
+    return min(_GROUP[bits], width & -width)
 
 
 def pack_groups(weights: Array, bits: int, group: int) -> tuple[Array, Array]:

@@ -90,7 +90,8 @@ def test_tables_are_small(precision: str, tmp_path: Path) -> None:
         node("Gather", "places i", "c", name="places"),
         node("Sum", "a b c", "y"),
     ]
-    tables = {name: RNG.standard_normal((rows, 96)).astype(np.float32) for name, rows in (("words", 301), ("places", 9))}
+    sizes = {"words": 301, "places": 9}
+    tables = {name: RNG.standard_normal((rows, 96)).astype(np.float32) for name, rows in sizes.items()}
     proto = model(nodes, {"i": ([2, 5], "int64"), "j": ([2, 1], "int64")}, ["y"], tables)
     artifact = compile_model(proto, "host", tmp_path / "few.so", precision=precision)
     assert artifact.verified == "passed"
