@@ -47,7 +47,8 @@ def float_states(graph: onnx.GraphProto, rounds: Callable[[int, int], bool]) -> 
         if node.domain == PROGRAMS and node.op_type in RECURRENT:
             rows, hidden = (values.shape(node.input[STATE_WEIGHTS]) or (0, 0, 0))[1:]
             if not rounds(rows // max(hidden, 1), hidden):
-                found.append(FloatProduct(describe(node), "its state: rounding takes what a product of integers saves"))
+                reason = "rounding its state would take what a product of integers saves"
+                found.append(FloatProduct(describe(node), reason))
     return tuple(found)
 
 

@@ -11,6 +11,7 @@ from .cost import Cost
 from .estimate import seconds_on_one_core
 from .float16 import has_arithmetic
 from .llvm_code import has_pairs
+from .weight_limit import WeightLimit
 
 # Of a launch of two threads that are awake: 0.25 µs at 3.9 GHz (scripts/bench_overhead.py); in cycles, since it is work
 # of the cores.
@@ -40,6 +41,7 @@ class Limits:
         multiplies_pairs: whether dot products are of 16-bit integers, which 8-bit ones are made into.
         halves: whether there is arithmetic of float16.
         pairs: whether there are dot products of pairs of bfloat16.
+        weights: how small 8-bit weights have to be for the fastest kernels; None if that makes no difference.
         parallel_work: inner iterations below which a kernel, or a block of it, stays on one thread.
     """
 
@@ -57,6 +59,7 @@ class Limits:
     pairs: bool = False
     partial_sums: bool = False
     byte_pairs: bool = False
+    weights: WeightLimit | None = None
     parallel_work: int = 1 << 15
 
 
@@ -75,11 +78,17 @@ def limits_of(target: Target, cost: Cost | None = None, rule: str | None = None)
         dot_data, taps = (("uint8",), "words") if vnni else (("uint8", "int8"), "float32")
         # Without VNNI a dot product needs registers for halves and a mask.
         limits = replace(
-            limits, dot_data=dot_data, dots=vnni, dot_registers=0 if vnni else 4, taps=taps, multiplies_pairs=not vnni
+            limits,
+            dot_data=dot_data,
+            dots=vnni,
+            dot_registers=0 if vnni else 4,
+            taps=taps,
+            multiplies_pairs=not vnni,
+            weights=dots_x86.weight_limit(target),
         )
     elif target.machine in dots_arm.MACHINES:
-        partial = dots_arm.sums_partially(target)
-        limits = replace(limits, dots=not partial, partial_sums=partial, byte_pairs=True)
+        partial, weights = dots_arm.sums_partially(target), dots_arm.weight_limit(target)
+        limits = replace(limits, dots=not partial, partial_sums=partial, byte_pairs=True, weights=weights)
     return limits if cost is None else replace(limits, parallel_work=parallel_work(cost, target, rule))
 
 

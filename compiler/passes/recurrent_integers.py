@@ -13,9 +13,10 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from ..kernels.dots import WORD, dot, word
+from ..kernels.dots import dot, word
 from ..kernels.limits import Limits
 from ..kernels.vectors import index, loop, store, vector
+from ..kernels.weight_limit import WORD
 from ..operators.by_hand import serial
 from ..operators.dynamic_range import STEPS, bounds_around_zero, fold_bounds, store_range, widen_bounds
 from .constants import constant

@@ -19,9 +19,11 @@ from onnx import helper
 from ..errors import UserError
 from ..frontend.graph import attributes_of
 from ..frontend.quantised import RECURRENT
+from .affine import channel_axis
 from .graphs import Graph
 from .places import find_places
 from .settings import Settings
+from .weight_range import limit_of
 from .weights import quantize_weights
 
 _MATRICES = ("Gemm", "MatMul")
@@ -64,9 +66,10 @@ def quantize_dynamically(graph: Graph, settings: Settings, where: str) -> None:
         weights = graph.constant(node.input[1])
         assert weights is not None
         convolution, column = node.op_type == "Conv", [1] * (weights.ndim - 2)
+        axis = channel_axis(node) if settings.per_channel else None
+        integers, scales = quantize_weights(weights, axis, limit_of(graph, node, weights, settings))
         if attributes_of(node).get("transB", 0):
-            weights = weights.T
-        integers, scales = quantize_weights(weights, (0 if convolution else 1) if settings.per_channel else None)
+            integers = integers.T
         if scales.ndim:
             scales = scales.reshape(-1, *column)
         inputs = [parts[0], "", parts[2]]

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..kernels.limits import Limits
 
 # By precision, the bits of weights that are read as they are, while the rest stays in floats.
 WEIGHT_BITS = {"int8-weights": 8, "int4-weights": 4}
 PRECISIONS = ("int8", "int8-dynamic", *WEIGHT_BITS)
+WEIGHT_RANGES = ("target", "whole")
 METHODS = ("minmax", "percentile", "entropy", "mse")
 
 
@@ -35,6 +40,8 @@ class Settings:
         correct_bias: take the mean of what rounding the weights adds off the biases.
         dots: whether the target has instructions for dot products of bytes, without which `int8-dynamic` leaves
             convolutions in float.
+        limits: of the target, to whose fastest kernels weights are fitted, see `weight_range.py`; None for no fitting.
+        whole_range: names of nodes whose weights are not.
         pruning: makes weights zero, and nothing else is done.
     """
 
@@ -46,4 +53,6 @@ class Settings:
     equalise: bool = True
     correct_bias: bool = True
     dots: bool = True
+    limits: Limits | None = None
+    whole_range: frozenset[str] = frozenset()
     pruning: Pruning | None = None
