@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import onnx
 
 from .domains import PROGRAMS
-from .graph import describe
+from .few_bits import LEAST_WEIGHTS
+from .graph import all_nodes, describe
+from .infer import FEW_BITS
 from .integer_recurrent import STATE_WEIGHTS
 from .quantised import EIGHT_BITS, PRODUCTS, RECURRENT, Values
 from .shapes import value_table
+
+_FLOAT = onnx.TensorProto.FLOAT
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,19 @@ def float_products(graph: onnx.GraphProto) -> tuple[FloatProduct, ...]:
     names = (*PRODUCTS, *RECURRENT)
     nodes = (node for node in graph.node if node.op_type in names and not node.domain)
     return tuple(FloatProduct(describe(node), _reason(node, values)) for node in nodes)
+
+
+def has_few_bits(model: onnx.ModelProto) -> bool:
+    """Whether a model holds weights of 4 or 8 bits that stand for floats."""
+    return any(node.op_type in (*FEW_BITS, "DequantizeLinear") for node in all_nodes(model.graph.node))
+
+
+def float_weights(graph: onnx.GraphProto) -> tuple[FloatProduct, ...]:
+    """Of a model with weights of few bits, the large products whose weights are floats in the artifact."""
+    large = {t.name for t in graph.initializer if t.data_type == _FLOAT and math.prod(t.dims) >= LEAST_WEIGHTS}
+    nodes = (node for node in graph.node if node.op_type in PRODUCTS and not node.domain and node.input[1] in large)
+    reason = "its weights are floats: given as such, or not in blocks of one scale along the sum"
+    return tuple(FloatProduct(describe(node), reason) for node in nodes)
 
 
 def float_states(graph: onnx.GraphProto, rounds: Callable[[int, int], bool]) -> tuple[FloatProduct, ...]:

@@ -71,6 +71,7 @@ def test_artifacts_have_small_weights_and_near_results(precision: str, tmp_path:
     exact = compile_model(proto, "host", tmp_path / "exact.so", verify=False)
     assert artifact.verified == "passed"  # against onnxruntime with the same weights
     assert artifact.manifest["precision"] == precision
+    assert [product["node"] for product in artifact.manifest["model"]["floats"]] == ["MatMul 'odd'"]
     assert [k["rule"] for k in artifact.manifest["kernels"]].count("few_bits") == 2
     left, bits = 4 * (150 * 128 + 128 * 10), 4 if precision == "int4-weights" else 8
     few = artifact.manifest["memory"]["weights_bytes"] - left
