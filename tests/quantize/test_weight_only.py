@@ -105,6 +105,37 @@ def test_tables_are_small(precision: str, tmp_path: Path) -> None:
     assert 0 < np.abs(found - want).max() < (0.05 if precision == "int8-weights" else 0.6)
 
 
+@pytest.mark.parametrize(("shape", "bias"), [((2, 144, 1, 1), True), ((1, 144, 3, 7), False), ((2, 144, 5), True)])
+def test_convolutions_of_few_places_are_products(shape: tuple[int, ...], bias: bool, tmp_path: Path) -> None:
+    ones = [1] * (len(shape) - 2)
+    held = {"w": RNG.standard_normal((129, 144, *ones)).astype(np.float32) / 12, "b": np.ones(129, np.float32)}
+    if not bias:
+        del held["b"]
+    nodes = [node("Conv", " ".join(["x", *held]), "c", name="conv"), node("Relu", "c", "y")]
+    artifact = compile_model(
+        model(nodes, {"x": list(shape)}, ["y"], held), "host", tmp_path / "c.so", precision="int8-weights"
+    )
+    assert artifact.verified == "passed"
+    assert "few_bits" in [k["rule"] for k in artifact.manifest["kernels"]]
+    x = RNG.standard_normal(shape).astype(np.float32)
+    with Model(artifact.path) as loaded:
+        found = loaded.run({"x": x})["y"]
+    want = np.einsum("nc...,oc->no...", x, held["w"].reshape(129, 144)) + (1 if bias else 0)
+    assert 0 < np.abs(found - np.maximum(want, 0)).max() < 0.1
+
+
+def test_other_convolutions_stay_in_float(tmp_path: Path) -> None:
+    held = {"w": RNG.standard_normal((128, 144, 1, 1)).astype(np.float32), "v": np.ones((64, 256), np.float32)}
+    nodes = [
+        node("Conv", "x w", "a", name="large"),
+        node("Conv", "s w", "b", name="strides", strides=[2, 2]),
+        node("MatMul", "p v", "c", name="product"),
+    ]
+    proto = model(nodes, {"x": [1, 144, 10, 10], "s": [1, 144, 3, 3], "p": [1, 64]}, ["a", "b", "c"], held)
+    artifact = compile_model(proto, "host", tmp_path / "c.so", precision="int8-weights", verify=False)
+    assert {product["node"] for product in artifact.manifest["model"]["floats"]} == {"Conv 'large'", "Conv 'strides'"}
+
+
 def test_layers_return_to_float_for_a_bound(tmp_path: Path) -> None:
     proto, samples = classifier(1), RNG.standard_normal((8, 128)).astype(np.float32)
     options = {"precision": "int4-weights", "calibration": {"x": samples}, "metric": "cosine", "verify": False}
