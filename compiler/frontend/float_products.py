@@ -74,14 +74,15 @@ def _reason(node: onnx.NodeProto, values: Values) -> str:
     if node.op_type in RECURRENT:
         return "its data or weights are not quantised, or not for a state that is quantised when it runs"
     data, weight = (values.dequantised(name) for name in node.input[:2])
-    if data is None and values.maker(node.input[0], "DequantizeLinear") is None:
+    quantised = [values.maker(name, "DequantizeLinear") for name in node.input[:2]]
+    if (quantised[1].input[0] if quantised[1] is not None else node.input[1]) not in values.constants:
+        return "it multiplies two values that the model computes"
+    if quantised[0] is None:
         return "its data is not quantised"
-    if weight is None and values.maker(node.input[1], "DequantizeLinear") is None:
+    if quantised[1] is None:
         return "its weights are not quantised"
     if data is None or weight is None:
         return "its scales or zero points are no constants of float32 and 8 bits, or of blocks"
-    if weight[0] not in values.constants:
-        return "it multiplies two values that the model computes"
     if data[1].elem_type not in EIGHT_BITS or weight[1].elem_type not in EIGHT_BITS:
         return "its operands have more than 8 bits"
     if not data[1].single:

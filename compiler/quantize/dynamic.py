@@ -42,27 +42,21 @@ def quantize_dynamically(graph: Graph, settings: Settings, where: str) -> None:
     places = find_places(graph, settings).products
     products = {name for name, node in places.items() if node.op_type in _MATRICES}
     products |= {name for name, node in places.items() if node.op_type == "Conv" and _pays(graph, node, settings)}
-    layers = {node.name for node in graph.nodes if _is_layer(graph, node) and node.name not in settings.keep}
-    if not settings.keep and not products and not layers:
+    if not settings.keep and not products and not recurrent_layers(graph, settings):
         reason = "no Gemm, MatMul, LSTM, GRU, RNN or large Conv outside of branches has fixed weights"
         what = f"nothing in the model can be quantised when it runs: {reason}"
         raise UserError(what, where, "use --precision int8 with --calibration DATA, or fp32")
     nodes: list[onnx.NodeProto] = []
     quantized: set[str] = set()
     for node in graph.nodes:
-        if node.name not in products and node.name not in layers:
+        if node.name not in products:
             nodes.append(node)
             continue
         data, result = node.input[0], node.output[0]
-        parts = [f"{data}/dynamic", f"{data}/dynamic_scale", f"{data}/dynamic_zero_point"]
+        parts = _parts(data)
         if data not in quantized:
             quantized.add(data)
             nodes.append(helper.make_node("DynamicQuantizeLinear", [data], parts, name=parts[0]))
-        if node.name in layers:
-            real = f"{node.name}/data"
-            nodes.append(helper.make_node("DequantizeLinear", parts, [real], name=real))
-            nodes += _with_integers(graph, node, real, settings)
-            continue
         weights = graph.constant(node.input[1])
         assert weights is not None
         convolution, column = node.op_type == "Conv", [1] * (weights.ndim - 2)
@@ -97,6 +91,33 @@ def quantize_dynamically(graph: Graph, settings: Settings, where: str) -> None:
         if bias:
             nodes.append(helper.make_node("Add", [total, bias], [result], name=result))
     graph.replace(nodes)
+    quantize_recurrent(graph, settings)
+
+
+def recurrent_layers(graph: Graph, settings: Settings) -> list[str]:
+    """Names of the recurrent layers that `quantize_recurrent` rewrites."""
+    return [node.name for node in graph.nodes if _is_layer(graph, node) and node.name not in settings.keep]
+
+
+def quantize_recurrent(graph: Graph, settings: Settings) -> None:
+    """Rewrites recurrent layers with constant weights."""
+    layers, nodes, made = set(recurrent_layers(graph, settings)), list[onnx.NodeProto](), set(graph.producer)
+    for node in graph.nodes:
+        if node.name in layers:
+            parts, real = _parts(node.input[0]), f"{node.name}/data"
+            if parts[0] not in made:
+                made.add(parts[0])
+                nodes.append(helper.make_node("DynamicQuantizeLinear", [node.input[0]], parts, name=parts[0]))
+            nodes.append(helper.make_node("DequantizeLinear", parts, [real], name=real))
+            nodes += _with_integers(graph, node, real, settings)
+        else:
+            nodes.append(node)
+    graph.replace(nodes)
+
+
+def _parts(data: str) -> list[str]:
+    """The names of data in 8 bits, of their scale and of their zero point."""
+    return [f"{data}/dynamic", f"{data}/dynamic_scale", f"{data}/dynamic_zero_point"]
 
 
 def _pays(graph: Graph, node: onnx.NodeProto, settings: Settings) -> bool:

@@ -11,7 +11,7 @@ from compiler.quantize.insert import quantize_model
 from compiler.quantize.runner import Runner
 from compiler.quantize.settings import Settings
 from tests.models import model, node
-from tests.quantize.convolutions import floats, noise, operators, residual, run, samples, weights
+from tests.quantize.convolutions import floats, noise, operators, residual, run, samples, statistics, weights
 
 _DYNAMIC = Settings("int8-dynamic")
 
@@ -111,3 +111,16 @@ def test_compiled_the_model_computes_the_same() -> None:
     with Runner(proto) as runner:
         for feeds in [*samples(proto, 2), {"x": np.zeros((2, 3, 6), np.float32)}]:
             assert np.allclose(runner(feeds)["y"], run(proto, feeds)["y"], rtol=1e-4, atol=1e-4)
+
+
+def test_static_quantisation_leaves_ranges_of_recurrent_layers_to_the_run() -> None:
+    nodes = [node("Conv", "x w b", "a"), node("GRU", "a v r", "_ h", hidden_size=16)]
+    held = weights(w=(8, 4, 1), b=(8,), v=(1, 48, 9), r=(1, 48, 16))
+    given = model(nodes, {"x": [5, 4, 9]}, ["h"], held)
+    made = floats(given)
+    proto = quantize_model(made, Settings(), statistics(made, samples(given))).proto
+    found = operators(proto)
+    assert (found.count("QuantizeLinear"), found.count("DynamicQuantizeLinear")) == (1, 1)
+    with Runner(proto) as runner:
+        feeds = samples(given, 1, seed=1)[0]
+        assert noise(run(given, feeds)["h"], runner(feeds)["h"]) > 20
