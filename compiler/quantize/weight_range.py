@@ -22,7 +22,7 @@ from .settings import WEIGHT_BITS, Settings
 from .weights import Limit, rounded_weights
 
 # How many times the noise power in a layer's results may be what it is with the whole range.
-_MOST_NOISE = 6.0
+_MOST_NOISE = 5.0
 
 
 def limited_layers(graph: Graph, settings: Settings, statistics: Statistics | None) -> tuple[list[str], list[str]]:
