@@ -143,9 +143,10 @@ def measure_accuracy(
         least = -math.inf if max_drop is None else best - max_drop - _ROUNDING
         if first < least and limited:
             ranged = _Trial(floats, settings, statistics, scorer, [n for n in order if n in limited], progress, True)
-            settings = ranged.settings(_fewest(ranged, least))
-            trials = len(ranged.scores) - 1
+            changed = _fewest(ranged, least)
+            settings = ranged.settings(changed)
             trial = _Trial(floats, settings, statistics, scorer, order, progress)
+            trial.scores[0], trials = ranged.score(changed), len(ranged.scores)
         if trial.score(0) < least:
             count = _fewest(trial, least)
     kept = tuple(trial.order[:count])
