@@ -261,6 +261,7 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
     from .build.memory import plan_memory
     from .build.objects import compile_kernels
     from .build.overflow import measure_overflows
+    from .build.sharing import share_kernels
     from .frontend.prepare import prepare
     from .frontend.rows import blocks_of, check_rows, rows_shapes
     from .kernels.schedule import UNSCHEDULED
@@ -303,6 +304,7 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
         )
 
     # tensor programs → scheduled for the target → objects
+    programs = share_kernels([version.program for version in versions], programs, constants)
     _dump_schedules(options, programs)
     cache = Cache() if options.cache else None
     objects = compile_kernels(programs, options.target, cache)

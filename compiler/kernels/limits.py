@@ -34,6 +34,7 @@ class Limits:
         dot_data: types of 8-bit integers that data may have in dot products, the best first.
         partial_sums: whether products of 8-bit integers are best summed along vectors (partial_sums.py).
         byte_pairs: whether products of bytes are best summed by twos in 16 bits where there are no dot products.
+        dots: whether there are instructions for them, not only for parts of them.
         dot_registers: vector registers that a dot product takes for itself, beside sums and operands.
         taps: how a filter for each channel sums products of 8-bit integers: `words` of them by dot products, or one by
             one in int32, or in float32, which is as exact for filters that are not huge.
@@ -50,6 +51,7 @@ class Limits:
     l2: int = 1 << 19
     by_element: bool = False
     dot_data: tuple[str, ...] = ("int8",)
+    dots: bool = False
     dot_registers: int = 0
     taps: str = "int32"
     multiplies_pairs: bool = False
@@ -78,14 +80,15 @@ def limits_of(target: Target, cost: Cost | None = None, rule: str | None = None)
         limits = replace(
             limits,
             dot_data=dot_data,
+            dots=vnni,
             dot_registers=0 if vnni else 4,
             taps=taps,
             multiplies_pairs=not vnni,
             weights=dots_x86.weight_limit(target),
         )
     elif target.machine in dots_arm.MACHINES:
-        partial_sums, weights = dots_arm.sums_partially(target), dots_arm.weight_limit(target)
-        limits = replace(limits, partial_sums=partial_sums, byte_pairs=True, weights=weights)
+        partial, weights = dots_arm.sums_partially(target), dots_arm.weight_limit(target)
+        limits = replace(limits, dots=not partial, partial_sums=partial, byte_pairs=True, weights=weights)
     return limits if cost is None else replace(limits, parallel_work=parallel_work(cost, target, rule))
 
 

@@ -12,7 +12,7 @@ import onnx
 
 from ..frontend.graph import attributes_of
 from ..kernels.weight_limit import WORD, has_few_channels, in_runs
-from ..passes.winograd import takes_integers
+from ..passes.winograd import integer_tile
 from .affine import channel_axis
 from .equalise import spread_factors
 from .graphs import Array, Graph
@@ -87,7 +87,7 @@ def find_limit(graph: Graph, node: onnx.NodeProto, settings: Settings) -> Limit 
     ones = [*attributes.get("strides", ()), *attributes.get("dilations", ()), groups]
     if shape[2:] == (3, 3) and set(ones) == {1}:
         n, outputs, *size = graph.shape(node.output[0])
-        if takes_integers([n, *size, outputs], shape[1], limits):
+        if integer_tile([n, *size, outputs], shape[1], limits):
             return None  # which multiplies 16 bits
     if groups > 1 and shape[1] % WORD:
         return None
