@@ -8,6 +8,7 @@ import pytest
 from compiler.kernels.limits import limits_of
 from compiler.kernels.weight_limit import RUN, WeightLimit, in_runs
 from compiler.passes.depthwise_runs import taps_of_run
+from compiler.passes.partial_products import _in_steps, fits_by_two, magnitudes_of_four
 from compiler.target import load_target
 from tests.kernels.cases_integer import at_the_limit
 
@@ -79,3 +80,23 @@ def test_rows_of_few_channels_are_filled_up() -> None:
     assert runs.shape == (2, 1, 12, 5)
     np.testing.assert_array_equal(runs[:, 0, :9].reshape(weight.shape), weight)
     assert not runs[:, 0, 9:].any()
+
+
+@pytest.mark.parametrize(
+    ("shape", "dilation"), [((40, 60), 1), ((3, 3, 24, 60), 1), ((2, 3, 37, 60), 2), ((3, 3, 7, 60), 1)]
+)
+def test_four_products_fit_16_bits_as_far_as_their_magnitudes_say(shape: tuple[int, ...], dilation: int) -> None:
+    weight = RNG.integers(-100, 101, shape).astype(np.int8)
+    runs = weight.reshape(3, 1, -1, 60) if len(shape) == 4 and dilation == 1 else weight
+    fits = np.array([fits_by_two(_in_steps(runs[..., [at]], runs.shape[-2])) for at in range(60)])
+    small = magnitudes_of_four(weight, dilation) <= 255
+    assert (fits | ~small).all()
+    halved = (weight / magnitudes_of_four(weight, dilation) * 255).astype(np.int8)
+    assert magnitudes_of_four(halved, dilation).max() <= 255
+    runs = halved.reshape(runs.shape)
+    assert fits_by_two(_in_steps(runs, runs.shape[-2])) and not fits.all()
+
+
+def test_a_sum_of_one_vector_has_no_four_products() -> None:
+    assert not magnitudes_of_four(np.full((16, 5), 127, np.int8)).any()
+    assert magnitudes_of_four(np.full((17, 5), 127, np.int8)).any()

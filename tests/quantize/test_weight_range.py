@@ -35,14 +35,14 @@ def limits(target: str = "x86-64-v3") -> Limits:
 def network() -> onnx.ModelProto:
     """A convolution of every kind, and products."""
     shapes = {
-        "few": (8, 3, 3, 3),
-        "wide": (32, 8, 1, 1),
+        "few": (24, 3, 3, 3),
+        "wide": (32, 24, 1, 1),
         "depthwise": (32, 1, 3, 3),
         "grouped": (32, 16, 3, 3),
         "odd": (32, 2, 1, 1),
-        "transposed": (32, 16, 2, 2),
-        "gemm": (5, 16),
-        "matmul": (5, 7),
+        "transposed": (32, 40, 2, 2),
+        "gemm": (24, 40),
+        "matmul": (24, 7),
     }
     weights = {
         f"w_{k}": (RNG.standard_normal(s) / np.sqrt(np.prod(s[1:]))).astype(np.float32) for k, s in shapes.items()
@@ -80,15 +80,17 @@ def test_weights_keep_to_the_limit_of_the_target(target: str) -> None:
     whole, limited = (quantize_model(made, one, seen).proto for one in (Settings(), settings))
     found = {n.name: find_limit(graph, n, settings) for n in made.proto.graph.node if len(n.input) > 1}
     asked = {name for name, limit in found.items() if name in integers_of(whole) and limit is not None}
-    assert asked == {"few", "wide", "depthwise", "grouped", "transposed", "gemm", "matmul"}
+    common = {"wide", "transposed", "gemm", "matmul"}
+    # Of the others ARM multiplies 16 bits, or no more than two products at once.
+    assert asked == (common | {"few", "depthwise", "grouped"} if target == "x86-64-v3" else common)
     before, after = integers_of(whole), integers_of(limited)
     for name in asked:
         limit = found[name]
         assert limit is not None and limit(after[name]).max() <= 1
-        if target == "x86-64-v3" or name != "depthwise":
-            assert limit(before[name]).max() > 1
-            assert limit(after[name]).max() > 0.9  # no smaller than they have to be
-    np.testing.assert_array_equal(before["odd"], after["odd"])
+        assert limit(before[name]).max() > 1
+        assert limit(after[name]).max() > 0.9  # no smaller than they have to be
+    for name in before.keys() - asked:
+        np.testing.assert_array_equal(before[name], after[name])
     expected, found_limited = (run(m, feeds[0])["y"] for m in (made.proto, limited))
     assert noise(expected, found_limited) > 20
     assert limited_layers(graph, settings, seen) == ([n for n in found if n in asked], [])
@@ -113,7 +115,7 @@ def test_winograd_takes_any_weights() -> None:
     proto = model([node("Conv", "x w", "y", name="conv", pads=[1] * 4)], {"x": [1, 64, 28, 28]}, ["y"], weights)
     graph = Graph(floats(proto).proto.graph)
     assert find_limit(graph, graph.nodes[0], Settings(limits=limits())) is None
-    assert find_limit(graph, graph.nodes[0], Settings(limits=limits("raspberry-pi-4"))) is not None
+    assert find_limit(graph, graph.nodes[0], Settings(limits=limits("generic-armv7"))) is not None
 
 
 def test_a_layer_of_much_noise_keeps_the_whole_range() -> None:
@@ -132,7 +134,7 @@ def test_a_layer_of_much_noise_keeps_the_whole_range() -> None:
 
 
 def test_layers_get_the_whole_range_before_they_return_to_float() -> None:
-    settings, data = Settings(limits=limits("raspberry-pi-4")), pictures(24)
+    settings, data = Settings(limits=limits()), pictures(24)
     best = quantize(load_model(lopsided(0)), {}, Settings(), data, "cosine").accuracy
     free = quantize(load_model(lopsided(0)), {}, settings, data, "cosine").accuracy
     assert best is not None and free is not None and best.drop < free.drop
