@@ -109,7 +109,7 @@ def _in_steps(weight: Array, run: int) -> Array:
     """[…, I, O] → [..., steps, 16, O]."""
     *kernel, inputs, channels = weight.shape
     steps = -(-run // _STEP)
-    made = np.zeros((*kernel, steps, _STEP, channels), np.int8)
+    made = np.zeros((*kernel, steps, _STEP, channels), weight.dtype)
     taken = 0
     for step in range(steps):
         begin = min(step * _STEP, run - _STEP)
@@ -126,3 +126,22 @@ def _packed(steps: Array, width: int, vectors: int) -> Array:
     made = filled.reshape(*kernel, -1, vectors, _STEP, filled.shape[-1] // width, width)
     made = np.moveaxis(np.moveaxis(made, -2, 0), -1, -3)
     return np.ascontiguousarray(made).view("<i4")
+
+
+def magnitudes_of_four(weight: Array, dilation: int = 1) -> Array:
+    """[I, O] or [KH, KW, I, O] → [O]: the greatest sum of magnitudes of weights whose products `fits_by_two` adds up.
+
+    Zeros for sums of a single vector, of which it adds up no more than two.
+
+    Args:
+        dilation: along the rows of the kernel.
+    """
+    if weight.ndim == 4 and dilation == 1:
+        weight = weight.reshape(len(weight), 1, -1, weight.shape[3])
+    *outer, inputs, outputs = weight.shape
+    if inputs <= _STEP:
+        return np.zeros(outputs)
+    steps = _in_steps(np.abs(weight), inputs)
+    filled = np.pad(steps, [*[(0, 0)] * len(outer), (0, steps.shape[-3] % 2), (0, 0), (0, 0)])
+    lanes = filled.reshape(-1, 4, _STEP // 2, outputs)
+    return np.asarray(lanes.sum(axis=1, dtype=np.float64).max(axis=(0, 1)))

@@ -165,9 +165,10 @@ def measure_accuracy(
         if first < least and limited:
             names = [name for name in order if name in limited]
             ranged = _Trial(floats, settings, statistics, scorer, names, digits, progress, True)
-            settings = ranged.settings(_fewest(ranged, least))
-            trials = len(ranged.scores) - 1
+            changed = _fewest(ranged, least)
+            settings = ranged.settings(changed)
             trial = _Trial(floats, settings, statistics, scorer, order, digits, progress)
+            trial.scores[0], trials = ranged.score(changed), len(ranged.scores)
         if trial.score(0) < least:
             count = _fewest(trial, least)
     kept = tuple(trial.order[:count])
