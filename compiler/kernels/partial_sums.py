@@ -18,7 +18,6 @@ from .analysis import Block, blocks_of
 from .inline import inline_producers
 from .limits import Limits
 from .overlap import split_overlapping
-from .peel import mark_for_peeling
 from .rule import Offer, Parameters
 from .tails import mark_tail
 from .tile import compute_tile
@@ -27,7 +26,7 @@ PARTIAL = "partial_sums"  # the block that this rule recognises, […, row, bloc
 _WORDS = 4  # partial sums of an element
 _STEP = {1: 3, 2: 5}  # instructions for a round of so many vectors, of 16 products each
 _SUMS = 2  # of so many registers one has sums: LLVM puts many products before the additions
-_FEW = 8  # rounds that are written out
+FEW = 8  # rounds that are written out
 _MOST_KEPT = 8  # vectors that LLVM may keep from one tile to the next, as it does if they are the same
 _TASKS = 8  # at least so many are shared by threads, if there are
 _WIDTHS = (8, 4)  # channels of a tile
@@ -129,7 +128,5 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
         sch.reorder(tile[-3], tile[-5])
     inside = serial[-1] if serial else None
     kept = 0 if inside is None else mr * vectors * anchor.reduction[-1] if inside is channel_tiles else _MOST_KEPT + 1
-    if anchor.reduction[-1] <= _FEW and kept <= _MOST_KEPT:
+    if ends_alone or (anchor.reduction[-1] <= FEW and kept <= _MOST_KEPT):
         sch.unroll(rounds)
-    elif ends_alone:
-        mark_for_peeling(sch, rounds)

@@ -15,7 +15,7 @@ from tvm import relax, te, tirx
 
 from ..kernels.dots import WORD, across, dot, dot_of_two, word
 from ..kernels.limits import Limits
-from ..kernels.partial_sums import PARTIAL, tile_of
+from ..kernels.partial_sums import FEW, PARTIAL, tile_of
 from .constants import constant
 
 Array = np.ndarray[Any, Any]
@@ -74,7 +74,7 @@ def partial_product(
             def words(which: int) -> tuple[Any, Any]:
                 step = r[-1] * vectors + which
                 elements = [element(x, i, r, step, partial * WORD + byte) for byte in range(WORD)]
-                if which and steps % 2:
+                if which and steps % 2 and rounds <= FEW:  # else zeros are multiplied once more
                     elements = [tirx.if_then_else(step < steps, e, tirx.const(0, "int8")) for e in elements]
                 return word(elements), w(block, *r, channel, which, partial)
 
