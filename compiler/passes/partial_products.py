@@ -97,9 +97,15 @@ def _kind(weight: Array) -> str:
 def fits_by_two(steps: Array) -> bool:
     """Whether with any data four products of [..., steps, 16, O], of two vectors and of halves of each, fit 16 bits."""
     missing = steps.shape[-3] % 2
-    filled = np.pad(steps, [*[(0, 0)] * (steps.ndim - 3), (0, missing), (0, 0), (0, 0)]).astype(np.int32)
-    lanes = filled.reshape(*steps.shape[:-3], -1, 4, _STEP // 2, steps.shape[-1])
-    above, below = np.maximum(lanes, 0).sum(axis=-3), np.maximum(-lanes, 0).sum(axis=-3)
+    filled = np.pad(steps, [*[(0, 0)] * (steps.ndim - 3), (0, missing), (0, 0), (0, 0)])
+    lanes = filled.reshape(*steps.shape[:-3], -1, 4, _STEP // 2, steps.shape[-1]).swapaxes(-3, -2)
+    return fits_16_bits(lanes)
+
+
+def fits_16_bits(weight: Array) -> bool:
+    """Whether sums of products of [..., terms, O] with any int8 data do."""
+    wide = weight.astype(np.int32)
+    above, below = np.maximum(wide, 0).sum(axis=-2), np.maximum(-wide, 0).sum(axis=-2)
     greatest, least = 127 * above + 128 * below, 128 * above + 127 * below
     return bool(greatest.max(initial=0) < 1 << 15 and least.max(initial=0) <= 1 << 15)
 
