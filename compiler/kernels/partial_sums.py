@@ -12,7 +12,7 @@ import math
 from typing import Any
 
 import tvm_ffi
-from tvm import ir
+from tvm import tirx
 
 from .analysis import Block, blocks_of
 from .inline import inline_producers
@@ -83,8 +83,8 @@ def _ends_alone(sch: Any, anchor: Block) -> bool:
     """Whether the last round has one vector, where others have two."""
     found: list[Any] = []
     body = sch.get(sch.get_sblock(anchor.name)).body
-    tvm_ffi.structural_walk(body, [(ir.Call, lambda call: found.append(str(getattr(call.op, "name", ""))))])
-    return "tirx.if_then_else" in found
+    tvm_ffi.structural_walk(body, [(tirx.LT, found.append)])
+    return bool(found)
 
 
 def _shared(sch: Any, order: list[Any], alone: list[Any]) -> tuple[list[Any], list[Any]]:
