@@ -19,8 +19,7 @@ from ..target import Target
 from . import dots_arm, dots_x86
 from .llvm_code import PAIRS, import_code
 from .lowering import define_operator, program_pass, width_of
-
-WORD = 4  # bytes
+from .weight_limit import WORD
 
 _WORD, _PAIR, _DOT, _ACROSS = "edgec.word", "edgec.pair", "edgec.dot_", "edgec.across"
 
@@ -86,7 +85,8 @@ def lower_dots(target: Target) -> Any:
 
 def _begun(sequence: Any) -> Any:
     """Stores of zeros, to which the next store to that place adds a dot product, left out."""
-    statements, zeros = list(_flat(sequence)), {}
+    statements = list(_flat(sequence))
+    zeros: dict[tuple[int, str], int] = {}
     for number, store in enumerate(statements):
         if not isinstance(store, tirx.BufferStore):
             zeros.clear()  # it may read what was stored
@@ -134,9 +134,11 @@ def _instruction(call: Any, target: Target) -> _Instruction:
         if _is_zero_word(call.args[2]):
             part = ir.Call(ir.Op.get(f"{_DOT}int8_partial"), call.args[:2], ret_ty=call.ty)
             one = _instruction(part, target)
-            return lambda sums, x, w, *_: one(sums, x, w)
+            return lambda sums, x, w, _y, _v: one(sums, x, w)
         found = dots_arm.instruction(target, kind, lanes) if target.machine in dots_arm.MACHINES else None
-        return found or (lambda sums, x, w, y, v: _one_by_one(_one_by_one(sums, x, w, "int8"), y, v, "int8"))
+        if found is None:
+            return lambda sums, x, w, y, v: _one_by_one(_one_by_one(sums, x, w, "int8"), y, v, "int8")
+        return found
     found = None
     if target.machine == "x86_64":
         found = dots_x86.instruction(target, kind, lanes)

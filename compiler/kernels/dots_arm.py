@@ -10,6 +10,7 @@ from tvm import tirx
 from ..target import Target
 from .llvm_code import BYTES
 from .vectors import shuffle
+from .weight_limit import MOST_OF_MAGNITUDES, WeightLimit
 
 MACHINES = ("aarch64", "armv7l")
 _STEP = 4  # words of a vector
@@ -18,6 +19,12 @@ _STEP = 4  # words of a vector
 def sums_partially(target: Target) -> bool:
     """Whether products of 8-bit integers are best summed to four partial sums (partial_sums.py)."""
     return target.machine in MACHINES and not target.has("dotprod")
+
+
+def weight_limit(target: Target) -> WeightLimit | None:
+    """What weights keep to for four of their products with signed data to have a sum of 16 bits, and three of a
+    filter's; None if there is an instruction for dot products."""
+    return WeightLimit(neighbours=0, most=MOST_OF_MAGNITUDES, runs=3) if sums_partially(target) else None
 
 
 def instruction(target: Target, kind: str, lanes: int) -> Callable[[Any, Any, Any], Any] | None:

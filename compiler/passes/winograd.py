@@ -86,7 +86,6 @@ _SHIFTS = {2: (1, 1), 4: (3, 2, 1, 1)}
 _INVERSE = {2: 1, 4: pow(9, -1, 1 << 32)}
 # Fewer columns of tiles than these are too few rows for a product; so many tiles of an image may be its rows together.
 _FEW_COLUMNS, _MOST_TILES = 7, 36
-_LARGEST_INPUT = {2: 4 * 128, 4: 100 * 128}  # magnitude of V
 
 
 def use_winograd(module: tvm.IRModule, limits: Limits, stored: str | None = None) -> tvm.IRModule:
@@ -112,14 +111,12 @@ def use_winograd(module: tvm.IRModule, limits: Limits, stored: str | None = None
         shape, inputs = [int(d) for d in call.ty.shape], int(weight.ty.shape[2])
         if dtype == "int32":
             narrow = str(weight.ty.dtype) == "int8" and str(call.args[0].ty.dtype) in ("uint8", "int8")
-            if not narrow:
+            m = integer_tile(shape, inputs, limits) if narrow else 0
+            kernel = weight.value.numpy()
+            if not m or not (limits.multiplies_pairs or _fits_32_bits(kernel, m)):
                 return call
-            if limits.multiplies_pairs and _pays_in_integers(shape, inputs):
-                return _of_integers(builder, call.args[0], weight.value.numpy(), shape, 2, PAIRS, limits)
-            m = choose_tile(shape, inputs, _BYTES_SPEED, 2) if limits.partial_sums and limits.by_element else 0
-            if not m or not _fits_32_bits(weight.value.numpy(), m):
-                return call
-            return _of_integers(builder, call.args[0], weight.value.numpy(), shape, m, WIDE, limits)
+            form = PAIRS if limits.multiplies_pairs else WIDE
+            return _of_integers(builder, call.args[0], kernel, shape, m, form, limits)
         m = choose_tile(shape, inputs, 2 if computes_in(stored, limits) else 1)
         return _convolution(builder, call.args[0], weight.value.numpy(), shape, m, limits) if m else call
 
@@ -147,7 +144,14 @@ def choose_tile(shape: Sequence[int], inputs: int, speed: float = 1, size: int =
     return best
 
 
-def _pays_in_integers(shape: Sequence[int], inputs: int) -> bool:
+def integer_tile(shape: Sequence[int], inputs: int, limits: Limits) -> int:
+    """M for a convolution of 8-bit integers from `inputs` channels to `shape` [N, H, W, O]; 0 if it is done plainly."""
+    if limits.multiplies_pairs:
+        return 2 if _pays_in_pairs(shape, inputs) else 0
+    return choose_tile(shape, inputs, _BYTES_SPEED, 2) if limits.partial_sums and limits.by_element else 0
+
+
+def _pays_in_pairs(shape: Sequence[int], inputs: int) -> bool:
     n, height, width, outputs = shape
     tiles, positions = n * -(-height // 2) * -(-width // 2), 16
     if not tiles or 2 * positions * inputs * outputs > _MOST_BYTES[4] or not 2 <= inputs <= _INTEGER_INPUTS:
@@ -159,9 +163,11 @@ def _pays_in_integers(shape: Sequence[int], inputs: int) -> bool:
 
 def _fits_32_bits(weight: Matrix, m: int) -> bool:
     """Whether sums of products do, and the result in the place of the highest bits."""
-    whole = np.abs(whole_weight(weight, m).astype(np.int64)).sum(axis=1).max(initial=0)
+    sides = np.abs(_BT[m]).sum(axis=1)
+    largest = 128 * np.outer(sides, sides).reshape(-1, 1)  # magnitude of V
+    whole = np.abs(whole_weight(weight, m).astype(np.int64)).sum(axis=1)
     result = 128 * np.abs(weight.astype(np.int64)).sum(axis=(0, 1, 2)).max(initial=0)
-    return bool(_LARGEST_INPUT[m] * whole < 1 << 31 and result << 2 * max(_SHIFTS[m]) < 1 << 31)
+    return bool((largest * whole).max(initial=0) < 1 << 31 and result << 2 * max(_SHIFTS[m]) < 1 << 31)
 
 
 def _of_integers(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from compiler.passes.numbers import no_pair_saturates
-from compiler.passes.partial_products import fits_by_two
+from compiler.kernels.dots_x86 import weight_limit
+from compiler.kernels.weight_limit import in_fours
+from compiler.passes.partial_products import fits_16_bits
 from compiler.target import load_target
 from compiler.verify.execute import NoExecutor, find_executor
 from tests.kernels import cases_integer
@@ -49,16 +51,16 @@ def test_whole_numbers_serve_winograd_on_neon(tmp_path: Path) -> None:
 
 def test_sums_of_four_small_weights_fit_16_bits() -> None:
     """Exactly those that 128 times the magnitudes leave room for, in the places that one lane of vectors sums."""
-    weight = np.zeros((2, 16, 3), np.int8)
-    for step, place in ((0, 3), (0, 11), (1, 3), (1, 11)):
-        weight[step, place, 1] = -64
-    assert not fits_by_two(weight)  # by -128 it is 2^15
+    weight = np.zeros((40, 3), np.int8)
+    for place in (3, 11, 19, 27):
+        weight[place, 1] = -64
+    assert not fits_16_bits(in_fours(weight))  # by -128 it is 2^15
     weight[weight < 0] = 64
-    assert fits_by_two(weight)  # by -128 it is -2^15
-    weight[0, 3, 1] = 65
-    assert not fits_by_two(weight)
-    weight[0, 3, 1], weight[0, 4, 1] = 0, 65
-    assert fits_by_two(weight)
+    assert fits_16_bits(in_fours(weight))  # by -128 it is -2^15
+    weight[3, 1] = 65
+    assert not fits_16_bits(in_fours(weight))
+    weight[3, 1], weight[4, 1] = 0, 65
+    assert fits_16_bits(in_fours(weight))
 
 
 @pytest.mark.parametrize(
@@ -75,8 +77,14 @@ def test_sums_of_four_small_weights_fit_16_bits() -> None:
 def test_pairs_of_weights_that_may_saturate_are_found(pair: tuple[int, int], safe: bool) -> None:
     weight = np.zeros((3, 4, 2), np.int8)
     weight[1, 2:, 1] = pair
-    assert no_pair_saturates(weight) == safe
+    assert _keeps_to_limit(weight) == safe
     # The neighbours are of one pair, not of two.
     weight = np.zeros((1, 4, 1), np.int8)
     weight[0, 1:3, 0] = pair
-    assert no_pair_saturates(weight)
+    assert _keeps_to_limit(weight)
+
+
+def _keeps_to_limit(weight: np.ndarray[Any, Any]) -> bool:
+    limit = weight_limit(load_target("x86-64-v3"))
+    assert limit is not None
+    return bool((limit.factors(weight) <= 1).all())
