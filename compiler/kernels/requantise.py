@@ -191,6 +191,9 @@ def _joined(vectors: Sequence[Any], lanes: int) -> Any:
     """The first `lanes` lanes of vectors, one after the other."""
     if len(vectors) == 1 and width_of(vectors[0]) == lanes:
         return vectors[0]
+    if len(vectors) == 1 and lanes == _LANES:  # taken as one number, which LLVM need not make of four
+        dtype = str(vectors[0].ty.dtype).partition("x")[0]
+        return tirx.reinterpret(f"{dtype}x{lanes}", shuffle([tirx.reinterpret("int32x2", vectors[0])], [0]))
     return shuffle(vectors, range(lanes))
 
 
