@@ -51,7 +51,7 @@ class Quantised:
             what = f"{found.metric} falls by more than {found.max_drop}, whichever layers stay in float"
             raise UserError(what, self.model.name, "allow more with max_drop, or give more calibration data")
         facts = None if found is None else {**found.to_dict(WORST), "inputs": self.inputs}
-        return self.model, replace(options, shapes={}, accuracy=facts, floats=self.floats)
+        return self.model, replace(options, shapes={}, accuracy=facts)
 
     @property
     def warning(self) -> str | None:
