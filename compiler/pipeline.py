@@ -200,7 +200,7 @@ def quantize_for(
                 f"--shape of {name!r}",
                 "give fixed shapes, or --precision fp32",
             )
-    settings = Settings(options.precision)
+    settings = Settings(options.precision, cache=options.cache)
     if method is not None:
         settings = replace(settings, method=method)
     return quantize(model, fixed, settings, data, metric, max_drop, progress)
@@ -274,7 +274,9 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
         prepared = prepare(model, shapes)
         if rows and len(versions) == 1:  # not of a single row, in whose shapes rows and other axes look alike
             axes = check_rows(prepared.proto, rows, model.name)
-        measure = measure_overflows(model, prepared, options.samples) if options.precision == "fp16" else None
+        measure = (
+            measure_overflows(model, prepared, options.samples, options.cache) if options.precision == "fp16" else None
+        )
         version, found = lower(
             prepared, options.target, model.name, prefix, constants, ended, options.precision, measure
         )

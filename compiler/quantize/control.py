@@ -110,10 +110,10 @@ def measure_accuracy(
     """
     model = quantize_model(floats, settings, statistics)
     compared = samples.take(LAYER_SAMPLES)
-    layers = measure_layers(floats, model, compared)
+    layers = measure_layers(floats, model, compared, settings.cache)
     if progress:
         progress(f"compared {len(layers)} layers with the float model's on {len(compared)} samples")
-    with Runner(floats.proto) as run:
+    with Runner(floats.proto, cache=settings.cache) as run:
         scorer = find_metric(metric, samples, run, floats)
         best = scorer.score(run)
         trial = _Trial(floats, settings, statistics, scorer, [layer.name for layer in layers], progress)
@@ -161,7 +161,7 @@ class _Trial:
 
     def score(self, count: int) -> float:
         if count not in self.scores:
-            with Runner(self.model(count).proto) as run:
+            with Runner(self.model(count).proto, cache=self._settings.cache) as run:
                 self.scores[count] = self._metric.score(run)
             if self._progress:
                 floats = f" with {count} layers returned to float" if count else ""

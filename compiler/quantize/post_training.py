@@ -91,7 +91,7 @@ def quantize(
             raise UserError(what, model.name, "give them with --calibration, or use --precision int8-dynamic")
         return Quantised(_as_given(quantize_model(floats, settings), model), floats, None, None)
     samples = load_calibration(data, floats)
-    statistics = observe(floats, samples) if settings.precision == "int8" else None
+    statistics = observe(floats, samples, cache=settings.cache) if settings.precision == "int8" else None
     if progress and statistics:
         progress(f"observed {len(statistics.histograms)} tensors on {statistics.samples} samples")
     made, accuracy = measure_accuracy(floats, samples, settings, statistics, metric, max_drop, progress)

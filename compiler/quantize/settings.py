@@ -34,6 +34,7 @@ class Settings:
         equalise: give the channels of a tensor steps of their own where their ranges differ much, see `equalise.py`.
         correct_bias: take the mean of what rounding the weights adds off the biases.
         pruning: makes weights zero, and nothing else is done.
+        cache: take compiled kernels from the cache, of the models that are run for it, and put new ones there.
     """
 
     precision: str = "int8"
@@ -44,3 +45,4 @@ class Settings:
     equalise: bool = True
     correct_bias: bool = True
     pruning: Pruning | None = None
+    cache: bool = True
