@@ -16,6 +16,7 @@ from ..frontend.prepare import Model
 from ..frontend.shapes import Types, value_table
 from ..verify.similarity import Similarity
 from .data import Samples
+from .ranges import MANY, Array, some
 from .runner import Runner
 
 _ALONE = "alone/"  # before the names of values that a layer computes with integers beside the float one
@@ -83,8 +84,9 @@ def measure_layers(floats: Model, quantised: Model, samples: Samples, cache: boo
         for number, feeds in enumerate(samples):
             expected, found = (run({**feeds, _GATES: gates}) for gates in (none, none + 1))
             for tensor in tensors:
-                both[tensor].add(found[tensor], expected[tensor])
-                alone[tensor].add(expected[_ALONE + tensor], expected[tensor])
+                wanted = _sampled(expected[tensor])
+                both[tensor].add(_sampled(found[tensor]), wanted)
+                alone[tensor].add(_sampled(expected[_ALONE + tensor]), wanted)
             for gates, sums in zip(single, after, strict=True) if number in few else ():
                 made = run({**feeds, _GATES: gates})
                 for name in outputs:
@@ -104,6 +106,11 @@ def measure_layers(floats: Model, quantised: Model, samples: Samples, cache: boo
         for (name, tensor), sums in zip(chosen.items(), after, strict=True)
     ]
     return sorted(layers, key=lambda layer: (layer.output_snr, layer.alone_snr))
+
+
+def _sampled(array: Array) -> Array:
+    """Values of a layer's result, [1, n], of many some: ratios of sums over tens of thousands are those over all."""
+    return some(array.reshape(1, -1), MANY)
 
 
 def quantised_layers(floats: onnx.ModelProto, quantised: onnx.ModelProto) -> list[str]:
