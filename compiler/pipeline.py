@@ -104,6 +104,7 @@ def compile_model(
     method: str | None = None,
     metric: str | None = None,
     max_drop: float | None = None,
+    weight_range: str | None = None,
 ) -> Artifact:
     """Compiles an ONNX model into a native module.
 
@@ -127,6 +128,8 @@ def compile_model(
         method: how ranges follow from the calibration data, one of `quantize.settings.METHODS`.
         metric: what the calibration data are scored by, see `quantize.metrics.find_metric`.
         max_drop: how much of that score may be lost; layers stay in float for it.
+        weight_range: `target`, which is the default, for 8-bit weights as small as the target's fastest kernels want
+            them where it has no dot products of 8 bits; `whole` for all that 8 bits can hold.
 
     Raises:
         UserError: the input is at fault, or `max_drop` cannot be kept; nothing was written.
@@ -136,7 +139,8 @@ def compile_model(
     options = resolve(model, target, out, shapes, verify, dump, cache, precision)
     if precision in QUANTISED:
         clock.lap("read")
-        model, options = quantize_for(model, options, calibration, method, metric, max_drop).compiled(options)
+        quantised = quantize_for(model, options, calibration, method, metric, max_drop, None, weight_range)
+        model, options = quantised.compiled(options)
         clock.lap("quantize")
         return compile_with(model, options, clock)
     if precision == "fp16":
@@ -180,17 +184,21 @@ def quantize_for(
     metric: str | None = None,
     max_drop: float | None = None,
     progress: Callable[[str], None] | None = None,
+    weight_range: str | None = None,
 ) -> Quantised:
     """Quantises a model for the options' precision; see `compile_model` and `quantize.post_training`.
 
     Raises:
         UserError: as of `quantize.post_training.quantize`, or an unknown method, or sizes that are ranges.
     """
+    from .kernels.limits import limits_of
     from .quantize.post_training import quantize
-    from .quantize.settings import METHODS, Settings
+    from .quantize.settings import METHODS, WEIGHT_RANGES, Settings
 
     if method is not None and method not in METHODS:
         raise UserError(f"unknown method {method!r}", "method", f"one of {', '.join(METHODS)}")
+    if weight_range is not None and weight_range not in WEIGHT_RANGES:
+        raise UserError(f"unknown range {weight_range!r}", "weight_range", f"one of {', '.join(WEIGHT_RANGES)}")
     fixed: dict[str, tuple[int, ...]] = {}
     for name, sizes in options.shapes.items():
         fixed[name] = tuple(size for size in sizes if isinstance(size, int))
@@ -200,7 +208,8 @@ def quantize_for(
                 f"--shape of {name!r}",
                 "give fixed shapes, or --precision fp32",
             )
-    settings = Settings(options.precision, cache=options.cache)
+    limits = None if weight_range == "whole" else limits_of(options.target)
+    settings = Settings(options.precision, limits=limits, cache=options.cache)
     if method is not None:
         settings = replace(settings, method=method)
     return quantize(model, fixed, settings, data, metric, max_drop, progress)

@@ -23,8 +23,10 @@ from ..kernels.nested_math import separate_nested_math
 from ..kernels.peel import peel_last
 from ..kernels.requantise import requantise
 from ..kernels.scalars import is_scalar
+from ..kernels.tables import lower_tables
 from ..kernels.vector_math import call_double_math, expand_math
 from ..kernels.vectors import substitute
+from ..kernels.wrapping import lower_wrapping
 from ..target import Target
 from .llvm_options import LLVM, options_for
 from .memory import ALIGNMENT
@@ -93,7 +95,9 @@ def _lowering(target: Target) -> list[Any]:
         s.RewriteUnsafeSelect(),
         round_to_bfloat16(),
         lower_dots(target),
+        lower_wrapping(target),
         requantise(target),
+        lower_tables(target),
         separate_nested_math(),
         t.CommonSubexprElim(),
         t.VerifyMemory(),

@@ -59,14 +59,19 @@ def requantise(target: Target) -> Any:
     forms = {"aarch64": _a64, "armv7l": _a32}.get(target.machine)
     if forms is None:
         multiply_adds = target.machine == "x86_64" and target.has("fma")
+        lanes = _lanes_that_are_packed(target)
 
-        def lower_by_sum(func: Any) -> Any:
+        def lower_alone(func: Any) -> Any:
             facts = facts_of(func)
-            return func.with_body(
-                tvm_ffi.structural_map(func.body, [(tirx.Cast, lambda cast: _by_sum(cast, facts, multiply_adds))])
-            )
 
-        return program_pass(lower_by_sum)
+            def on_cast(cast: Any) -> Any:
+                if lanes:
+                    return _by_packing(cast, facts, multiply_adds, lanes)
+                return _by_sum(cast, facts, multiply_adds)
+
+            return func.with_body(tvm_ffi.structural_map(func.body, [(tirx.Cast, on_cast)]))
+
+        return program_pass(lower_alone)
 
     def lower(func: Any) -> Any:
         facts = facts_of(func)
@@ -221,6 +226,75 @@ def _a32(parts: Sequence[Any], step: _Step, dtype: str) -> list[Any]:
     return [tirx.reinterpret(f"{dtype}x8", result) for result in results]
 
 
+def _lanes_that_are_packed(target: Target) -> int:
+    """Floats of a vector that instructions of x86 round to integers, and narrow with saturation; 0 for none.
+
+    AVX-512 narrows each vector by itself.
+    """
+    if target.machine != "x86_64" or target.simd_bits > 256 or not target.has("sse4.1"):
+        return 0
+    return 8 if target.has("avx2") else 4
+
+
+def _by_packing(cast: Any, facts: Facts, multiply_adds: bool, lanes: int) -> Any:
+    """Rounds as `cvtps2dq` does, which makes the least integer of what is too small for one: of the floats only the
+    upper bound is needed."""
+    step, whole = _step(cast, facts), width_of(cast)
+    if step is None:
+        return cast
+    lanes = lanes if whole % lanes == 0 else _LANES
+    clamped = _clamped(step, facts, multiply_adds, f"float32x{whole}", below=False)
+    vectors = [
+        _call(f"int32x{lanes}", f"llvm.x86.{_ROUND[lanes]}", piece(clamped, begin, lanes))
+        for begin in range(0, whole, lanes)
+    ]
+    together = next(count for count in (4, 2, 1) if len(vectors) % count == 0)
+    dtype = str(cast.ty.dtype).partition("x")[0]
+    groups = [vectors[at : at + together] for at in range(0, len(vectors), together)]
+    result = _joined([_narrowed(group, step.zero, dtype) for group in groups], whole)
+    low = _LIMITS[dtype][0]
+    if is_known(step.low) and step.low <= low:
+        return result
+    return tirx.Max(result, lanes_with(step.low, str(result.ty.dtype)))
+
+
+def _narrowed(vectors: Sequence[Any], zero: Number, dtype: str) -> Any:
+    """One, two or four vectors of int32 as one of bytes, with the zero point added on the way."""
+    wide = width_of(vectors[0]) == 2 * _LANES
+    if wide and len(vectors) == 1:
+        vectors, wide = [shuffle(vectors, range(at, at + _LANES)) for at in (0, _LANES)], False
+    halves = [
+        _pack("packssdw", f"int16x{4 * _LANES if wide else 2 * _LANES}", *pair)
+        for pair in zip(vectors[::2], vectors[1::2] or vectors, strict=True)
+    ]
+    if not is_known(zero) or zero:
+        kind = str(halves[0].ty.dtype)
+        halves = [_call(kind, f"llvm.sadd.sat.v{width_of(half)}i16", half, lanes_with(zero, kind)) for half in halves]
+    narrow = "packsswb" if dtype == "int8" else "packuswb"
+    if wide and len(halves) == 1:
+        halves, wide = [shuffle(halves, range(at, at + 2 * _LANES)) for at in (0, 2 * _LANES)], False
+        return shuffle([_pack(narrow, f"{dtype}x16", *halves)], _in_order(2))
+    made = _pack(narrow, f"{dtype}x{32 if wide else 16}", halves[0], halves[-1])
+    return shuffle([made], _in_order(4)) if wide else made
+
+
+def _in_order(vectors: int) -> list[int]:
+    """Where the elements are of vectors of eight whose halves were put together, first all first ones."""
+    return [
+        (half * vectors + vector) * _LANES + at for vector in range(vectors) for half in (0, 1) for at in range(_LANES)
+    ]
+
+
+def _pack(name: str, dtype: str, first: Any, second: Any) -> Any:
+    wide = f"llvm.x86.avx2.{name}"
+    narrow = {"packssdw": "sse2.packssdw.128", "packsswb": "sse2.packsswb.128", "packuswb": "sse2.packuswb.128"}[name]
+    bits = int(tvm_ffi.dtype(str(first.ty.dtype)).itemsize) * 8
+    return _call(dtype, wide if bits == 256 else f"llvm.x86.{narrow}", first, second)
+
+
+_ROUND = {_LANES: "sse2.cvtps2dq", 2 * _LANES: "avx.cvt.ps2dq.256"}
+
+
 def _by_sum(cast: Any, facts: Facts, multiply_adds: bool) -> Any:
     """Like `_a32`; a constant zero point is in the sum, unless it is odd, which would turn ties to the odd number."""
     step = _step(cast, facts)
@@ -229,15 +303,19 @@ def _by_sum(cast: Any, facts: Facts, multiply_adds: bool) -> Any:
     dtype = f"float32x{width_of(cast)}"
     even = step.zero - step.zero % 2 if is_known(step.zero) else 0
     shift, rest = tirx.const(1.5 * 2**23 + even, dtype), minus(step.zero, even)
+    bits = tirx.reinterpret(dtype.replace("float", "int"), _clamped(step, facts, multiply_adds, dtype) + shift)
+    added = not is_known(rest) or rest
+    return tirx.Cast(str(cast.ty.dtype), bits + lanes_with(rest, str(bits.ty.dtype)) if added else bits)
+
+
+def _clamped(step: _Step, facts: Facts, multiply_adds: bool, dtype: str, below: bool = True) -> Any:
+    """The floats between the bounds, or if not `below` them above no more than that."""
     low, high = minus(step.low, step.zero), minus(step.high, step.zero)
     divisor = number_of(step.value.b, facts) if isinstance(step.value, tirx.Div) and multiply_adds else None
     if divisor is not None and is_factor(divisor, facts):
-        value = _quotient(step.value.a, divisor, low, high)
-    else:
-        value = tirx.Max(tirx.Min(step.value, lanes_with(high, dtype)), lanes_with(low, dtype))
-    bits = tirx.reinterpret(dtype.replace("float", "int"), value + shift)
-    added = not is_known(rest) or rest
-    return tirx.Cast(str(cast.ty.dtype), bits + lanes_with(rest, str(bits.ty.dtype)) if added else bits)
+        return _quotient(step.value.a, divisor, low, high)
+    value = tirx.Min(step.value, lanes_with(high, dtype))
+    return tirx.Max(value, lanes_with(low, dtype)) if below else value
 
 
 def _quotient(value: Any, divisor: Number, low: Number, high: Number) -> Any:

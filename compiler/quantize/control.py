@@ -1,18 +1,24 @@
-"""Keeps a quantised model's loss within a bound: layers go back to floats, those that cost most first."""
+"""Keeps a quantised model's loss within a bound.
+
+Layers whose weights were limited get the whole range again, then layers go back to floats, those that cost most first.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ..frontend.prepare import Model
 from .data import Samples
+from .graphs import Graph
 from .insert import quantize_model
 from .layers import Layer, macs_of, measure_layers, share_of_macs
 from .metrics import Metric, find_metric
 from .ranges import Statistics
 from .runner import Runner
 from .settings import Settings
+from .weight_range import limited_layers
 
 _ROUNDING = 1e-9  # of scores: a hundredth lost is within a drop of 0.01
 LAYER_SAMPLES = 32  # that layers are compared on; sums over whole tensors settle with few
@@ -34,6 +40,8 @@ class Accuracy:
         kept_macs: their share of the model's multiplications.
         trials: how many quantised models were compiled and scored.
         layers: before any went back, the one that costs the outputs most first.
+        limited: layers whose weights keep to the limit of the target's fast kernels.
+        whole_range: layers whose weights do not, for the noise that it would add or for `max_drop`.
     """
 
     metric: str
@@ -47,6 +55,8 @@ class Accuracy:
     kept_macs: float
     trials: int
     layers: tuple[Layer, ...]
+    limited: tuple[str, ...] = ()
+    whole_range: tuple[str, ...] = ()
 
     @property
     def drop(self) -> float:
@@ -79,9 +89,17 @@ class Accuracy:
             "layers_in_float": list(self.kept),
             "macs_in_float": round(self.kept_macs, 4),
             "trials": self.trials,
+            "weights": self._weights(),
             "layers": [layer.to_dict() for layer in self.layers[:most_layers]],
             "layers_quantised": len(self.layers) - len(self.kept),
         }
+
+    def _weights(self) -> dict[str, object] | None:
+        """What was done to weights for the target's kernels; None for nothing."""
+        if not self.limited and not self.whole_range:
+            return None
+        why = "the target has no dot products of 8 bits"
+        return {"limited": len(self.limited), "whole_range": list(self.whole_range), "why": why}
 
 
 def measure_accuracy(
@@ -96,7 +114,8 @@ def measure_accuracy(
     """The model, quantised, and what that costs; layers stay in floats where `max_drop` asks for it.
 
     Of the layers in the order of what they cost the outputs, the first 1, 2, 4, … go back until the drop is small
-    enough, then as few as a bisection between the last two numbers finds. The one returned has been scored itself.
+    enough, then as few as a bisection between the last two numbers finds. Where weights are limited, the same is done
+    before with layers that get the whole range. The one returned has been scored itself.
 
     Args:
         floats: from `float_model`.
@@ -116,12 +135,21 @@ def measure_accuracy(
     with Runner(floats.proto, cache=settings.cache) as run:
         scorer = find_metric(metric, samples, run, floats)
         best = scorer.score(run)
-        trial = _Trial(floats, settings, statistics, scorer, [layer.name for layer in layers], progress)
+        graph, order = Graph(floats.proto.graph), [layer.name for layer in layers]
+        limited, _ = limited_layers(graph, settings, statistics)
+        trial = _Trial(floats, settings, statistics, scorer, order, progress)
         first = trial.score(0)
-        count = 0
-        if max_drop is not None and best - first > max_drop + _ROUNDING:
-            count = _fewest(trial, best - max_drop - _ROUNDING)
+        count, trials = 0, 0
+        least = -math.inf if max_drop is None else best - max_drop - _ROUNDING
+        if first < least and limited:
+            ranged = _Trial(floats, settings, statistics, scorer, [n for n in order if n in limited], progress, True)
+            settings = ranged.settings(_fewest(ranged, least))
+            trials = len(ranged.scores) - 1
+            trial = _Trial(floats, settings, statistics, scorer, order, progress)
+        if trial.score(0) < least:
+            count = _fewest(trial, least)
     kept = tuple(trial.order[:count])
+    limited, whole = limited_layers(graph, trial.settings(count), statistics)
     share = share_of_macs(kept, macs_of(floats.proto))
     accuracy = Accuracy(
         scorer.name,
@@ -133,14 +161,16 @@ def measure_accuracy(
         max_drop,
         kept,
         share,
-        len(trial.scores),
+        len(trial.scores) + trials,
         tuple(layers),
+        tuple(limited),
+        tuple(whole),
     )
     return trial.model(count), accuracy
 
 
 class _Trial:
-    """Scores of the model with the first layers of an order in floats."""
+    """Scores of the model with the first layers of an order in floats, or with the whole range for their weights."""
 
     def __init__(
         self,
@@ -150,27 +180,35 @@ class _Trial:
         metric: Metric,
         order: Sequence[str],
         progress: Progress | None,
+        whole_range: bool = False,
     ) -> None:
+        self._whole_range = whole_range
         self.order, self.scores = order, dict[int, float]()
         self._floats, self._settings, self._statistics = floats, settings, statistics
         self._metric, self._progress = metric, progress
 
+    def settings(self, count: int) -> Settings:
+        names = frozenset(self.order[:count])
+        if self._whole_range:
+            return replace(self._settings, whole_range=self._settings.whole_range | names)
+        return replace(self._settings, keep=self._settings.keep | names)
+
     def model(self, count: int) -> Model:
-        settings = replace(self._settings, keep=self._settings.keep | frozenset(self.order[:count]))
-        return quantize_model(self._floats, settings, self._statistics)
+        return quantize_model(self._floats, self.settings(count), self._statistics)
 
     def score(self, count: int) -> float:
         if count not in self.scores:
             with Runner(self.model(count).proto, cache=self._settings.cache) as run:
                 self.scores[count] = self._metric.score(run)
             if self._progress:
-                floats = f" with {count} layers returned to float" if count else ""
-                self._progress(f"scored {self.scores[count]:.4f}{floats}")
+                how = "with weights of the whole range" if self._whole_range else "returned to float"
+                changed = f" with {count} layers {how}" if count else ""
+                self._progress(f"scored {self.scores[count]:.4f}{changed}")
         return self.scores[count]
 
 
 def _fewest(trial: _Trial, least: float) -> int:
-    """How many layers must be in floats for a score of `least`; all if no smaller number does."""
+    """How many layers must be changed for a score of `least`; all if no smaller number does."""
     total = len(trial.order)
     low, high = 0, 1  # low is too few
     while high < total and trial.score(high) < least:
