@@ -15,9 +15,12 @@ from tvm import tirx
 from compiler.build import codegen
 from compiler.kernels.lowering import node_pass
 from compiler.pipeline import compile_model
+from compiler.target import load_target
 from compiler.verify import rounding
 from compiler.verify.artifact import verify
 from compiler.verify.compare import compare
+from compiler.verify.execute import find_executor
+from compiler.verify.layers import first_wrong_layer
 from compiler.verify.reference import run_reference
 from compiler.verify.rounding import nudged, with_noise, with_steps
 from tests.models import model, node, random_inputs
@@ -84,7 +87,23 @@ def test_a_wrong_bias_of_one_channel_does_not(name: str, right: onnx.ModelProto,
         return bias
 
     artifact = compile_model(changed(right, name, wrong), "host", tmp_path / "wrong.so", verify=False)
-    assert not verify(artifact.path, right)
+    found = verify(artifact.path, right)
+    assert not found
+    assert found.layer is None  # they are right if they are compiled now
+
+
+def test_the_first_layer_that_is_wrong_is_named(right: onnx.ModelProto, tmp_path: Path) -> None:
+    def wrong(bias: Any) -> Any:
+        bias[3] += 0.25
+        return bias
+
+    def compile_wrong(layers: onnx.ModelProto, out: Path) -> None:
+        compile_model(changed(changed(layers, "b6", wrong), "b9", wrong), "host", out, verify=False)
+
+    target = load_target("host")
+    executor = find_executor(target.os, target.machine, target)
+    found = first_wrong_layer(right, random_inputs(right), compile_wrong, executor)
+    assert found is not None and found.startswith("Conv 'layer 6': 5.95%")  # most of one of 16 channels
 
 
 def test_a_requantisation_that_is_off_by_one_is_found_and_its_layer_is_named(
