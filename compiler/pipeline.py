@@ -48,7 +48,6 @@ class Options:
         cache: look for compiled kernels in the cache, and put new ones there.
         precision: one of PRECISIONS.
         accuracy: what quantisation cost the model, for the manifest.
-        floats: the model before quantisation, of the same inputs.
         samples: calibration data that show which values are too large for `fp16`; None for random ones.
         decisions: how kernels are to be scheduled, by the keys of their programs; the others as their rules derive it.
         choices: what a tuner decided for graph passes, see `passes.choices`.
@@ -62,7 +61,6 @@ class Options:
     cache: bool = True
     precision: str = "fp32"
     accuracy: Mapping[str, Any] | None = None
-    floats: Model | None = None
     samples: Any = None
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     choices: Mapping[str, int] = field(default_factory=dict)
@@ -225,8 +223,9 @@ def quantize_for(
                 f"--shape of {name!r}",
                 "give fixed shapes, or --precision fp32",
             )
-    limits = None if weight_range == "whole" else limits_of(options.target)
-    settings = Settings(options.precision, limits=limits)
+    limits = limits_of(options.target)
+    fitted = None if weight_range == "whole" else limits
+    settings = Settings(options.precision, dots=limits.dots, limits=fitted, cache=options.cache)
     if method is not None:
         settings = replace(settings, method=method)
     return quantize(model, fixed, settings, data, metric, max_drop, progress)
@@ -319,7 +318,9 @@ def lower_model(model: Model, options: Options, clock: Clock | None = None) -> L
         prepared = prepare(model, shapes)
         if rows and len(versions) == 1:  # not of a single row, in whose shapes rows and other axes look alike
             axes = check_rows(prepared.proto, rows, model.name)
-        measure = measure_overflows(model, prepared, options.samples) if options.precision == "fp16" else None
+        measure = (
+            measure_overflows(model, prepared, options.samples, options.cache) if options.precision == "fp16" else None
+        )
         version, found = lower(
             prepared, options.target, model.name, prefix, constants, ended, options.precision, measure, choices
         )
@@ -347,12 +348,15 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
     lowered = lower_model(model, options, clock)
     versions, programs = lowered.versions, lowered.programs
     verifier = None
+
+    def compile_layers(layers: onnx.ModelProto, out: Path) -> None:
+        compile_model(layers, options.target, out, verify=False, cache=options.cache)
+
     if options.verify:
         inputs = [version.inputs for version in versions]
         vocabulary = versions[-1].vocabulary
-        verifier = Verifier(
-            model, inputs, options.target, vocabulary, options.precision, options.accuracy, options.floats
-        )
+        facts = options.precision, options.accuracy
+        verifier = Verifier(model, inputs, options.target, vocabulary, *facts, compile_layers)
 
     # tensor programs → scheduled for the target → objects
     _dump_schedules(options, programs)
