@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes.util
+import os
+import tempfile
 
 import hypothesis
 import pytest
@@ -10,6 +12,9 @@ import pytest
 # A deadline of an example would measure what else this machine does.
 hypothesis.settings.register_profile("edgec", deadline=None)
 hypothesis.settings.load_profile("edgec")
+
+# Compilations follow what was tuned on this machine, which tests are not to depend on.
+os.environ["EDGEC_TUNING_LOGS"] = os.path.join(tempfile.gettempdir(), "edgec-tests-have-no-tuning-logs")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
