@@ -175,6 +175,14 @@ def _unary(builder: relax.BlockBuilder, call: Any) -> Any:
     return _behind(builder, ir.Call(call.op, [x, *list(call.args)[1:]], call.attrs, call.ty_args), axes)
 
 
+def _prelu(builder: relax.BlockBuilder, call: Any) -> Any:
+    source = _source(builder, call.args[0])
+    if source is None:
+        return None
+    x, axes = source
+    return _behind(builder, relax.op.nn.prelu(x, call.args[1], axes[int(call.attrs.axis) % len(axes)]), axes)
+
+
 def _elementwise(builder: relax.BlockBuilder, call: Any) -> Any:
     """In the order of the operand whose transpose is most work; the others are transposed the other way."""
     rank, sources = len(call.ty.shape), [_source(builder, arg) for arg in call.args]
@@ -346,6 +354,7 @@ _RULES = {
     "strided_slice": _strided_slice,
     "concat": _concat,
     "nn.pad": _pad,
+    "nn.prelu": _prelu,
     "nn.softmax": _softmax,
     "nn.log_softmax": _softmax,
 }

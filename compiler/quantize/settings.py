@@ -43,6 +43,7 @@ class Settings:
         limits: of the target, to whose fastest kernels weights are fitted, see `weight_range.py`; None for no fitting.
         whole_range: names of nodes whose weights are not.
         pruning: makes weights zero, and nothing else is done.
+        cache: take compiled kernels from the cache, of the models that are run for it, and put new ones there.
     """
 
     precision: str = "int8"
@@ -56,3 +57,4 @@ class Settings:
     limits: Limits | None = None
     whole_range: frozenset[str] = frozenset()
     pruning: Pruning | None = None
+    cache: bool = True
