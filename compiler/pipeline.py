@@ -208,8 +208,9 @@ def quantize_for(
                 f"--shape of {name!r}",
                 "give fixed shapes, or --precision fp32",
             )
-    limits = None if weight_range == "whole" else limits_of(options.target)
-    settings = Settings(options.precision, limits=limits, cache=options.cache)
+    limits = limits_of(options.target)
+    fitted = None if weight_range == "whole" else limits
+    settings = Settings(options.precision, dots=limits.dots, limits=fitted, cache=options.cache)
     if method is not None:
         settings = replace(settings, method=method)
     return quantize(model, fixed, settings, data, metric, max_drop, progress)

@@ -29,7 +29,7 @@ from .partial_products import partial_product
 from .rewrite import fuse_elementwise, is_channels_last, operator_of, rewrite_calls
 
 _DOT = "dot_product"
-_SHORT_RUN = 10  # bytes of a kernel's row, which fill too little of a vector along the sum
+SHORT_RUN = 10  # bytes of a kernel's row, which fill too little of a vector along the sum
 _EXACT_TAPS = 512  # products of 8-bit integers that float32 sums without rounding
 
 
@@ -166,7 +166,7 @@ def _convolution(
     limits: Limits,
 ) -> Any:
     if numbers.group == WORD and limits.partial_sums:
-        if weight.shape[1] * weight.shape[2] > _SHORT_RUN:
+        if weight.shape[1] * weight.shape[2] > SHORT_RUN:
             return partial_product(builder, data, weight, shape, limits, "packed_conv2d", strides, dilation)
         numbers, data = WIDE, builder.emit(relax.op.astype(data, WIDE.dtype))
     *kernel, inputs, channels = weight.shape

@@ -109,6 +109,21 @@ class Channels:
         self.counts += np.bincount(places.ravel(), minlength=self.counts.size).reshape(self.counts.shape)
         self.counts[:, FEW] -= (rows == 0).sum(1)
 
+    def merge(self, other: Channels) -> Channels:
+        """What both have seen, of the same channels."""
+        both = Channels(len(self.low), self.axis)
+        both.low, both.high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
+        both.number, both.counted = self.number + other.number, self.counted + other.counted
+        share = other.number / max(both.number, 1)
+        both.mean, both.square = (
+            a + share * (b - a) for a, b in ((self.mean, other.mean), (self.square, other.square))
+        )
+        both.exponents = np.maximum(self.exponents, other.exponents)
+        for one in (self, other):
+            for row, doublings in enumerate(both.exponents - one.exponents):
+                both.counts[row] += _coarser(one.counts[row], doublings)
+        return both
+
     def noise(self, factors: Array, low: float, high: float) -> Array:
         """[channels], the mean square of what clipping to a range and rounding to its steps change, the range being
         that of the values divided by factors [channels]."""
@@ -136,11 +151,14 @@ class Statistics:
     Attributes:
         histograms: by tensor.
         channels: by tensor of two or more dimensions.
+        halves: the same of every other feed, the first one's values divided among both; for what shall hold of other
+            data too.
         samples: how many feeds were run.
     """
 
     histograms: dict[str, Histogram] = field(default_factory=dict)
     channels: dict[str, Channels] = field(default_factory=dict)
+    halves: dict[str, tuple[Channels, Channels]] = field(default_factory=dict)
     samples: int = 0
     _memory: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
