@@ -106,6 +106,7 @@ def compile_model(
     method: str | None = None,
     metric: str | None = None,
     max_drop: float | None = None,
+    weight_range: str | None = None,
 ) -> Artifact:
     """Compiles an ONNX model into a native module.
 
@@ -129,6 +130,8 @@ def compile_model(
         method: how ranges follow from the calibration data, one of `quantize.settings.METHODS`.
         metric: what the calibration data are scored by, see `quantize.metrics.find_metric`.
         max_drop: how much of that score may be lost; layers stay in float for it.
+        weight_range: `target`, which is the default, for 8-bit weights as small as the target's fastest kernels want
+            them where it has no dot products of 8 bits; `whole` for all that 8 bits can hold.
 
     Raises:
         UserError: the input is at fault, or `max_drop` cannot be kept; nothing was written.
@@ -138,7 +141,8 @@ def compile_model(
     options = resolve(model, target, out, shapes, verify, dump, cache, precision)
     if precision in QUANTISED:
         clock.lap("read")
-        model, options = quantize_for(model, options, calibration, method, metric, max_drop).compiled(options)
+        quantised = quantize_for(model, options, calibration, method, metric, max_drop, None, weight_range)
+        model, options = quantised.compiled(options)
         clock.lap("quantize")
         return compile_with(model, options, clock)
     if precision == "fp16":
@@ -182,17 +186,21 @@ def quantize_for(
     metric: str | None = None,
     max_drop: float | None = None,
     progress: Callable[[str], None] | None = None,
+    weight_range: str | None = None,
 ) -> Quantised:
     """Quantises a model for the options' precision; see `compile_model` and `quantize.post_training`.
 
     Raises:
         UserError: as of `quantize.post_training.quantize`, or an unknown method, or sizes that are ranges.
     """
+    from .kernels.limits import limits_of
     from .quantize.post_training import quantize
-    from .quantize.settings import METHODS, Settings
+    from .quantize.settings import METHODS, WEIGHT_RANGES, Settings
 
     if method is not None and method not in METHODS:
         raise UserError(f"unknown method {method!r}", "method", f"one of {', '.join(METHODS)}")
+    if weight_range is not None and weight_range not in WEIGHT_RANGES:
+        raise UserError(f"unknown range {weight_range!r}", "weight_range", f"one of {', '.join(WEIGHT_RANGES)}")
     fixed: dict[str, tuple[int, ...]] = {}
     for name, sizes in options.shapes.items():
         fixed[name] = tuple(size for size in sizes if isinstance(size, int))
@@ -202,7 +210,8 @@ def quantize_for(
                 f"--shape of {name!r}",
                 "give fixed shapes, or --precision fp32",
             )
-    settings = Settings(options.precision)
+    limits = None if weight_range == "whole" else limits_of(options.target)
+    settings = Settings(options.precision, limits=limits)
     if method is not None:
         settings = replace(settings, method=method)
     return quantize(model, fixed, settings, data, metric, max_drop, progress)
@@ -252,6 +261,7 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
     from .build.memory import plan_memory
     from .build.objects import compile_kernels
     from .build.overflow import measure_overflows
+    from .build.sharing import share_kernels
     from .frontend.prepare import prepare
     from .frontend.rows import blocks_of, check_rows, rows_shapes
     from .kernels.schedule import UNSCHEDULED
@@ -294,6 +304,7 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
         )
 
     # tensor programs → scheduled for the target → objects
+    programs = share_kernels([version.program for version in versions], programs, constants)
     _dump_schedules(options, programs)
     cache = Cache() if options.cache else None
     objects = compile_kernels(programs, options.target, cache)

@@ -210,7 +210,7 @@ def _manifest(
             "weights_bytes": weights.nbytes,
             "arena_bytes": max(version.plan.arena_bytes for version in versions),
             "peak_bytes": max(version.plan.live_bytes for version in versions),
-            **({"unpacked_bytes": weights.unpacked_bytes} if weights.packed else {}),
+            **({"unpacked_bytes": weights.unpacked_bytes} if weights.parts else {}),
         },
         "weights_sha256": weights.sha256,
         "kernels": kernel_table,

@@ -22,8 +22,11 @@ from ..kernels.lowering import node_pass, program_pass
 from ..kernels.nested_math import separate_nested_math
 from ..kernels.peel import peel_last
 from ..kernels.requantise import requantise
+from ..kernels.scalars import is_scalar
+from ..kernels.tables import lower_tables
 from ..kernels.vector_math import call_double_math, expand_math
 from ..kernels.vectors import substitute
+from ..kernels.wrapping import lower_wrapping
 from ..target import Target
 from .llvm_options import LLVM, options_for
 from .memory import ALIGNMENT
@@ -92,7 +95,9 @@ def _lowering(target: Target) -> list[Any]:
         s.RewriteUnsafeSelect(),
         round_to_bfloat16(),
         lower_dots(target),
+        lower_wrapping(target),
         requantise(target),
+        lower_tables(target),
         separate_nested_math(),
         t.CommonSubexprElim(),
         t.VerifyMemory(),
@@ -152,10 +157,14 @@ def _broadcast_bits() -> Any:
 def _bare_calls() -> Any:
     def with_bare_call(func: Any) -> Any:
         pointers, declarations = [], []
-        for param in func.params:
+        numbers = [param for param in func.params if is_scalar(param)]
+        packed = tirx.decl_buffer((len(numbers),), "float32", "numbers", layout=None)
+        for param in [*dict.fromkeys(packed if is_scalar(param) else param for param in func.params)]:
             pointer = tirx.Var(f"{param.name}_data", ir.PointerType(param.ty.dtype))
             pointers.append(pointer)
             declarations.append(tirx.DeclBuffer(param, data=pointer))
+        for place, number in enumerate(numbers):
+            declarations.append(tirx.Bind(number, tirx.BufferLoad(packed, [tirx.IntImm("int32", place)])))
         body = tirx.SeqStmt([*declarations, func.body])
         # The lowering of workspaces asks for the device they are on.
         for key, value in (("device_id", 0), ("device_type", 1)):

@@ -59,8 +59,8 @@ class Functions:
     def _pointer(self, program: Program, plan: MemoryPlan, index: int) -> str:
         root = program.root(index)
         value, offset = program.values[root], pointer_offset(program.values[index])
-        if value.kind == "constant" and value.slot in self._weights.packed:
-            return f"edgec_unpacked + {self._weights.packed[value.slot][1] + offset}"
+        if value.kind == "constant" and value.slot in self._weights.unpacked:
+            return f"edgec_unpacked + {self._weights.unpacked[value.slot] + offset}"
         if value.kind == "constant":
             return f"(void *)(edgec_weights + {self._weights.offsets[value.slot] + offset})"
         if value.kind == "temporary":

@@ -8,11 +8,13 @@ from typing import Any
 
 import tvm
 
+from ..frontend.float_products import float_states
 from ..frontend.prepare import PreparedModel, refuse
 from ..frontend.support import Obstacle
 from ..kernels.limits import Limits, limits_of
 from ..passes.lower import phases
 from ..passes.narrow_storage import FindLarge
+from ..passes.recurrent_integers import pays
 from ..passes.rewrite import definitions_of, operator_of
 from ..target import Target
 from .extract import Constants, ExtractError, extract_program
@@ -75,7 +77,7 @@ def lower(
         refuse([Obstacle(operator, operator, reason) for operator in error.operators], where)
         raise
     kernels = tuple(dict.fromkeys(kept))
-    version = Version(
-        prepared.inputs, prepared.outputs, program, prepared.vocabulary, kernels, prepared.float_products
-    )
+    states = float_states(prepared.proto.graph, lambda gates, hidden: pays(gates, hidden, limits))
+    floats = (*prepared.float_products, *states)
+    version = Version(prepared.inputs, prepared.outputs, program, prepared.vocabulary, kernels, floats)
     return version, variant_programs(program, functions)

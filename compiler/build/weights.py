@@ -9,8 +9,26 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from .coding import as_bytes
 from .memory import align
 from .packing import Packed, pack_all
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is packed together.
+
+    Attributes:
+        packed: its bytes, which are no longer needed.
+        offset: of them in the blob.
+        to: byte offset of the first constant in the memory for what the runtime unpacks.
+        sizes: bytes of each constant there, the next one at the next multiple of the alignment.
+    """
+
+    packed: Packed
+    offset: int
+    to: int
+    sizes: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -18,35 +36,47 @@ class Weights:
     """Where constants are.
 
     Attributes:
-        offsets: byte offset of each constant in the blob.
+        offsets: byte offset in the blob of each constant that is not packed, by its number.
         nbytes: of the blob.
         sha256: of the blob's bytes.
-        packed: constants that the runtime unpacks, by their number, with the byte offset in the memory for that.
+        parts: what is packed in it.
+        unpacked: of each constant that the runtime unpacks, the byte offset in the memory for that.
         unpacked_bytes: of that memory.
     """
 
-    offsets: tuple[int, ...]
+    offsets: Mapping[int, int]
     nbytes: int
     sha256: str
-    packed: Mapping[int, tuple[Packed, int]] = field(default_factory=dict)
+    parts: tuple[Part, ...] = ()
+    unpacked: Mapping[int, int] = field(default_factory=dict)
     unpacked_bytes: int = 0
 
 
 def write_weights(constants: Sequence[np.ndarray[Any, Any]], file: BinaryIO) -> Weights:
-    """Writes the arrays in order, packed where that pays, each 64-byte aligned, in little-endian bytes."""
+    """Writes the arrays in little-endian bytes: in order and 64-byte aligned, then what is packed, without gaps."""
     digest = hashlib.sha256()
-    offsets, position = [], 0
-    packed: dict[int, tuple[Packed, int]] = {}
-    unpacked_bytes = 0
-    for number, (array, form) in enumerate(zip(constants, pack_all(constants), strict=True)):
-        if form is not None:
-            packed[number] = (form, unpacked_bytes)
-            unpacked_bytes += align(array.nbytes)
-            array = form.data
-        data = array.astype(array.dtype.newbyteorder("<"), copy=False).reshape(-1).view(np.uint8)
-        offsets.append(position)
-        position += align(data.nbytes)
-        for part in (data.data, bytes(align(data.nbytes) - data.nbytes)):
+    position = 0
+
+    def write(data: np.ndarray[Any, Any], size: int) -> int:
+        nonlocal position
+        for part in (data.data, bytes(size - data.nbytes)):
             digest.update(part)
             file.write(part)
-    return Weights(tuple(offsets), position, digest.hexdigest(), packed, unpacked_bytes)
+        position += size
+        return position - size
+
+    packed = pack_all(constants)
+    inside = {number for _, members in packed for number in members}
+    offsets = {
+        number: write(as_bytes(array), align(array.nbytes))
+        for number, array in enumerate(constants)
+        if number not in inside
+    }
+    parts, unpacked, unpacked_bytes = [], {}, 0
+    for one, members in packed:
+        sizes = tuple(constants[number].nbytes for number in members)
+        parts.append(Part(one, write(one.data, one.data.nbytes), unpacked_bytes, sizes))
+        for number, size in zip(members, sizes, strict=True):
+            unpacked[number] = unpacked_bytes
+            unpacked_bytes += align(size)
+    return Weights(offsets, position, digest.hexdigest(), tuple(parts), unpacked, unpacked_bytes)

@@ -57,6 +57,7 @@ def command(
     method: str | None,
     metric: str | None,
     max_drop: float | None,
+    weight_range: str | None,
     layers: int,
     report: Path | None,
     dump: Path | None,
@@ -65,7 +66,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Compile MODEL, an ONNX file, into one native module for a board."""
-    check_options(precision, method=method, metric=metric, max_drop=max_drop)
+    check_options(precision, method=method, metric=metric, max_drop=max_drop, weight_range=weight_range)
     fixed, clock = parse_shapes(shapes), Clock()
     loaded = load_model(model)  # input at fault is known before TVM is imported
     if calibration is not None and precision not in (*QUANTISED, "fp16"):
@@ -80,7 +81,7 @@ def command(
     source, asked = loaded, options  # for other precisions
     if precision in QUANTISED:
         told = None if as_json else lambda text: click.echo(f"  {text}")
-        quantised = quantize_for(loaded, options, calibration, method, metric, max_drop, told)
+        quantised = quantize_for(loaded, options, calibration, method, metric, max_drop, told, weight_range)
         clock.lap("quantize")
         if not as_json:
             print_accuracy(quantised, layers)

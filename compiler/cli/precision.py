@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..pipeline import PRECISIONS, QUANTISED
-from ..quantize.settings import METHODS
+from ..quantize.settings import METHODS, WEIGHT_RANGES
 from .show import table
 
 if TYPE_CHECKING:
@@ -39,6 +39,11 @@ _OPTIONS = (
         type=click.FloatRange(min=0),
         metavar="0.01",
         help="How much of the score int8 may lose; layers return to float for it.",
+    ),
+    click.option(
+        "--weight-range",
+        type=click.Choice(WEIGHT_RANGES),
+        help="Of int8 weights: as small as the target's fastest kernels want them, or all of 8 bits.",
     ),
     click.option(
         "--layers",
@@ -102,6 +107,8 @@ def print_accuracy(quantised: Quantised, layers: int) -> None:
             f"in float  {len(accuracy.spared)} small layers that make most of the noise in the outputs: "
             f"{', '.join(accuracy.spared)}"
         )
+    if accuracy.limited or accuracy.whole_range:
+        click.echo(_weights_line(accuracy))
     if accuracy.max_drop is not None:
         click.echo(_control_line(accuracy))
     if quantised.warning:
@@ -127,6 +134,13 @@ def _layer_table(accuracy: Accuracy, count: int) -> str:
         for layer in accuracy.layers[:count]
     ]
     return table(rows)
+
+
+def _weights_line(accuracy: Accuracy) -> str:
+    line = f"weights   {len(accuracy.limited)} layers limited for the kernels of a target without 8-bit dot products"
+    if not accuracy.whole_range:
+        return line
+    return f"{line}; of the whole range in {', '.join(accuracy.whole_range)}, which would lose too much"
 
 
 def _control_line(accuracy: Accuracy) -> str:

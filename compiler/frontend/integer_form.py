@@ -16,8 +16,9 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from .graph import attributes_of, replace_nodes
+from .integer_recurrent import recurrent
 from .integer_transposed import transposed
-from .quantised import EIGHT_BITS, Array, Step, Values
+from .quantised import EIGHT_BITS, RECURRENT, Array, Step, Values
 from .shapes import value_table
 
 # The most terms of a sum: 255 * 128 each, within 31 bits.
@@ -54,6 +55,7 @@ class Rewriter:
             "GlobalAveragePool": self._global_pool,
             "MatMul": self._matmul,
             "ReduceMean": self._mean,
+            **dict.fromkeys(RECURRENT, lambda node: recurrent(self, node)),
         }
         changed = False
         for node in self.graph.node:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ Array = np.ndarray[Any, Any]
 EIGHT_BITS = (TensorProto.UINT8, TensorProto.INT8)
 # Where the weights stand that may be quantised; a bias comes behind them.
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+RECURRENT = ("GRU", "LSTM", "RNN")  # weights of the data and of the state are their second and third inputs
 # Operators whose results are elements of their first input, whatever type these have.
 _MOVES = (
     "DepthToSpace Expand Flatten Gather GatherElements GatherND Identity MaxPool Pad Reshape Resize Slice SpaceToDepth "
@@ -139,6 +141,8 @@ def weights_of_products(graph: onnx.GraphProto) -> set[str]:
         for node, place in readers.get(name, ()):
             if node.op_type in PRODUCTS and not node.domain and place > 0 and is_data(node.input[0]):
                 return True
+            if place in (1, 2) and quantises_when_run(node, makers):
+                return True
             if node.op_type in MOVES and not node.domain and place == 0 and any(map(is_weight, node.output)):
                 return True
         return False
@@ -147,10 +151,24 @@ def weights_of_products(graph: onnx.GraphProto) -> set[str]:
     return {name for node in found for name in node.output if is_weight(name)}
 
 
+def quantises_when_run(node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]) -> bool:
+    """Whether a recurrent layer reads data that a DynamicQuantizeLinear makes 8 bits of and a DequantizeLinear floats
+    again, so that its state may be rounded to 8 bits as well."""
+    if node.op_type not in RECURRENT or node.domain:
+        return False
+    source = makers.get(node.input[0])
+    if source is None or source.op_type != "DequantizeLinear" or source.domain or len(source.input) < 3:
+        return False
+    ranges = [makers.get(name) for name in source.input]
+    return all(r is not None and r.op_type == "DynamicQuantizeLinear" and r is ranges[0] for r in ranges)
+
+
 def is_quantised(model: onnx.ModelProto) -> bool:
     """Whether values are rounded to few bits between operators, where runtimes may differ by a step."""
     nodes = [*all_nodes(model.graph.node), *(node for function in model.functions for node in function.node)]
     return any(node.op_type in _ROUNDING or node.op_type.startswith("QLinear") for node in nodes)
 
 
-_ROUNDING = frozenset(("QuantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "QGemm"))
+_ROUNDING = frozenset(
+    ("QuantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "QAttention", "QGemm")
+)

@@ -11,6 +11,7 @@ import tvm_ffi
 from tvm import ir, sym, tirx
 
 from .analysis import uses
+from .tables import is_look_up
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,14 @@ class Access:
 
 
 def reads(node: Any) -> list[Access]:
-    """All loads in an expression or statement, in no particular order."""
+    """All loads in an expression or statement, in no particular order, but those from tables (tables.py)."""
     found: list[Access] = []
-    tvm_ffi.structural_walk(node, [(ir.TensorLoad, lambda load: found.append(access_of(load)))])
+
+    def on_load(load: Any) -> None:
+        if not is_look_up(load):
+            found.append(access_of(load))
+
+    tvm_ffi.structural_walk(node, [(ir.TensorLoad, on_load)])
     return found
 
 

@@ -30,6 +30,7 @@ _CALLS = (
     | dict.fromkeys(("reinterpret", "likely", "bitwise_and", "bitwise_or", "word", "pair"), 0)
     # Of words of four or two, and what adds it.
     | dict.fromkeys(("dot_uint8", "dot_uint8_small", "dot_int8", "dot_int8_partial", "dot_int8_partial_wide"), 7)
+    | {"dot_int8_twice": 15}
     | dict.fromkeys(("dot_int16", "dot_bfloat16"), 3)
 )
 

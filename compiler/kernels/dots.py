@@ -19,8 +19,7 @@ from ..target import Target
 from . import dots_arm, dots_x86
 from .llvm_code import PAIRS, import_code
 from .lowering import define_operator, program_pass, width_of
-
-WORD = 4  # bytes
+from .weight_limit import WORD
 
 _WORD, _PAIR, _DOT, _ACROSS = "edgec.word", "edgec.pair", "edgec.dot_", "edgec.across"
 
@@ -30,6 +29,7 @@ define_operator(_PAIR, WORD // 2)
 define_operator(_ACROSS, WORD)
 for _kind in ("uint8", "uint8_small", "int8", "int8_partial", "int8_partial_wide", "int16", "bfloat16"):
     define_operator(_DOT + _kind, 2)
+define_operator(_DOT + "int8_twice", 4)
 
 
 def word(elements: list[Any]) -> Any:
@@ -51,13 +51,23 @@ def dot(data: Any, weights: Any, kind: str) -> Any:
     return ir.Call(ir.Op.get(_DOT + kind), [data, weights], ret_ty=ir.PrimType(made))
 
 
+def dot_of_two(data: Any, weights: Any, more_data: Any, more_weights: Any) -> Any:
+    """The sum of the products of two words of int8 data and weights each, of which four words in a row make vectors.
+
+    Like `int8_partial`, for weights of which the products of both vectors' halves have a sum of 16 bits. Data that are
+    zeros when it is lowered take no instruction.
+    """
+    operator = ir.Op.get(f"{_DOT}int8_twice")
+    return ir.Call(operator, [data, weights, more_data, more_weights], ret_ty=ir.PrimType("int32"))
+
+
 def across(partial: list[Any]) -> Any:
     """The sum of four int32 that lie in a row."""
     return ir.Call(ir.Op.get(_ACROSS), partial, ret_ty=ir.PrimType("int32"))
 
 
-# The dot products of data and weights, both vectors of words or single ones, added to sums.
-_Instruction = Callable[[Any, Any, Any], Any]
+# The dot products added to sums: of data and weights, or of these and more of both; vectors of words, or single ones.
+_Instruction = Callable[..., Any]
 
 
 def lower_dots(target: Target) -> Any:
@@ -93,6 +103,15 @@ def _instruction(call: Any, target: Target) -> _Instruction:
     kind, lanes = call.op.name.removeprefix(_DOT), width_of(call)
     if kind == "bfloat16":
         return lambda sums, x, w: tirx.call_pure_extern(str(sums.ty.dtype), f"{PAIRS}{lanes}", sums, x, w)
+    if kind == "int8_twice":
+        if _is_zero_word(call.args[2]):
+            part = ir.Call(ir.Op.get(f"{_DOT}int8_partial"), call.args[:2], ret_ty=call.ty)
+            one = _instruction(part, target)
+            return lambda sums, x, w, _y, _v: one(sums, x, w)
+        found = dots_arm.instruction(target, kind, lanes) if target.machine in dots_arm.MACHINES else None
+        if found is None:
+            return lambda sums, x, w, y, v: _one_by_one(_one_by_one(sums, x, w, "int8"), y, v, "int8")
+        return found
     found = None
     if target.machine == "x86_64":
         found = dots_x86.instruction(target, kind, lanes)
@@ -152,6 +171,10 @@ def _load(call: Any) -> Any:
         shifted = tirx.shift_left(part, tirx.const(bits * place, dtype))
         result = shifted if result is None else tirx.bitwise_or(result, shifted)
     return result
+
+
+def _is_zero_word(value: Any) -> bool:
+    return _is(value, _WORD) and all(_is_zero(element) for element in value.args)
 
 
 def _is_zero(value: Any) -> bool:

@@ -8,7 +8,9 @@ from typing import Any
 from tvm import tirx
 
 from ..target import Target
+from .llvm_code import BYTES
 from .vectors import shuffle
+from .weight_limit import WeightLimit
 
 MACHINES = ("aarch64", "armv7l")
 _STEP = 4  # words of a vector
@@ -19,8 +21,18 @@ def sums_partially(target: Target) -> bool:
     return target.machine in MACHINES and not target.has("dotprod")
 
 
+def weight_limit(target: Target) -> WeightLimit | None:
+    """What weights keep to for four of their products with signed data to have a sum of 16 bits, wherever the four lie;
+    None if there is an instruction for dot products."""
+    return WeightLimit(neighbours=1, most=63) if sums_partially(target) else None
+
+
 def instruction(target: Target, kind: str, lanes: int) -> Callable[[Any, Any, Any], Any] | None:
     """What adds dot products of data's and weights' words, so many lanes of int32, to sums; None if nothing does."""
+    if kind in ("int8_partial", "int8_twice") and lanes == _STEP and target.machine == "aarch64":
+        return lambda sums, *vectors: tirx.call_pure_extern("int32x4", f"{BYTES}{len(vectors) // 2}", sums, *vectors)
+    if kind == "int8_twice" and lanes == _STEP:
+        return lambda sums, *vectors: _pairwise(sums, _in_16_bits(*vectors[:2]) + _in_16_bits(*vectors[2:]), target)
     if kind.startswith("int8_partial") and lanes == _STEP:
         return lambda sums, x, w: _add_partial(sums, x, w, kind == "int8_partial", target)
     if kind != "int8" or not target.has("dotprod") or lanes not in (2, _STEP):
@@ -33,17 +45,33 @@ def instruction(target: Target, kind: str, lanes: int) -> Callable[[Any, Any, An
 
 def _add_partial(sums: Any, x: Any, w: Any, pairs: bool, target: Target) -> Any:
     """Adds the products of 16 bytes; `pairs` if two fit 16 bits together."""
+    if pairs:
+        return _pairwise(sums, _in_16_bits(x, w), target)
+    for product in _products(x, w):
+        sums = _pairwise(sums, product, target)
+    return sums
+
+
+def _in_16_bits(x: Any, w: Any) -> Any:
+    first, second = _products(x, w)
+    return first + second
+
+
+def _products(x: Any, w: Any) -> list[Any]:
+    """Those of the first halves of two vectors of bytes, and of the second ones."""
     x, w = (tirx.reinterpret("int8x16", value) for value in (x, w))
     products = []
     for begin in (0, 8):
         halves = [tirx.Cast("int16x8", shuffle([value], range(begin, begin + 8))) for value in (x, w)]
         products.append(halves[0] * halves[1])
-    for product in [products[0] + products[1]] if pairs else products:
-        if target.machine == "aarch64":
-            sums = sums + tirx.call_llvm_pure_intrin("int32x4", "llvm.aarch64.neon.saddlp.v4i32.v8i16", product)
-        else:
-            sums = tirx.call_llvm_pure_intrin("int32x4", "llvm.arm.neon.vpadals.v4i32.v8i16", sums, product)
-    return sums
+    return products
+
+
+def _pairwise(sums: Any, product: Any, target: Target) -> Any:
+    """Sums with neighbours of a vector of 16 bits added."""
+    if target.machine == "aarch64":
+        return sums + tirx.call_llvm_pure_intrin("int32x4", "llvm.aarch64.neon.saddlp.v4i32.v8i16", product)
+    return tirx.call_llvm_pure_intrin("int32x4", "llvm.arm.neon.vpadals.v4i32.v8i16", sums, product)
 
 
 def sum_across(load: Any, begin: Any, lanes: int, target: Target) -> Any:

@@ -14,6 +14,7 @@ from tvm import tirx
 
 from ..target import Target
 from .lowering import width_of
+from .weight_limit import WeightLimit
 
 _WIDEN = {
     128: ("sse2", "llvm.x86.sse2.pmadd.wd"),
@@ -65,6 +66,14 @@ def has_vnni(target: Target, bits: int) -> bool:
     """Whether `vpdpbusd` exists for registers of so many bits."""
     wide = target.has("avx512vnni") and (bits == 512 or (target.has("avx512vl") and bits in (128, 256)))
     return wide or (target.has("avxvnni") and bits in (128, 256))
+
+
+def weight_limit(target: Target) -> WeightLimit | None:
+    """What weights keep to for `pmaddubsw` not to saturate, whose data are bytes without sign; None if VNNI has no need
+    of that, or there is no such instruction."""
+    if has_vnni(target, target.simd_bits) or not _has(target, _PAIRS[128][0]):
+        return None
+    return WeightLimit(neighbours=2, most=(1 << 15) // 255, runs=True)
 
 
 def _has(target: Target, feature: str) -> bool:

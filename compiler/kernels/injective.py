@@ -35,6 +35,7 @@ def injective_rule(sch: Any, limits: Limits) -> Offer | None:
     if any(b.reduction for b in blocks):
         return None
     inline_once(sch, blocks)
+    params = sch.mod["main"].params
 
     def apply(chosen: Parameters) -> None:
         style = Style(limits, chosen["vectors"], chosen["tasks"])
@@ -42,7 +43,9 @@ def injective_rule(sch: Any, limits: Limits) -> Offer | None:
         def rewrite(block: Any) -> bool:
             nest = nest_of(block)
             if nest is not None:
-                write_nest(nest, style)
+                accesses = [*reads(nest.store), write(nest.store)]
+                flat = all(any(access.buffer.same_as(param) for param in params) for access in accesses)
+                write_nest(replace(nest, flat=flat), style)
             return nest is not None
 
         rewrite_blocks(sch, rewrite)
@@ -135,7 +138,11 @@ def merged(nest: Nest) -> Nest:
             axes.append(group[0])
         else:
             axes.append(Axis(tirx.Var(group[-1].var.name, "int64"), size(group)))
-            values |= positions(axes[-1].var, group)
+            if nest.flat:  # divided into positions, TVM may no longer see that the whole is a row
+                values |= {axis.var: axis.at(index(0)) for axis in group[:-1]}
+                values[group[-1].var] = group[-1].at(axes[-1].var)
+            else:
+                values |= positions(axes[-1].var, group)
     return replace(nest, axes=tuple(axes), store=substitute(nest.store, values))
 
 

@@ -11,6 +11,7 @@ from .cost import Cost
 from .estimate import seconds_on_one_core
 from .float16 import has_arithmetic
 from .llvm_code import has_pairs
+from .weight_limit import WeightLimit
 
 # Of a launch of two threads that are awake: 0.25 µs at 3.9 GHz (scripts/bench_overhead.py); in cycles, since it is work
 # of the cores.
@@ -33,12 +34,14 @@ class Limits:
         dot_data: types of 8-bit integers that data may have in dot products, the best first.
         partial_sums: whether products of 8-bit integers are best summed along vectors (partial_sums.py).
         byte_pairs: whether products of bytes are best summed by twos in 16 bits where there are no dot products.
+        dots: whether there are instructions for them, not only for parts of them.
         dot_registers: vector registers that a dot product takes for itself, beside sums and operands.
         taps: how a filter for each channel sums products of 8-bit integers: `words` of them by dot products, or one by
             one in int32, or in float32, which is as exact for filters that are not huge.
         multiplies_pairs: whether dot products are of 16-bit integers, which 8-bit ones are made into.
         halves: whether there is arithmetic of float16.
         pairs: whether there are dot products of pairs of bfloat16.
+        weights: how small 8-bit weights have to be for the fastest kernels; None if that makes no difference.
         parallel_work: inner iterations below which a kernel, or a block of it, stays on one thread.
     """
 
@@ -48,6 +51,7 @@ class Limits:
     l2: int = 1 << 19
     by_element: bool = False
     dot_data: tuple[str, ...] = ("int8",)
+    dots: bool = False
     dot_registers: int = 0
     taps: str = "int32"
     multiplies_pairs: bool = False
@@ -55,6 +59,7 @@ class Limits:
     pairs: bool = False
     partial_sums: bool = False
     byte_pairs: bool = False
+    weights: WeightLimit | None = None
     parallel_work: int = 1 << 15
 
 
@@ -73,10 +78,17 @@ def limits_of(target: Target, cost: Cost | None = None, rule: str | None = None)
         dot_data, taps = (("uint8",), "words") if vnni else (("uint8", "int8"), "float32")
         # Without VNNI a dot product needs registers for halves and a mask.
         limits = replace(
-            limits, dot_data=dot_data, dot_registers=0 if vnni else 4, taps=taps, multiplies_pairs=not vnni
+            limits,
+            dot_data=dot_data,
+            dots=vnni,
+            dot_registers=0 if vnni else 4,
+            taps=taps,
+            multiplies_pairs=not vnni,
+            weights=dots_x86.weight_limit(target),
         )
     elif target.machine in dots_arm.MACHINES:
-        limits = replace(limits, partial_sums=dots_arm.sums_partially(target), byte_pairs=True)
+        partial, weights = dots_arm.sums_partially(target), dots_arm.weight_limit(target)
+        limits = replace(limits, dots=not partial, partial_sums=partial, byte_pairs=True, weights=weights)
     return limits if cost is None else replace(limits, parallel_work=parallel_work(cost, target, rule))
 
 

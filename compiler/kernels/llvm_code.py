@@ -1,10 +1,12 @@
-"""Functions in LLVM's own language, for what TVM's code generation has no types for: pairs of bfloat16.
+"""Functions in LLVM's own language: for pairs of bfloat16, for which TVM's code generation has no types, and for
+instructions that LLVM must not take apart, and for sums that may wrap around.
 
 They become part of the code that calls them, and take words of 32 bits.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import tvm
@@ -14,6 +16,8 @@ from tvm import ir, tirx
 from ..target import Target
 
 PAIRS = "edgec_pairs_"  # and how many words there are
+WRAPPING = "edgec_wrapping_"  # and an operation on int32, and how many lanes there are
+BYTES = "edgec_bytes_"  # and how many vectors of bytes there are of data, on ARM of 64 bits
 
 
 def has_pairs(target: Target) -> bool:
@@ -28,18 +32,20 @@ def import_code(body: Any, target: Target) -> Any:
     called: set[str] = set()
 
     def on_text(text: Any) -> None:
-        if text.value.startswith(PAIRS):
+        if text.value.startswith(tuple(_MADE)):
             called.add(text.value)
 
     tvm_ffi.structural_walk(body, [(ir.StringImm, on_text)])
     for name in sorted(called):
-        code = _pairs(int(name.removeprefix(PAIRS)), target)
+        prefix = next(prefix for prefix in _MADE if name.startswith(prefix))
+        code = _MADE[prefix](name.removeprefix(prefix), target)
         body = tirx.AttrStmt(tvm.runtime.convert("llvm"), "pragma_import_llvm", ir.StringImm(code), body)
     return body
 
 
-def _pairs(words: int, target: Target) -> str:
+def _pairs(count: str, target: Target) -> str:
     """sums + x[2i] w[2i] + x[2i+1] w[2i+1] of float32 sums and words of bfloat16."""
+    words = int(count)
     if target.machine == "x86_64":
         name = {4: "dpbf16ps.128", 8: "dpbf16ps.256", 16: "dpbf16ps.512"}[words]
         intrinsic = f"llvm.x86.avx512bf16.{name}"
@@ -55,3 +61,39 @@ define {sums} @{PAIRS}{words}({sums} %sums, {word} %x, {word} %w) {{
 }}
 declare {sums} @{intrinsic}({sums}, {pairs}, {pairs})
 """
+
+
+def _bytes(vectors: str, _target: Target) -> str:
+    """sums + the products of one or two vectors of bytes by weights, of which neighbours are added in 16 bits first.
+
+    LLVM would compute the products of many sums before it adds any, and run out of registers.
+    """
+    count = int(vectors)
+    lines = []
+    for vector in range(count):
+        x, w = 2 + 2 * vector, 3 + 2 * vector
+        lines += [f"{'smlal' if vector else 'smull'} $1.8h, ${x}.8b, ${w}.8b", f"smlal2 $1.8h, ${x}.16b, ${w}.16b"]
+    text = "\\0A".join([*lines, "sadalp $0.4s, $1.8h"])
+    operands = [f"<4 x i32> %{letter}{vector}" for vector in range(count) for letter in "xw"]
+    return f"""
+define <4 x i32> @{BYTES}{count}(<4 x i32> %sums, {", ".join(operands)}) {{
+  %made = call {{ <4 x i32>, <8 x i16> }} asm "{text}", "=w,=&w,{"w," * len(operands)}0"({", ".join(operands)}, \
+<4 x i32> %sums)
+  %sum = extractvalue {{ <4 x i32>, <8 x i16> }} %made, 0
+  ret <4 x i32> %sum
+}}
+"""
+
+
+def _wrapping(which: str, _target: Target) -> str:
+    operation, _, lanes = which.partition("_")
+    numbers = "i32" if lanes == "1" else f"<{lanes} x i32>"
+    return f"""
+define {numbers} @{WRAPPING}{which}({numbers} %a, {numbers} %b) {{
+  %made = {operation} {numbers} %a, %b
+  ret {numbers} %made
+}}
+"""
+
+
+_MADE: dict[str, Callable[[str, Target], str]] = {PAIRS: _pairs, BYTES: _bytes, WRAPPING: _wrapping}

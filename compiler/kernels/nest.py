@@ -47,11 +47,14 @@ class Nest:
 
     Attributes:
         around: axes whose loops are written already, around this nest.
+        flat: whether indices may run over the end of an axis, into what lies behind it in memory. Not of buffers of
+            the program's own, of which TVM keeps the part that indices reach.
     """
 
     axes: tuple[Axis, ...]
     store: Any
     around: tuple[Axis, ...] = ()
+    flat: bool = False
 
     @property
     def work(self) -> int:

@@ -164,7 +164,7 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     width, extent, mr = anchor.spatial[-1], anchor.spatial[-3], chosen["rows"]
     *outer, rows, channels = sch.get_loops(out)
     row_tiles, row = split_overlapping(sch, rows, mr, extent)
-    pairs = len(anchor.reduction) == 2 and _type(weights) == "int8"  # in vectors of 16 bits an element
+    pairs = len(anchor.reduction) == 2 and _type(weights) in ("int8", "int16")  # in vectors of 16 bits an element
     lanes = width if pairs else min(width, limits.lanes)
     # Bytes are written in as few vectors as there are; their floats are taken apart again where they become bytes.
     written = width if _writes_bytes(sch, out) and width & width - 1 == 0 else lanes

@@ -1,7 +1,8 @@
 """Products of 8-bit integers where no instruction sums products of neighbours in 32 bits, as on plain NEON.
 
 Vectors run along the sum: of data and of one output channel's weights 16 bytes each are multiplied to sums of two,
-in 16 bits, of which neighbours are added to four partial sums in 32 bits. A tile of MR rows by NR channels of these
+in 16 bits, of which neighbours are added to four partial sums in 32 bits. Of small weights two such vectors make sums
+of four in 16 bits. A tile of MR rows by NR channels of these
 stays in registers; at its end the four of each element become one, and the epilogue is computed.
 """
 
@@ -10,34 +11,41 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import tvm_ffi
+from tvm import ir
+
 from .analysis import Block, blocks_of
 from .inline import inline_producers
 from .limits import Limits
 from .overlap import split_overlapping
+from .peel import mark_for_peeling
 from .rule import Offer, Parameters
 from .tails import mark_tail
 from .tile import compute_tile
 
 PARTIAL = "partial_sums"  # the block that this rule recognises, […, row, block, channel, partial sum]
 _WORDS = 4  # partial sums of an element
-_STEP = 3  # instructions for 16 products
+_STEP = {1: 3, 2: 5}  # instructions for a round of so many vectors, of 16 products each
 _SUMS = 2  # of so many registers one has sums: LLVM puts many products before the additions
-_FEW = 8  # steps that are written out
+_FEW = 8  # rounds that are written out
+_MOST_KEPT = 8  # vectors that LLVM may keep from one tile to the next, as it does if they are the same
+_TASKS = 8  # at least so many are shared by threads, if there are
 _WIDTHS = (8, 4)  # channels of a tile
 _WRITTEN = {8: 2.0, 4: 2.75}  # instructions for an element's epilogue
 
 
-def tile_of(rows: int, channels: int, steps: int, limits: Limits) -> tuple[int, int]:
+def tile_of(rows: int, channels: int, rounds: int, vectors: int, limits: Limits) -> tuple[int, int]:
     """(MR, NR) with the fewest instructions.
 
     Args:
         rows: extent of the axis of which a tile takes MR.
-        steps: of 16 products, of an element.
+        rounds: of an element's sum.
+        vectors: of data, of a round; two are loaded by one instruction.
     """
 
     def cost(tile: tuple[int, int]) -> float:
         m, n = tile
-        each = steps * (_STEP * m * n + m + n + 3) + m * n * _WRITTEN[n]
+        each = rounds * (_STEP[vectors] * m * n + m + n + 3) + m * n * _WRITTEN[n]
         return each * -(-rows // m) * -(-channels // n)
 
     fitting = [(m, n) for n in _WIDTHS for m in range(1, rows + 1) if m == 1 or m * n <= limits.registers // _SUMS]
@@ -57,13 +65,41 @@ def partial_sums_rule(sch: Any, limits: Limits) -> Offer | None:
         return None
     extent, width = anchor.spatial[-4], anchor.spatial[-2]
     most = max(1, limits.registers // _SUMS // width)
-    rows, _ = tile_of(extent, width, math.prod(anchor.reduction), limits)
-    weights = math.prod(anchor.spatial[-3:]) * math.prod(anchor.reduction) * 4
+    vectors, weights = _of_weights(sch, anchor)
+    rows, _ = tile_of(extent, width, math.prod(anchor.reduction), vectors, limits)
     return Offer(
         lambda chosen: _apply(sch, anchor, rest[0], limits, chosen),
         {"rows": min(rows, most), "channels_outside": int(weights > limits.l2 // 2)},
         {"rows": tuple(range(1, min(extent, most) + 1)), "channels_outside": (0, 1)},
     )
+
+
+def _of_weights(sch: Any, anchor: Block) -> tuple[int, int]:
+    """Vectors of a round, and bytes of all weights."""
+    shape = [int(d) for d in list(sch.get(sch.get_sblock(anchor.name)).reads)[-1].source.ty.shape]
+    return shape[-2], 4 * math.prod(shape)
+
+
+def _ends_alone(sch: Any, anchor: Block) -> bool:
+    """Whether the last round has one vector, where others have two."""
+    found: list[Any] = []
+    body = sch.get(sch.get_sblock(anchor.name)).body
+    tvm_ffi.structural_walk(body, [(ir.Call, lambda call: found.append(str(getattr(call.op, "name", ""))))])
+    return "tirx.if_then_else" in found
+
+
+def _shared(sch: Any, order: list[Any], alone: list[Any]) -> tuple[list[Any], list[Any]]:
+    """The first loops, which are fused for threads, and the rest, whose places in memory cost less to find.
+
+    Args:
+        alone: loops that cannot be fused, as their last tile overlaps or is narrower.
+    """
+    order = [loop for loop in order if loop not in alone] + [loop for loop in order if loop in alone]
+    count, number = 1, 0
+    while number < len(order) and (number == 0 or (count < _TASKS and order[number] not in alone)):
+        count *= int(sch.get(order[number]).extent)
+        number += 1
+    return order[:number], order[number:]
 
 
 def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Parameters) -> None:
@@ -77,9 +113,7 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     order = [*outer, row_tiles, channel_tiles]
     if chosen["channels_outside"]:
         order = [channel_tiles, *outer, row_tiles]
-    shared, serial = [loop for loop in order if loop not in alone], [loop for loop in order if loop in alone]
-    if not shared:
-        shared, serial = serial[:1], serial[1:]
+    shared, serial = _shared(sch, order, alone)
     sch.reorder(*shared, *serial, row, lane)
     if channel_tiles in alone:
         mark_tail(sch, channel_tiles)
@@ -87,6 +121,15 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     sch.vectorize(lane)
     task = sch.fuse(*shared) if len(shared) > 1 else shared[0]
     sch.compute_at(sch.get_sblock(anchor.name), serial[-1] if serial else task, preserve_unit_loops=True)
+    ends_alone, (vectors, _) = _ends_alone(sch, anchor), _of_weights(sch, anchor)
     compute_tile(sch, anchor, 1 + len(serial), _WORDS, task, limits)
-    if anchor.reduction[-1] <= _FEW and not serial:  # nothing that LLVM could keep from one tile to the next
-        sch.unroll(sch.get_loops(sch.get_sblock(f"{anchor.name}_update"))[len(serial) + len(anchor.reduction)])
+    loops = sch.get_loops(sch.get_sblock(f"{anchor.name}_update"))[len(serial) + len(anchor.reduction) :]
+    rounds, tile = loops[0], loops[1:]
+    if mr < width:  # the data of all rows stay in registers, and each channel's weights are loaded once
+        sch.reorder(tile[-3], tile[-5])
+    inside = serial[-1] if serial else None
+    kept = 0 if inside is None else mr * vectors * anchor.reduction[-1] if inside is channel_tiles else _MOST_KEPT + 1
+    if anchor.reduction[-1] <= _FEW and kept <= _MOST_KEPT:
+        sch.unroll(rounds)
+    elif ends_alone:
+        mark_for_peeling(sch, rounds)

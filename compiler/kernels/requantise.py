@@ -8,8 +8,7 @@ grow together. Other machines clamp the floats, to whole numbers, and find the i
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,23 +17,41 @@ import tvm_ffi
 from tvm import ir, tirx
 
 from ..target import Target
-from .lowering import node_pass, program_pass, width_of
+from .lowering import program_pass, width_of
+from .scalars import (
+    FAR,
+    Fact,
+    Number,
+    facts_of,
+    is_factor,
+    is_known,
+    lanes_with,
+    larger,
+    minus,
+    number_of,
+    plus,
+    rounded,
+    scalar,
+    smaller,
+    times,
+)
 from .vectors import shuffle
 
 _LIMITS = {"int8": (-128, 127), "uint8": (0, 255)}
 _LANES = 4  # of a NEON register of 32 bits an element
 _NARROW = 8  # lanes of 16 bits
-_FAR = 1 << 14  # beyond this, and a zero point, all bounds are the type's
+
+Facts = Mapping[Any, Fact]
 
 
 @dataclass(frozen=True)
 class _Step:
-    """clamp(round(value) + zero, low, high), in integers."""
+    """clamp(round(value) + zero, low, high), in integers; constants or parameters of the kernel."""
 
     value: Any
-    zero: int
-    low: int
-    high: int
+    zero: Number
+    low: Number
+    high: Number
 
 
 def requantise(target: Target) -> Any:
@@ -42,23 +59,37 @@ def requantise(target: Target) -> Any:
     forms = {"aarch64": _a64, "armv7l": _a32}.get(target.machine)
     if forms is None:
         multiply_adds = target.machine == "x86_64" and target.has("fma")
-        return node_pass(tirx.Cast, lambda cast: _by_sum(cast, multiply_adds))
+        lanes = _lanes_that_are_packed(target)
 
-    def on_store(store: Any) -> Any:
-        lanes = width_of(store.value)
-        if lanes <= _LANES // 2 or lanes & lanes - 1:
-            return store
-        value = tvm_ffi.structural_map(store.value, [(tirx.Cast, lambda cast: _replaced(cast, forms))])
-        return tirx.BufferStore(store.buffer, value, store.indices)
+        def lower_alone(func: Any) -> Any:
+            facts = facts_of(func)
+
+            def on_cast(cast: Any) -> Any:
+                if lanes:
+                    return _by_packing(cast, facts, multiply_adds, lanes)
+                return _by_sum(cast, facts, multiply_adds)
+
+            return func.with_body(tvm_ffi.structural_map(func.body, [(tirx.Cast, on_cast)]))
+
+        return program_pass(lower_alone)
 
     def lower(func: Any) -> Any:
+        facts = facts_of(func)
+
+        def on_store(store: Any) -> Any:
+            lanes = width_of(store.value)
+            if lanes <= _LANES // 2 or lanes & lanes - 1:
+                return store
+            value = tvm_ffi.structural_map(store.value, [(tirx.Cast, lambda cast: _replaced(cast, facts, forms))])
+            return tirx.BufferStore(store.buffer, value, store.indices)
+
         return func.with_body(tvm_ffi.structural_map(func.body, [(tirx.BufferStore, on_store)]))
 
     return program_pass(lower)
 
 
-def _replaced(cast: Any, forms: _Forms) -> Any:
-    step = _step(cast)
+def _replaced(cast: Any, facts: Facts, forms: _Forms) -> Any:
+    step = _step(cast, facts)
     if step is None:
         return cast
     dtype, lanes = str(cast.ty.dtype).partition("x")[0], width_of(cast)
@@ -71,55 +102,66 @@ def _replaced(cast: Any, forms: _Forms) -> Any:
 _Forms = Callable[[Sequence[Any], _Step, str], list[Any]]
 
 
-def _step(cast: Any) -> _Step | None:
+def _step(cast: Any, facts: Facts) -> _Step | None:
     dtype = str(cast.ty.dtype).partition("x")[0]
     if dtype not in _LIMITS or not str(cast.value.ty.dtype).startswith("float32x") or width_of(cast) % _LANES:
         return None
     low, high = _LIMITS[dtype]
-    value = cast.value
-    if not isinstance(value, tirx.Max) or _number(value.b) != low:
+    value, zero = cast.value, _whole(0.0, facts)
+    if not isinstance(value, tirx.Max) or number_of(value.b, facts) != low:
         return None
     value = value.a
-    if not isinstance(value, tirx.Min) or _number(value.b) != high:
+    if not isinstance(value, tirx.Min) or number_of(value.b, facts) != high:
         return None
-    value, zero = value.a, 0.0
-    if isinstance(value, tirx.Add) and (added := _number(value.b)) is not None:
-        value, zero = value.a, added
-    if not isinstance(value, ir.Call) or value.op.name != "tirx.nearbyint" or not -_FAR < zero < _FAR or zero % 1:
+    value = value.a
+    if isinstance(value, tirx.Add) and (added := number_of(value.b, facts)) is not None:
+        value, zero = value.a, _whole(added, facts)
+    if not isinstance(value, ir.Call) or value.op.name != "tirx.nearbyint" or zero is None:
         return None
-    value, low, high = _unclamped(value.args[0], low, high, int(zero))
-    return _Step(value, int(zero), low, high)
+    return _unclamped(_Step(value.args[0], zero, low, high), facts)
 
 
-def _unclamped(value: Any, low: int, high: int, zero: int) -> tuple[Any, int, int]:
-    """A value without the clamps that come before its rounding, and the bounds with them."""
-    while (found := _bound(value)) is not None:
-        value, limit = found[0], found[1]
-        bound = round(max(-_FAR, min(limit, _FAR))) + zero  # to even, as the value's
-        bound = max(low, min(bound, high))
-        low, high = (bound, high) if found[2] is tirx.Max else (low, bound)
-    return value, low, high
+def _whole(number: Number, facts: Facts) -> Number | None:
+    """A zero point, if a number can be one."""
+    if isinstance(number, float):
+        return int(number) if -FAR < number < FAR and not number % 1 else None
+    return number if facts[number].whole else None
 
 
-def _bound(value: Any) -> tuple[Any, float, type] | None:
+def _unclamped(step: _Step, facts: Facts) -> _Step:
+    """Without the clamps of the value before its rounding, and the bounds with them."""
+    while (found := _bound(step.value, facts)) is not None:
+        value, limit, kind = found
+        bound = plus(rounded(limit), step.zero)
+        bound = larger(step.low, smaller(bound, step.high))
+        low, high = (bound, step.high) if kind is tirx.Max else (step.low, bound)
+        step = _Step(value, step.zero, low, high)
+    return step
+
+
+def _bound(value: Any, facts: Facts) -> tuple[Any, Number, type] | None:
     """What a value clamps, by which number, and how, with a positive factor inside of the clamp."""
     if isinstance(value, (tirx.Max, tirx.Min)):
-        limit = _number(value.b)
+        limit = number_of(value.b, facts)
         return None if limit is None else (value.a, limit, type(value))
     if not isinstance(value, (tirx.Mul, tirx.Div)):
         return None
-    factor, inner = _number(value.b), _bound(value.a)
-    if factor is None or not 0 < factor < math.inf or inner is None:
+    factor, inner = number_of(value.b, facts), _bound(value.a, facts)
+    if factor is None or inner is None or not is_factor(factor, facts):
         return None
-    limit = np.float32(inner[1])
-    limit = limit * np.float32(factor) if isinstance(value, tirx.Mul) else limit / np.float32(factor)
-    return None if np.isnan(limit) else (type(value)(inner[0], value.b), float(limit), inner[2])
+    limit = _scaled(inner[1], factor, type(value))
+    return None if limit is None else (type(value)(inner[0], value.b), limit, inner[2])
 
 
-def _number(expr: Any) -> float | None:
-    """The constant that all lanes of a float32 have."""
-    scalar = expr.value if isinstance(expr, tirx.Broadcast) else expr
-    return float(scalar.value) if isinstance(scalar, tirx.FloatImm) else None
+def _scaled(limit: Number, factor: Number, kind: type) -> Number | None:
+    """The product or quotient as float32 has it; None if it is not a number."""
+    if isinstance(limit, float) and isinstance(factor, float):
+        a, b = np.float32(limit), np.float32(factor)
+        result = a * b if kind is tirx.Mul else a / b
+        return None if np.isnan(result) else float(result)
+    if isinstance(limit, float) and not limit:
+        return limit  # as all factors are positive
+    return kind(scalar(limit), scalar(factor))
 
 
 def piece(expr: Any, begin: int, lanes: int) -> Any:
@@ -158,58 +200,138 @@ def _a64(parts: Sequence[Any], step: _Step, dtype: str) -> list[Any]:
     narrow = "llvm.aarch64.neon." + ("sqxtn" if dtype == "int8" else "sqxtun") + ".v8i8"
     results = []
     for pair in _pairs(halves):
-        if step.zero:
-            pair = _call("int16x8", "llvm.sadd.sat.v8i16", pair, tirx.const(step.zero, "int16x8"))
+        if not is_known(step.zero) or step.zero:
+            pair = _call("int16x8", "llvm.sadd.sat.v8i16", pair, lanes_with(step.zero, "int16x8"))
         results.append(_call(f"{dtype}x8", narrow, pair))
     low, high = _LIMITS[dtype]
-    results = [tirx.Max(r, tirx.const(step.low, f"{dtype}x8")) for r in results] if step.low > low else results
-    return [tirx.Min(r, tirx.const(step.high, f"{dtype}x8")) for r in results] if step.high < high else results
+    if not is_known(step.low) or step.low > low:
+        results = [tirx.Max(r, lanes_with(step.low, f"{dtype}x8")) for r in results]
+    if not is_known(step.high) or step.high < high:
+        results = [tirx.Min(r, lanes_with(step.high, f"{dtype}x8")) for r in results]
+    return results
 
 
 def _a32(parts: Sequence[Any], step: _Step, dtype: str) -> list[Any]:
     """Clamps first, as nothing rounds: the integer is in the lowest bits of a number that is 1.5 * 2^23 more."""
-    limits = [tirx.const(float(bound - step.zero), "float32x4") for bound in (step.low, step.high)]
+    limits = [lanes_with(minus(bound, step.zero), "float32x4") for bound in (step.low, step.high)]
     low, high = ("llvm.arm.neon.vmaxs.v4f32", limits[0]), ("llvm.arm.neon.vmins.v4f32", limits[1])
     for name, limit in (low, high):
         parts = [_call("float32x4", name, part, limit) for part in parts]
     shifted = [part + tirx.const(1.5 * 2**23, "float32x4") for part in parts]
     halves = [tirx.Cast("int16x4", tirx.reinterpret("int32x4", part)) for part in shifted]
-    zero = tirx.const((step.zero + 128) % 256 - 128, "int8x8")
     results = [tirx.Cast("int8x8", pair) for pair in _pairs(halves)]
-    results = [result + zero if step.zero else result for result in results]
+    if not is_known(step.zero) or step.zero:
+        zero = (step.zero + 128) % 256 - 128 if is_known(step.zero) else tirx.Cast("int32", step.zero)
+        results = [result + lanes_with(zero, "int8x8") for result in results]
     return [tirx.reinterpret(f"{dtype}x8", result) for result in results]
 
 
-def _by_sum(cast: Any, multiply_adds: bool) -> Any:
-    """Like `_a32` with the zero point in the sum, unless it is odd, which would turn ties to the odd number."""
-    step = _step(cast)
+def _lanes_that_are_packed(target: Target) -> int:
+    """Floats of a vector that instructions of x86 round to integers, and narrow with saturation; 0 for none.
+
+    AVX-512 narrows each vector by itself.
+    """
+    if target.machine != "x86_64" or target.simd_bits > 256 or not target.has("sse4.1"):
+        return 0
+    return 8 if target.has("avx2") else 4
+
+
+def _by_packing(cast: Any, facts: Facts, multiply_adds: bool, lanes: int) -> Any:
+    """Rounds as `cvtps2dq` does, which makes the least integer of what is too small for one: of the floats only the
+    upper bound is needed."""
+    step, whole = _step(cast, facts), width_of(cast)
     if step is None:
         return cast
-    dtype, odd = f"float32x{width_of(cast)}", step.zero % 2
-    shift = tirx.const(1.5 * 2**23 + step.zero - odd, dtype)
-    low, high = step.low - step.zero, step.high - step.zero
-    divisor = _number(step.value.b) if isinstance(step.value, tirx.Div) and multiply_adds else None
-    if divisor is not None and 2.0**-96 < divisor < 2.0**96:
-        value = _quotient(step.value.a, divisor, low, high)
-    else:
-        value = tirx.Max(tirx.Min(step.value, tirx.const(float(high), dtype)), tirx.const(float(low), dtype))
-    bits = tirx.reinterpret(dtype.replace("float", "int"), value + shift)
-    return tirx.Cast(str(cast.ty.dtype), bits + tirx.const(1, str(bits.ty.dtype)) if odd else bits)
+    lanes = lanes if whole % lanes == 0 else _LANES
+    clamped = _clamped(step, facts, multiply_adds, f"float32x{whole}", below=False)
+    vectors = [
+        _call(f"int32x{lanes}", f"llvm.x86.{_ROUND[lanes]}", piece(clamped, begin, lanes))
+        for begin in range(0, whole, lanes)
+    ]
+    together = next(count for count in (4, 2, 1) if len(vectors) % count == 0)
+    dtype = str(cast.ty.dtype).partition("x")[0]
+    groups = [vectors[at : at + together] for at in range(0, len(vectors), together)]
+    result = _joined([_narrowed(group, step.zero, dtype) for group in groups], whole)
+    low = _LIMITS[dtype][0]
+    if is_known(step.low) and step.low <= low:
+        return result
+    return tirx.Max(result, lanes_with(step.low, str(result.ty.dtype)))
 
 
-def _quotient(value: Any, divisor: float, low: int, high: int) -> Any:
+def _narrowed(vectors: Sequence[Any], zero: Number, dtype: str) -> Any:
+    """One, two or four vectors of int32 as one of bytes, with the zero point added on the way."""
+    wide = width_of(vectors[0]) == 2 * _LANES
+    if wide and len(vectors) == 1:
+        vectors, wide = [shuffle(vectors, range(at, at + _LANES)) for at in (0, _LANES)], False
+    halves = [
+        _pack("packssdw", f"int16x{4 * _LANES if wide else 2 * _LANES}", *pair)
+        for pair in zip(vectors[::2], vectors[1::2] or vectors, strict=True)
+    ]
+    if not is_known(zero) or zero:
+        kind = str(halves[0].ty.dtype)
+        halves = [_call(kind, f"llvm.sadd.sat.v{width_of(half)}i16", half, lanes_with(zero, kind)) for half in halves]
+    narrow = "packsswb" if dtype == "int8" else "packuswb"
+    if wide and len(halves) == 1:
+        halves, wide = [shuffle(halves, range(at, at + 2 * _LANES)) for at in (0, 2 * _LANES)], False
+        return shuffle([_pack(narrow, f"{dtype}x16", *halves)], _in_order(2))
+    made = _pack(narrow, f"{dtype}x{32 if wide else 16}", halves[0], halves[-1])
+    return shuffle([made], _in_order(4)) if wide else made
+
+
+def _in_order(vectors: int) -> list[int]:
+    """Where the elements are of vectors of eight whose halves were put together, first all first ones."""
+    return [
+        (half * vectors + vector) * _LANES + at for vector in range(vectors) for half in (0, 1) for at in range(_LANES)
+    ]
+
+
+def _pack(name: str, dtype: str, first: Any, second: Any) -> Any:
+    wide = f"llvm.x86.avx2.{name}"
+    narrow = {"packssdw": "sse2.packssdw.128", "packsswb": "sse2.packsswb.128", "packuswb": "sse2.packuswb.128"}[name]
+    bits = int(tvm_ffi.dtype(str(first.ty.dtype)).itemsize) * 8
+    return _call(dtype, wide if bits == 256 else f"llvm.x86.{narrow}", first, second)
+
+
+_ROUND = {_LANES: "sse2.cvtps2dq", 2 * _LANES: "avx.cvt.ps2dq.256"}
+
+
+def _by_sum(cast: Any, facts: Facts, multiply_adds: bool) -> Any:
+    """Like `_a32`; a constant zero point is in the sum, unless it is odd, which would turn ties to the odd number."""
+    step = _step(cast, facts)
+    if step is None:
+        return cast
+    dtype = f"float32x{width_of(cast)}"
+    even = step.zero - step.zero % 2 if is_known(step.zero) else 0
+    shift, rest = tirx.const(1.5 * 2**23 + even, dtype), minus(step.zero, even)
+    bits = tirx.reinterpret(dtype.replace("float", "int"), _clamped(step, facts, multiply_adds, dtype) + shift)
+    added = not is_known(rest) or rest
+    return tirx.Cast(str(cast.ty.dtype), bits + lanes_with(rest, str(bits.ty.dtype)) if added else bits)
+
+
+def _clamped(step: _Step, facts: Facts, multiply_adds: bool, dtype: str, below: bool = True) -> Any:
+    """The floats between the bounds, or if not `below` them above no more than that."""
+    low, high = minus(step.low, step.zero), minus(step.high, step.zero)
+    divisor = number_of(step.value.b, facts) if isinstance(step.value, tirx.Div) and multiply_adds else None
+    if divisor is not None and is_factor(divisor, facts):
+        return _quotient(step.value.a, divisor, low, high)
+    value = tirx.Min(step.value, lanes_with(high, dtype))
+    return tirx.Max(value, lanes_with(low, dtype)) if below else value
+
+
+def _quotient(value: Any, divisor: Number, low: Number, high: Number) -> Any:
     """value / divisor between two bounds, as exact as the division, which takes three times as long.
 
     The product with the reciprocal is put right by what it leaves of the value (Markstein, "Computation of elementary
     functions on the IBM RISC System/6000 processor", IBM Journal of Research and Development 34(1), 1990).
     """
     dtype = str(value.ty.dtype)
-    reciprocal = tirx.const(float(np.float32(1 / divisor)), dtype)
-    value = tirx.Max(tirx.Min(value, tirx.const(high * divisor, dtype)), tirx.const(low * divisor, dtype))
+    reciprocal = float(np.float32(1 / divisor)) if is_known(divisor) else scalar(1) / divisor
+    least, most = (lanes_with(times(bound, divisor), dtype) for bound in (low, high))
+    value = tirx.Max(tirx.Min(value, most), least)
     dividend, quotient = tirx.Var("dividend", dtype), tirx.Var("quotient", dtype)
-    rest = _call(dtype, "llvm.fma", quotient, tirx.const(-divisor, dtype), dividend)
-    better = _call(dtype, "llvm.fma", rest, reciprocal, quotient)
-    return tirx.Let(dividend, value, tirx.Let(quotient, dividend * reciprocal, better))
+    rest = _call(dtype, "llvm.fma", quotient, lanes_with(times(divisor, -1), dtype), dividend)
+    better = _call(dtype, "llvm.fma", rest, lanes_with(reciprocal, dtype), quotient)
+    return tirx.Let(dividend, value, tirx.Let(quotient, dividend * lanes_with(reciprocal, dtype), better))
 
 
 def _pairs(halves: Sequence[Any]) -> list[Any]:

@@ -28,7 +28,7 @@ _LARGEST = 3.4028234663852886e38
 
 def expand_math() -> Any:
     """The pass that replaces the calls, in scalar and in vector code alike; before TVM lowers intrinsics."""
-    return node_pass(ir.Call, _replace)
+    return node_pass(ir.Call, expand_call)
 
 
 # TVM would take loops over these apart, and leave them to LLVM's vectoriser.
@@ -55,7 +55,8 @@ def is_expanded(call: Any) -> bool:
     return not isinstance(value.value if isinstance(value, tirx.Broadcast) else value, tirx.FloatImm)
 
 
-def _replace(call: Any) -> Any:
+def expand_call(call: Any) -> Any:
+    """What the pass puts in the place of one call; others stay."""
     return _let(call.args[0], _FORMULAS[call.op.name]) if is_expanded(call) else call
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import tvm_ffi
+
 from .analysis import Block, blocks_of
 from .inline import inline_producers
 from .limits import Limits
@@ -103,7 +105,7 @@ def _apply(sch: Any, stages: dict[str, Block], result: Block, limits: Limits, ch
     sch.compute_at(sch.get_sblock(INPUT), at, preserve_unit_loops=True)
     u2, v2, images, rows, columns, channels = sch.get_loops(sch.get_sblock(INPUT))[1:]
     inputs = stages[INPUT].spatial[-1]
-    narrow = inputs // sums.reduction[0]  # elements of 16 bits, of which a step of the sums takes two
+    narrow = 4 // _bytes(sch, stages[INPUT])
     block, lane = split_overlapping(sch, channels, lanes_of(inputs, narrow * limits.lanes), inputs)
     sch.reorder(images, rows, columns, block, u2, v2, lane)
     _transform(sch, HALF_INPUT, block, 5, [u2, v2], lane)
@@ -116,6 +118,11 @@ def _apply(sch: Any, stages: dict[str, Block], result: Block, limits: Limits, ch
             sch.parallel(rows)
     depth, by_element = 7 if task is at else 6, takes_elements(sums, limits)
     compute_tile(sch, sums, depth, lanes, task, limits, by_element=by_element)
+
+
+def _bytes(sch: Any, block: Block) -> int:
+    """Bytes of an element of what a block writes."""
+    return int(tvm_ffi.dtype(str(sch.get(sch.get_sblock(block.name)).writes[0].source.ty.dtype)).itemsize)
 
 
 def _transform(sch: Any, half: str, at: Any, depth: int, written: list[Any], lane: Any) -> None:

@@ -18,7 +18,7 @@ RECURRENT = "edgec.recurrent"
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 # What a call may take beside the products and the weights, in this order.
-OPTIONS = ("lengths", "hidden", "cell", "peepholes", "bias")
+OPTIONS = ("lengths", "hidden", "cell", "peepholes", "bias", "scale")
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,11 @@ def recurrent(layer: Layer, products: Any, weights: Any, options: Mapping[str, A
 
     Args:
         products: of inputs and weights, with biases added, [step, batch, direction · gate · hidden].
-        weights: of the state, [direction, gate · hidden, hidden].
+        weights: of the state, [direction, gate · hidden, hidden]; with `scale` constants of int8, and the state is
+            rounded to 8 bits in each step.
         options: `lengths` [batch] int32; `hidden` and `cell` [direction, batch, hidden]; `peepholes`
-            [direction, 3 · hidden]; `bias` [direction, hidden] of what GRU resets.
+            [direction, 3 · hidden]; `bias` [direction, hidden] of what GRU resets; `scale` float32
+            [direction, gate · hidden], a constant.
     """
     given = [name for name in OPTIONS if name in options]
     functions = [a for functions in layer.activations for a in functions]

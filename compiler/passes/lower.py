@@ -11,6 +11,7 @@ from tvm import relax
 from ..kernels.limits import Limits
 from .attention import fuse_attention
 from .bounded_indices import bound_indices
+from .broadcast_products import end_before_broadcasts
 from .copies import lower_copies
 from .eight_bit_edges import dequantise_for_each_reader, keep_eight_bits
 from .explicit_padding import make_padding_explicit
@@ -37,6 +38,7 @@ from .rows_as_images import take_rows_as_images
 from .signs import choose_signs
 from .sink_transposes import sink_transposes
 from .sparse_products import use_sparse_products
+from .tables import use_tables
 from .transposed_convolution import expand_transposed_convolutions
 from .views import choose_views
 from .wide_floats import widen_floats
@@ -128,7 +130,8 @@ def phases(limits: Limits, precision: str = "fp32", find_large: FindLarge | None
         Phase("copies", _sequence(lower_copies, _T.DeadCodeElimination())),
         Phase("legalize", _sequence(legalize, make_buffers_plain)),
         Phase("patterns", _sequence(_T.RewriteDataflowReshape(), annotate_patterns, _T.DeadCodeElimination())),
-        Phase("views", _sequence(keep_eight_bits, choose_views)),
+        Phase("views", _sequence(end_before_broadcasts, keep_eight_bits, choose_views)),
         Phase("fuse", _sequence(_T.FuseOps(), _T.FuseTIR(), _T.DeadCodeElimination())),
+        Phase("tables", use_tables),
         *narrow,
     )

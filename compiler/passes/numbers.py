@@ -14,9 +14,10 @@ import ml_dtypes
 import numpy as np
 from tvm import relax
 
-from ..kernels.dots import WORD, dot, word
+from ..kernels.dots import dot, word
 from ..kernels.float16 import LARGEST
 from ..kernels.limits import Limits
+from ..kernels.weight_limit import WORD
 from ..operators.distances import DISTANCES
 from .constants import constant
 from .rewrite import operator_of
@@ -70,12 +71,12 @@ class Numbers:
             return element(step) * weight
         return dot(word([element(step * self.group + i) for i in range(self.group)]), weight, self.kind)
 
-    def of_taps(self, weight: Array) -> tuple[Numbers, Array]:
+    def of_taps(self, weight: Array, limits: Limits) -> tuple[Numbers, Array]:
         """The numbers whose steps are taps of a column of a kernel, and its weights [H, W, C] as [H / group, W, C]."""
         missing = -len(weight) % self.group
         filled = np.pad(weight, [(0, missing), (0, 0), (0, 0)])
         steps = filled.reshape(-1, self.group, *weight.shape[1:]).swapaxes(1, 2)
-        return replace(self, kind=_kind(self.dtype, steps)), self.join(steps)[:, :, 0]
+        return replace(self, kind=_kind(self.dtype, steps, limits)), self.join(steps)[:, :, 0]
 
     def join(self, packed: Array) -> Array:
         """[…, I, width] → […, I / group, width], the elements of a step side by side as one number."""
@@ -113,12 +114,13 @@ def numbers_of(call: Any, limits: Limits, stored: str | None = None) -> Numbers 
         return _BFLOATS if stored == "bfloat16" and limits.pairs else FLOATS
     if result == "int32" and data in ("uint8", "int8") and weight == "int8":
         taken = data if data in limits.dot_data else limits.dot_data[0]
-        return Numbers(taken, WORD, _kind(taken, call.args[1].value.numpy()))
+        return Numbers(taken, WORD, _kind(taken, call.args[1].value.numpy(), limits))
     return None
 
 
-def _kind(dtype: str, weight: Array) -> str:
-    return f"{dtype}_small" if dtype == "uint8" and no_pair_saturates(weight) else dtype
+def _kind(dtype: str, weight: Array, limits: Limits) -> str:
+    small = dtype == "uint8" and limits.weights is not None and limits.weights.factors(weight).max(initial=0) <= 1
+    return f"{dtype}_small" if small else dtype
 
 
 def _fits_halves(call: Any) -> bool:
@@ -127,14 +129,6 @@ def _fits_halves(call: Any) -> bool:
         return False
     weight = call.args[1].value.numpy()
     return weight.size // weight.shape[-1] <= _MOST_HALVES and bool(np.all(np.abs(weight) <= LARGEST))
-
-
-def no_pair_saturates(weight: Array) -> bool:
-    """Whether the products of two neighbours of [..., I, O] with any uint8 data have a sum of 16 bits."""
-    filled = np.pad(weight, [*[(0, 0)] * (weight.ndim - 2), (0, weight.shape[-2] % 2), (0, 0)])
-    pairs = filled.reshape(*weight.shape[:-2], -1, 2, weight.shape[-1]).astype(np.int32)
-    low, high = np.minimum(pairs, 0).sum(axis=-2), np.maximum(pairs, 0).sum(axis=-2)
-    return bool(255 * low.min(initial=0) >= -(1 << 15) and 255 * high.max(initial=0) < 1 << 15)
 
 
 def fill_up(builder: relax.BlockBuilder, data: Any, weight: Array, group: int) -> tuple[Any, Array]:

@@ -16,12 +16,14 @@ import numpy as np
 import tvm
 from tvm import ir, relax, te, tirx
 
-from ..kernels.dots import WORD
 from ..kernels.limits import Limits
 from ..kernels.packed import ACCUMULATOR, CONVERTED, block_width
+from ..kernels.weight_limit import WORD, has_few_channels, in_runs
 from ..operators.distances import DISTANCES, distance_term
 from .constants import constant
 from .depthwise_pairs import depthwise_pairs
+from .depthwise_runs import depthwise_runs, taps_of_run
+from .integer_offsets import fold_integer_offsets
 from .numbers import FLOATS, WIDE, Numbers, fill_up, numbers_of
 from .partial_products import partial_product
 from .rewrite import fuse_elementwise, is_channels_last, operator_of, rewrite_calls
@@ -57,7 +59,7 @@ def pack_weights(module: tvm.IRModule, limits: Limits, stored: str | None = None
             return _distances(builder, call, weight.value.numpy(), own)
         return _conv2d(builder, call, weight.value.numpy(), numbers, own)
 
-    return fuse_elementwise(rewrite_calls(module, visit), ("packed_", _DOT))
+    return fuse_elementwise(fold_integer_offsets(rewrite_calls(module, visit)), ("packed_", _DOT))
 
 
 def pack(weight: np.ndarray[Any, Any], width: int) -> np.ndarray[Any, Any]:
@@ -167,14 +169,23 @@ def _convolution(
         if weight.shape[1] * weight.shape[2] > _SHORT_RUN:
             return partial_product(builder, data, weight, shape, limits, "packed_conv2d", strides, dilation)
         numbers, data = WIDE, builder.emit(relax.op.astype(data, WIDE.dtype))
-    data, weight = fill_up(builder, data, weight, numbers.group)
     *kernel, inputs, channels = weight.shape
     width = block_width(channels, limits)
-    if limits.by_element and inputs // numbers.group % limits.lanes and dilation[1] == 1:
+    words = numbers.group == WORD and "uint8" in limits.dot_data
+    few = words and has_few_channels(inputs, kernel[1], dilation[1])
+    if not few:
+        data, weight = fill_up(builder, data, weight, numbers.group)
+        inputs = weight.shape[2]
+        few = limits.by_element and inputs // numbers.group % limits.lanes != 0 and dilation[1] == 1
+    if few:
         # Few channels, as of a picture: a row of the kernel is one run of elements, of which vectors can be read.
+        weight = in_runs(weight, numbers.group)
         n, height, columns, _inputs = (int(d) for d in data.ty.shape)
         data = builder.emit(relax.op.reshape(data, [n, height, columns * inputs]))
-        packed = numbers.join(pack(weight.reshape(kernel[0], 1, kernel[1] * inputs, channels), width))
+        beyond = (shape[2] - 1) * strides[1] * inputs + weight.shape[2] - columns * inputs
+        if beyond > 0:
+            data = builder.emit(relax.op.nn.pad(data, [0] * 5 + [beyond]))
+        packed = numbers.join(pack(weight, width))
 
         def run(x: Any, w: Any, i: Any, r: Any) -> Any:
             n, y, column, block, lane = i
@@ -242,7 +253,11 @@ def _depthwise(
     need the same words of data.
     """
     *kernel, channels = weight.shape
-    width, shape = _depthwise_width(channels, limits.lanes), [int(d) for d in call.ty.shape]
+    shape = [int(d) for d in call.ty.shape]
+    if numbers.group == WORD and limits.taps == "float32" and taps_of_run(weight) > 1:
+        width = _depthwise_width(channels, 2 * limits.lanes)
+        return depthwise_runs(builder, call.args[0], weight, shape, strides, dilation, width)
+    width = _depthwise_width(channels, limits.lanes)
     numbers = FLOATS if numbers.dtype == "bfloat16" else numbers
     words = numbers.group == 1 or limits.taps == "words"
     data, fix = numbers.accept(builder, call.args[0], weight) if words else (call.args[0], lambda result: result)
@@ -258,7 +273,7 @@ def _depthwise(
 
         packed = pack(weight, width)
         return packed_call(builder, data, packed, shape, kernel, product, "packed_depthwise", result="int32")
-    numbers, steps = numbers.of_taps(weight)
+    numbers, steps = numbers.of_taps(weight, limits)
 
     def term(x: Any, w: Any, i: Any, r: Any) -> Any:
         n, *at, block, lane = i

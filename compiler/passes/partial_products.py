@@ -1,8 +1,9 @@
 """Products of 8-bit integers by constants, laid out for kernels whose vectors run along the sum.
 
-A block of NR output channels has its weights as [kernel][step][NR][16]: the 16 of a step are one vector, as those of
-the data are. Where steps do not divide what they run along, the last one begins early, with zeros for the weights of
-what the one before it took.
+A block of NR output channels has its weights as [kernel][round][NR][vectors of a round][16]: 16 are one vector, as
+those of the data are. Where vectors do not divide what they run along, the last one begins early, with zeros for the
+weights of what the one before it took. A round is one vector, or two where the weights are small enough for four
+products to be summed in 16 bits.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from typing import Any
 import numpy as np
 from tvm import relax, te, tirx
 
-from ..kernels.dots import WORD, across, dot, word
+from ..kernels.dots import across, dot, dot_of_two, word
 from ..kernels.limits import Limits
 from ..kernels.partial_sums import PARTIAL, tile_of
+from ..kernels.weight_limit import WORD
 from .constants import constant
 
 Array = np.ndarray[Any, Any]
@@ -40,7 +42,7 @@ def partial_product(
     """
     *kernel, inputs, channels = weight.shape
     strides, dilation = strides or [1, 1], dilation or [1, 1]
-    flat = bool(kernel) and dilation[1] == 1 and inputs % _STEP != 0
+    flat = bool(kernel) and dilation[1] == 1
     if flat:  # a row of the kernel is one run of elements
         n, height, columns, _inputs = (int(d) for d in data.ty.shape)
         data = builder.emit(relax.op.reshape(data, [n, height, columns * inputs]))
@@ -51,11 +53,13 @@ def partial_product(
         data = builder.emit(relax.op.nn.pad(data, [0] * (2 * len(data.ty.shape) - 1) + [_STEP - inputs]))
         run = _STEP
     steps = -(-run // _STEP)
-    _, width = tile_of(shape[-2], channels, int(np.prod(kernel)) * steps, limits)
-    packed = _packed(weight, run, width)
+    vectors = 2 if steps > 1 and fits_by_two(_in_steps(weight, run)) else 1
+    rounds = -(-steps // vectors)
+    _, width = tile_of(shape[-2], channels, int(np.prod(kernel)) * rounds, vectors, limits)
+    packed = _packed(_in_steps(weight, run), width, vectors)
 
-    def element(x: Any, i: Any, r: Any, place: Any) -> Any:
-        at = tirx.min(r[-1] * _STEP, run - _STEP) + place
+    def element(x: Any, i: Any, r: Any, step: Any, place: Any) -> Any:
+        at = tirx.min(step * _STEP, run - _STEP) + place
         if not kernel:
             return x(*i[:-3], at)
         n, row, column = i[:3]
@@ -63,12 +67,19 @@ def partial_product(
         return x(n, row, column * stride + at) if flat else x(n, row, column * strides[1] + r[1] * dilation[1], at)
 
     def compute(x: Any, w: Any) -> Any:
-        r = [te.reduce_axis((0, extent), f"r{axis}") for axis, extent in enumerate([*kernel, steps])]
+        r = [te.reduce_axis((0, extent), f"r{axis}") for axis, extent in enumerate([*kernel, rounds])]
 
         def term(*i: Any) -> Any:
             *_, block, channel, partial = i
-            data_word = word([element(x, i, r, partial * WORD + byte) for byte in range(WORD)])
-            return te.sum(dot(data_word, w(block, *r, channel, partial), _kind(weight)), axis=r)
+
+            def words(which: int) -> tuple[Any, Any]:
+                step = r[-1] * vectors + which
+                elements = [element(x, i, r, step, partial * WORD + byte) for byte in range(WORD)]
+                if which and steps % 2:
+                    elements = [tirx.if_then_else(step < steps, e, tirx.const(0, "int8")) for e in elements]
+                return word(elements), w(block, *r, channel, which, partial)
+
+            return te.sum(dot_of_two(*words(0), *words(1)) if vectors > 1 else dot(*words(0), _kind(weight)), axis=r)
 
         sums = te.compute((*shape[:-1], packed.shape[0], width, _WORDS), term, name=PARTIAL)
 
@@ -84,17 +95,34 @@ def _kind(weight: Array) -> str:
     return "int8_partial" if weight.min() > -128 else "int8_partial_wide"
 
 
-def _packed(weight: Array, run: int, width: int) -> Array:
-    """[…, I, O] → [O / width, …, steps, width, words of a step]."""
+def fits_by_two(steps: Array) -> bool:
+    """Whether with any data four products of [..., steps, 16, O], of two vectors and of halves of each, fit 16 bits."""
+    missing = steps.shape[-3] % 2
+    filled = np.pad(steps, [*[(0, 0)] * (steps.ndim - 3), (0, missing), (0, 0), (0, 0)]).astype(np.int32)
+    lanes = filled.reshape(*steps.shape[:-3], -1, 4, _STEP // 2, steps.shape[-1])
+    above, below = np.maximum(lanes, 0).sum(axis=-3), np.maximum(-lanes, 0).sum(axis=-3)
+    greatest, least = 127 * above + 128 * below, 128 * above + 127 * below
+    return bool(greatest.max(initial=0) < 1 << 15 and least.max(initial=0) <= 1 << 15)
+
+
+def _in_steps(weight: Array, run: int) -> Array:
+    """[…, I, O] → [..., steps, 16, O]."""
     *kernel, inputs, channels = weight.shape
-    steps, blocks = -(-run // _STEP), -(-channels // width)
-    made = np.zeros((*kernel, steps, _STEP, blocks * width), np.int8)
+    steps = -(-run // _STEP)
+    made = np.zeros((*kernel, steps, _STEP, channels), np.int8)
     taken = 0
     for step in range(steps):
         begin = min(step * _STEP, run - _STEP)
         count = max(min(inputs, begin + _STEP) - taken, 0)
-        made[..., step, taken - begin : taken - begin + count, :channels] = weight[..., taken : taken + count, :]
+        made[..., step, taken - begin : taken - begin + count, :] = weight[..., taken : taken + count, :]
         taken += count
-    made = made.reshape(*kernel, steps, _STEP, blocks, width)
-    made = np.moveaxis(np.moveaxis(made, -2, 0), -2, -1)
+    return made
+
+
+def _packed(steps: Array, width: int, vectors: int) -> Array:
+    """[..., steps, 16, O] → [O / width, …, rounds, width, vectors of a round, words of one]."""
+    *kernel, count, _step, channels = steps.shape
+    filled = np.pad(steps, [*[(0, 0)] * len(kernel), (0, -count % vectors), (0, 0), (0, -channels % width)])
+    made = filled.reshape(*kernel, -1, vectors, _STEP, filled.shape[-1] // width, width)
+    made = np.moveaxis(np.moveaxis(made, -2, 0), -1, -3)
     return np.ascontiguousarray(made).view("<i4")

@@ -11,14 +11,15 @@ from tvm import relax, tirx
 
 from .rewrite import shape_of
 
-_BROADCAST, _INJECTIVE = 1, 2  # TVM's kBroadcast and kInjective; element-wise is 0
+# TVM's kBroadcast, kInjective and kOutEWiseFusable; element-wise is 0.
+BROADCAST, _INJECTIVE, OUT_ELEMENTWISE = 1, 2, 4
 
 
 def annotate_patterns(module: tvm.IRModule) -> tvm.IRModule:
     """The module with the attribute `op_pattern` at every tensor program."""
     module = relax.transform.AnnotateTIROpPattern()(module)
     for variable, function in list(module.functions.items()):
-        if isinstance(function, tirx.PrimFunc) and int(function.attrs["op_pattern"]) <= _BROADCAST:
+        if isinstance(function, tirx.PrimFunc) and int(function.attrs["op_pattern"]) <= BROADCAST:
             *inputs, output = (shape_of(param) for param in function.params)
             if not all(_fits(shape, output) for shape in inputs):
                 module.update_func(variable, function.with_attr("op_pattern", _INJECTIVE))

@@ -1,6 +1,7 @@
 """Recurrent layers as one kernel each: a loop over the steps inside of one program.
 
-The program goes over tiles of hidden units (recurrent_program.py); the weights stand as its loops read them.
+The program goes over tiles of hidden units (recurrent_program.py); the weights stand as its loops read them. Weights of
+8 bits are multiplied as such where that is faster (recurrent_integers.py), else they become floats here.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from ..kernels.vectors import lanes_of
 from ..operators.by_hand import program
 from ..operators.recurrent import GATES, RECURRENT, layer_of, options_of, result_shapes
 from .constants import constant
+from .recurrent_integers import narrow_shape, pack_narrow, pays
 from .recurrent_program import Tile, Writer
 from .rewrite import rewrite_calls
 
@@ -40,20 +42,30 @@ def _lower(builder: relax.BlockBuilder, call: Any, limits: Limits) -> Any:
     tiles = [_tile(len(group), batch, hidden, limits) for group in gates]
     rows = min(tile.rows for tile in tiles)
     tiles = [_tile(len(group), rows, hidden, limits) for group in gates]
-    weights = [_pack(builder, call.args[1], group, tile) for group, tile in zip(gates, tiles, strict=True)]
+    weights, scale, data = call.args[1], options.pop("scale", None), ""
+    if scale is not None and pays(count, hidden, limits):
+        data = limits.dot_data[0]
+        tables = [pack_narrow(weights, scale, group, tile) for group, tile in zip(gates, tiles, strict=True)]
+        arguments = [table for of_group in zip(*tables, strict=True) for table in of_group]
+    else:
+        if scale is not None:
+            weights = constant(weights.value.numpy() * scale.value.numpy()[:, :, None])
+        arguments = [_pack(builder, weights, group, tile) for group, tile in zip(gates, tiles, strict=True)]
     shapes, dtype, tasks = result_shapes(call), str(call.ty.fields[0].dtype), -(-batch // rows) * len(layer.reverse)
     scratch = [[tasks, 2, rows, hidden]] * (2 if layer.kind == "LSTM" else 1)
     scratch += [[tasks, 2, rows, hidden]] * (len(gates) - 1)  # the update, and the state that is reset
+    outputs, dtypes = [*shapes, *scratch], [dtype] * len([*shapes, *scratch])
+    if data:
+        outputs, dtypes = [*outputs, [tasks, *narrow_shape(rows, hidden)]], [*dtypes, data]
+    name = f"{layer.kind.lower()}_int8" if data else layer.kind.lower()
 
     def compute(products: Any, *rest: Any) -> Any:
         def write(*buffers: Any) -> None:
-            Writer(call, tiles, gates, buffers).write()
+            Writer(call, tiles, gates, buffers, list(options), data).write()
 
-        outputs = [*shapes, *scratch]
-        return program([products, *rest], outputs, [dtype] * len(outputs), write, layer.kind.lower())
+        return program([products, *rest], outputs, dtypes, write, name)
 
-    arguments = [call.args[0], *weights, *options.values()]
-    return builder.call_te(compute, *arguments, primfunc_name_hint=layer.kind.lower())
+    return builder.call_te(compute, call.args[0], *arguments, *options.values(), primfunc_name_hint=name)
 
 
 def _tile(gates: int, batch: int, hidden: int, limits: Limits) -> Tile:

@@ -18,8 +18,9 @@ from tvm.script.ir_builder import tirx as T
 
 from ..kernels.vectors import index, loop, store, vector
 from ..operators.by_hand import independent, serial
-from ..operators.recurrent import GATES, layer_of, options_of
+from ..operators.recurrent import GATES, layer_of
 from .recurrent_cell import Cell
+from .recurrent_integers import Integers
 
 
 @dataclass(frozen=True)
@@ -52,23 +53,35 @@ class Writer:
     """Writes the program to the IR builder that is open.
 
     Args:
-        buffers: the products, the weights of each group of gates, the options; then the results and the states.
+        buffers: the products; the weights of each group of gates, those of 8 bits with their tables; the options; then
+            the results and the states, and those of 8 bits.
+        names: of the options.
+        narrow: the type of a state of 8 bits; empty for floats.
     """
 
-    def __init__(self, call: Any, tiles: Sequence[Tile], gates: list[list[int]], buffers: Sequence[Any]) -> None:
+    def __init__(
+        self,
+        call: Any,
+        tiles: Sequence[Tile],
+        gates: list[list[int]],
+        buffers: Sequence[Any],
+        names: list[str],
+        narrow: str = "",
+    ) -> None:
         self.layer, self.tiles, self.gates = layer_of(call), tiles, gates
         self.steps, self.batch, self.columns = (int(size) for size in call.args[0].ty.shape)
         self.hidden, self.dtype = int(call.args[1].ty.shape[2]), str(call.ty.fields[0].dtype)
         self.products, *rest = buffers
         self.weights, rest = rest[: len(gates)], rest[len(gates) :]
-        names = list(options_of(call))
+        tables, rest = (rest[: 2 * len(gates)], rest[2 * len(gates) :]) if narrow else ([], rest)
         self.options, rest = dict(zip(names, rest, strict=False)), rest[len(names) :]
         self.sequence = rest.pop(0) if self.layer.sequence else None
         states = 2 if self.layer.kind == "LSTM" else 1
         self.finals, rest = rest[:states], rest[states:]
         self.states, rest = rest[:states], rest[states:]
-        self.between: Any = rest[0] if rest else None
         self.rows = tiles[0].rows
+        self.integers = Integers(self, tables, rest.pop(), narrow) if narrow else None
+        self.between: Any = rest[0] if rest else None
 
     def write(self) -> None:
         blocks, directions = -(-self.batch // self.rows), len(self.layer.reverse)
@@ -102,6 +115,8 @@ class Writer:
         old = tirx.floormod(step, index(2))
         new = index(1) - old
         for group, tile in enumerate(self.tiles):
+            if self.integers:
+                self.integers.quantise(group, task, old)
             with loop(tile.count) as place:
                 begin = tile.begin(place)
                 sums = T.alloc_buffer((tile.rows, len(self.gates[group]), tile.width), self.dtype, scope="local")
@@ -116,6 +131,7 @@ class Writer:
         tile, gates, weights = self.tiles[group], self.gates[group], self.weights[group]
         begin = tile.begin(place)
         parts = [(row, n, u) for row in range(tile.rows) for n in range(len(gates)) for u in range(tile.vectors)]
+        added = self.integers.sum(group, number, task, place, parts) if self.integers else None
         for row, n, u in parts:
             with vector(tile.lanes) as lane:
                 unit = begin + u * tile.lanes + lane
@@ -123,14 +139,21 @@ class Writer:
                     value = self.options["bias"][number, unit] if "bias" in self.options else self._number(0)
                 else:
                     value = self.product(number, first + row, step, gates[n], unit)
-                store(sums, value, index(row), index(n), lane + u * tile.lanes)
-        state, which = (self.between, 1) if group else (self.states[0], old)
+                at = (index(row), index(n), lane + u * tile.lanes)
+                store(sums, value + added(row, n, at[-1]) if added else value, *at)
+        if self.integers:
+            return
+        state, which = self.source(group, old)
         with serial(self.hidden) as k:
             for row, n, u in parts:
                 with vector(tile.lanes) as lane:
                     at = (index(row), index(n), lane + u * tile.lanes)
                     term = state[task, which, row, k] * weights[number, place, k, n, lane + u * tile.lanes]
                     store(sums, sums[at] + term, *at)
+
+    def source(self, group: int, old: Any) -> tuple[Any, Any]:
+        """The states that a group of gates multiplies, and the place there."""
+        return (self.between, index(1)) if group else (self.states[0], old)
 
     def product(self, number: int, row: Any, step: Any, gate: int, unit: Any) -> Any:
         column = (number * GATES[self.layer.kind] + gate) * self.hidden

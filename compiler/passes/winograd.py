@@ -6,8 +6,9 @@ A tile of MxM outputs needs (M+2)^2 multiplications a channel pair in place of 9
 
     V = B^T d B,  U = G g G^T,  Y = A^T (sum over channels of U * V) A
 
-Of 8-bit integers, V and 4 U for M = 2 are whole numbers of 16 bits, and 4 Y is one of 32: the result is exact. That is
-for CPUs that multiply pairs of 16-bit integers anyway.
+Of 8-bit integers, V is a whole number of 16 bits, and so is U with the rows of G multiplied by what they are fractions
+of. The rows of A^T put that right, to a multiple of Y: the result is exact. As for M = 4 only that multiple modulo 2^32
+is needed, to divide it by 9 is to multiply it by a whole number, and what is left is a power of two.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from tvm import ir, relax, te, tirx
 from ..kernels import winograd as kernel
 from ..kernels.limits import Limits
 from ..kernels.packed import block_width
+from ..kernels.wrapping import wrapping
 from .constants import constant
-from .numbers import FLOATS, PAIRS, Numbers, computes_in, fill_up
+from .numbers import FLOATS, PAIRS, WIDE, Numbers, computes_in, fill_up
 from .pack_weights import pack
 from .rewrite import fuse_elementwise, is_channels_last, operator_of, rewrite_calls
 
@@ -36,8 +38,10 @@ _TRANSFORM = {4: 550, 2: 190}
 # Rows of a product below which it is slower by the ratio.
 _FEW_ROWS = 6
 _GAIN = 1.2  # how many times faster it has to be by this reckoning
-# Of integers: transforms as above; the most channels whose sums are sure to fit into 32 bits on the way.
+# Of pairs of integers: transforms as above; the most channels whose sums are sure to fit into 32 bits on the way.
 _INTEGER_TRANSFORM, _INTEGER_INPUTS = 130, 512
+# How many times faster than float32 NEON multiplies 8-bit integers the plain way; those of 16 bits take as long.
+_BYTES_SPEED = 1.35
 
 _BT = {
     2: np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]], np.float64),
@@ -71,6 +75,16 @@ _AT = {
     2: np.array([[1, 1, 1, 0], [0, 1, -1, -1]], np.float64),
     4: np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]], np.float64),
 }
+# For whole numbers: the factors of the rows of G; A^T times the outputs' own factors and by those of G; and these
+# outputs' factors, as a power of two each, and what is left of both dimensions' modulo 2^32, inverted.
+_ROWS = {2: np.array([2, 2, 2, 2]), 4: np.array([4, 6, 6, 24, 24, 1])}
+_WHOLE_AT = {
+    2: _AT[2],
+    4: np.array([[6, 4, 4, 1, 1, 0], [0, 2, -2, 1, -1, 0], [0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 6]], np.float64),
+}
+_SHIFTS = {2: (1, 1), 4: (3, 2, 1, 1)}
+_INVERSE = {2: 1, 4: pow(9, -1, 1 << 32)}
+_LARGEST_INPUT = {2: 4 * 128, 4: 100 * 128}  # magnitude of V
 
 
 def use_winograd(module: tvm.IRModule, limits: Limits, stored: str | None = None) -> tvm.IRModule:
@@ -96,27 +110,31 @@ def use_winograd(module: tvm.IRModule, limits: Limits, stored: str | None = None
         shape, inputs = [int(d) for d in call.ty.shape], int(weight.ty.shape[2])
         if dtype == "int32":
             narrow = str(weight.ty.dtype) == "int8" and str(call.args[0].ty.dtype) in ("uint8", "int8")
-            if not narrow or not limits.multiplies_pairs or not _pays_in_integers(shape, inputs):
+            m = integer_tile(shape, inputs, limits) if narrow else 0
+            kernel = weight.value.numpy()
+            if not m or not (limits.multiplies_pairs or _fits_32_bits(kernel, m)):
                 return call
-            return _of_integers(builder, call.args[0], weight.value.numpy(), shape, limits)
+            form = PAIRS if limits.multiplies_pairs else WIDE
+            return _of_integers(builder, call.args[0], kernel, shape, m, form, limits)
         m = choose_tile(shape, inputs, 2 if computes_in(stored, limits) else 1)
         return _convolution(builder, call.args[0], weight.value.numpy(), shape, m, limits) if m else call
 
     return fuse_elementwise(rewrite_calls(module, visit), "winograd_")
 
 
-def choose_tile(shape: Sequence[int], inputs: int, speed: int = 1) -> int:
+def choose_tile(shape: Sequence[int], inputs: int, speed: float = 1, size: int = 4) -> int:
     """M for a convolution from `inputs` channels to `shape` [N, H, W, O]; 0 where the plain way is better.
 
     Args:
         speed: how many times faster than float32 the plain way multiplies.
+        size: bytes of a transformed weight.
     """
     n, height, width, outputs = shape
     best, least = 0, 9.0 * n * height * width * inputs * outputs / (_GAIN * speed)
     for m, most in _MOST_BYTES.items():
         tiles = n * -(-height // m) * -(-width // m)
         positions = (m + 2) ** 2
-        if not tiles or positions * inputs * outputs * 4 > most:
+        if not tiles or positions * inputs * outputs * size > most:
             continue
         products = positions * inputs * outputs * max(1.0, _FEW_ROWS / tiles)
         cost = tiles * (products + _TRANSFORM[m] * (inputs + outputs) / 2)
@@ -125,7 +143,14 @@ def choose_tile(shape: Sequence[int], inputs: int, speed: int = 1) -> int:
     return best
 
 
-def _pays_in_integers(shape: Sequence[int], inputs: int) -> bool:
+def integer_tile(shape: Sequence[int], inputs: int, limits: Limits) -> int:
+    """M for a convolution of 8-bit integers from `inputs` channels to `shape` [N, H, W, O]; 0 if it is done plainly."""
+    if limits.multiplies_pairs:
+        return 2 if _pays_in_pairs(shape, inputs) else 0
+    return choose_tile(shape, inputs, _BYTES_SPEED, 2) if limits.partial_sums and limits.by_element else 0
+
+
+def _pays_in_pairs(shape: Sequence[int], inputs: int) -> bool:
     n, height, width, outputs = shape
     tiles, positions = n * -(-height // 2) * -(-width // 2), 16
     if not tiles or 2 * positions * inputs * outputs > _MOST_BYTES[4] or not 2 <= inputs <= _INTEGER_INPUTS:
@@ -135,12 +160,27 @@ def _pays_in_integers(shape: Sequence[int], inputs: int) -> bool:
     return tiles * (products + _INTEGER_TRANSFORM * (inputs + outputs) / 2) * _GAIN < plain
 
 
-def _of_integers(builder: relax.BlockBuilder, data: Any, weight: Matrix, shape: list[int], limits: Limits) -> Any:
-    data, weight = fill_up(builder, _padded(builder, data, -shape[1] % 2, -shape[2] % 2), weight, 2)
-    whole = (4 * transform_weight(weight, 2)).astype(np.int16)
-    steps = PAIRS.join(pack(whole, block_width(shape[3], limits)))
+def _fits_32_bits(weight: Matrix, m: int) -> bool:
+    """Whether sums of products do, and the result in the place of the highest bits."""
+    whole = np.abs(whole_weight(weight, m).astype(np.int64)).sum(axis=1).max(initial=0)
+    result = 128 * np.abs(weight.astype(np.int64)).sum(axis=(0, 1, 2)).max(initial=0)
+    return bool(_LARGEST_INPUT[m] * whole < 1 << 31 and result << 2 * max(_SHIFTS[m]) < 1 << 31)
+
+
+def _of_integers(
+    builder: relax.BlockBuilder,
+    data: Any,
+    weight: Matrix,
+    shape: list[int],
+    m: int,
+    numbers: Numbers,
+    limits: Limits,
+) -> Any:
+    padded = _padded(builder, data, -shape[1] % m, -shape[2] % m)
+    data, weight = fill_up(builder, padded, weight, numbers.group)
+    steps = numbers.join(pack(whole_weight(weight, m), block_width(shape[3], limits)))
     return builder.call_te(
-        lambda x, w: convolution(x, w, shape, 2, PAIRS), data, constant(steps), primfunc_name_hint="winograd_conv2d"
+        lambda x, w: convolution(x, w, shape, m, numbers), data, constant(steps), primfunc_name_hint="winograd_conv2d"
     )
 
 
@@ -167,17 +207,30 @@ def transform_weight(weight: Matrix, m: int) -> Matrix:
     return np.ascontiguousarray(made.reshape(-1, *weight.shape[2:]).astype(np.float32))
 
 
+def whole_weight(weight: Matrix, m: int) -> Matrix:
+    """[3, 3, I, O] of 8-bit integers → [(m+2)^2, I, O] of 16 bits, with the factors of the rows."""
+    g = np.rint(_ROWS[m][:, None] * _G[m]) if m == 4 else 2 * _G[m]
+    made = np.einsum("ai,bj,ijco->abco", g, g, weight.astype(np.float64))
+    return np.ascontiguousarray(np.rint(made).reshape(-1, *weight.shape[2:]).astype(np.int16))
+
+
 def convolution(x: Any, w: Any, shape: Sequence[int], m: int, numbers: Numbers = FLOATS) -> Any:
     """The result [N, H, W, O] of `shape` as a TE tensor; `x` and `w` are padded and transformed for it.
 
     Args:
         x: [N, TH m + 2, TW m + 2, I], with as many tiles of M x M as cover the result.
         w: [O / NR, (m+2)^2, I / group, NR].
-        numbers: of V and U; of integers M is 2, and U four times as large.
+        numbers: of V and U; U of integers is that of `whole_weight`.
     """
     n, height, width, outputs = shape
     a, th, tw, inputs = m + 2, -(-height // m), -(-width // m), x.shape[3]
     blocks, _positions, _inputs, lanes = w.shape
+
+    def transform(row: Any, value: Callable[[int], Any]) -> Any:
+        if numbers is FLOATS:
+            return _select(_AT[m], row, value)
+        return _select(_WHOLE_AT[m], row, value, _wrapping_sum)
+
     half = te.compute(
         (n, th, tw, a, a, inputs),
         lambda n, ty, tx, i, v, c: _select(_BT[m], v, lambda j: x(n, ty * m + i, tx * m + j, c).astype(numbers.dtype)),
@@ -203,26 +256,48 @@ def convolution(x: Any, w: Any, shape: Sequence[int], m: int, numbers: Numbers =
     )
     half = te.compute(
         (n, th, tw, m, a, outputs),
-        lambda n, ty, tx, y, v, c: _select(_AT[m], y, lambda u: products(u, v, n, ty, tx, c)),
+        lambda n, ty, tx, y, v, c: transform(y, lambda u: products(u, v, n, ty, tx, c)),
         name=kernel.HALF_OUTPUT,
     )
 
     def output(n: Any, h: Any, w: Any, c: Any) -> Any:
-        value = _select(_AT[m], w % m, lambda v: half(n, h // m, w // m, h % m, v, c))
-        return value if numbers is FLOATS else tirx.shift_right(value, tirx.const(2, "int32"))
+        value = transform(w % m, lambda v: half(n, h // m, w // m, h % m, v, c))
+        return value if numbers is FLOATS else _quotient(value, m, h % m, w % m)
 
     return te.compute((n, height, width, outputs), output, name="winograd_output")
 
 
-def _select(matrix: Matrix, row: Any, value: Callable[[int], Any]) -> Any:
-    """The product of one row of a matrix with values, the row being known when the loop over it is written out."""
-    result = _sum(matrix[-1], value)
-    for index in range(len(matrix) - 2, -1, -1):
-        result = tirx.Select(tirx.EQ(row, index), _sum(matrix[index], value), result)
+def _quotient(value: Any, m: int, row: Any, column: Any) -> Any:
+    """What is a multiple of the result, modulo 2^32, by the factors of the output at a row and column of a tile."""
+    if _INVERSE[m] != 1:
+        value = wrapping("mul", value, tirx.const(_INVERSE[m], "int32"))
+    shifts = [_choice(place, [tirx.const(shift, "int32") for shift in _SHIFTS[m]]) for place in (row, column)]
+    return tirx.shift_right(value, shifts[0] + shifts[1])
+
+
+def _choice(place: Any, values: Sequence[Any]) -> Any:
+    """One of several values, the place being known when the loop over it is written out."""
+    result = values[-1]
+    for index in range(len(values) - 2, -1, -1):
+        result = tirx.Select(tirx.EQ(place, index), values[index], result)
     return result
 
 
-def _sum(coefficients: Sequence[float], value: Callable[[int], Any]) -> Any:
+_Value = Callable[[int], Any]
+
+
+def _select(
+    matrix: Matrix, row: Any, value: _Value, total: Callable[[Sequence[float], _Value], Any] | None = None
+) -> Any:
+    """The product of one row of a matrix with values.
+
+    Args:
+        total: how that of a given row is summed.
+    """
+    return _choice(row, [(total or _sum)(coefficients, value) for coefficients in matrix])
+
+
+def _sum(coefficients: Sequence[float], value: _Value) -> Any:
     total = None
     for index, coefficient in enumerate(coefficients):
         if coefficient == 0:
@@ -234,4 +309,28 @@ def _sum(coefficients: Sequence[float], value: Callable[[int], Any]) -> Any:
             total = total + term if coefficient > 0 else total - term
         else:
             total = total + term * tirx.const(coefficient, str(term.ty.dtype))
+    return total
+
+
+def _wrapping_sum(coefficients: Sequence[float], value: _Value) -> Any:
+    """Modulo 2^32; neighbours with coefficients of one size are added first, as other rows do it too."""
+    whole = [int(coefficient) for coefficient in coefficients]
+    terms = [(whole[0], value(0))]
+    for index in range(1, len(whole) - 1, 2):
+        a, b = whole[index], whole[index + 1]
+        if abs(a) == abs(b):
+            terms.append((a, wrapping("add" if a == b else "sub", value(index), value(index + 1))))
+        else:
+            terms += [(a, value(index)), (b, value(index + 1))]
+    terms.append((whole[-1], value(len(whole) - 1)))
+    total = None
+    for factor, term in terms:
+        if factor == 0:
+            continue
+        if abs(factor) != 1:
+            term = wrapping("mul", term, tirx.const(abs(factor), "int32"))
+        if total is None:
+            total = term if factor > 0 else wrapping("sub", tirx.const(0, "int32"), term)
+        else:
+            total = wrapping("add" if factor > 0 else "sub", total, term)
     return total

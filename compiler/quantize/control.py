@@ -1,4 +1,7 @@
-"""Keeps a quantised model's loss within a bound: layers go back to floats, those that cost most first."""
+"""Keeps a quantised model's loss within a bound.
+
+Layers whose weights were limited get the whole range again, then layers go back to floats, those that cost most first.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from ..frontend.prepare import Model
 from .data import Samples
+from .graphs import Graph
 from .insert import quantize_model
 from .layers import Layer, macs_of, measure_layers, share_of_macs
 from .metrics import Metric, find_metric
@@ -15,6 +19,7 @@ from .ranges import Statistics
 from .runner import Runner
 from .settings import Settings
 from .spared import costs_of, spared_layers
+from .weight_range import limited_layers
 
 _ROUNDING = 1e-9  # of scores: a hundredth lost is within a drop of 0.01
 LAYER_SAMPLES = 32  # that layers are compared on; sums over whole tensors settle with few
@@ -38,6 +43,8 @@ class Accuracy:
         kept_macs: the share of both in the model's multiplications.
         trials: how many quantised models were compiled and scored.
         layers: before any went back, the one that costs the outputs most first.
+        limited: layers whose weights keep to the limit of the target's fast kernels.
+        whole_range: layers whose weights do not, for the noise that it would add or for `max_drop`.
     """
 
     metric: str
@@ -52,6 +59,8 @@ class Accuracy:
     kept_macs: float
     trials: int
     layers: tuple[Layer, ...]
+    limited: tuple[str, ...] = ()
+    whole_range: tuple[str, ...] = ()
 
     @property
     def drop(self) -> float:
@@ -94,9 +103,17 @@ class Accuracy:
             "layers_spared": list(self.spared),
             "macs_in_float": round(self.kept_macs, 4),
             "trials": self.trials,
+            "weights": self._weights(),
             "layers": [layer.to_dict() for layer in self.layers[:most_layers]],
             "layers_quantised": len(self.layers) - len(self.in_float),
         }
+
+    def _weights(self) -> dict[str, object] | None:
+        """What was done to weights for the target's kernels; None for nothing."""
+        if not self.limited and not self.whole_range:
+            return None
+        why = "the target has no dot products of 8 bits"
+        return {"limited": len(self.limited), "whole_range": list(self.whole_range), "why": why}
 
 
 def measure_accuracy(
@@ -112,7 +129,8 @@ def measure_accuracy(
 
     Those that `spared_layers` names do so in any case.
     Of the layers in the order of what they cost the outputs, the first 1, 2, 4, … go back until the drop is small
-    enough, then as few as a bisection between the last two numbers finds. The one returned has been scored itself.
+    enough, then as few as a bisection between the last two numbers finds. Where weights are limited, the same is done
+    before with layers that get the whole range. The one returned has been scored itself.
 
     Args:
         floats: from `float_model`.
@@ -138,12 +156,22 @@ def measure_accuracy(
     with Runner(floats.proto) as run:
         scorer = find_metric(metric, samples, run, floats)
         best = scorer.score(run)
-        trial = _Trial(floats, settings, statistics, scorer, order, _digits(max_drop), progress)
+        graph, digits = Graph(floats.proto.graph), _digits(max_drop)
+        limited, _ = limited_layers(graph, settings, statistics)
+        trial = _Trial(floats, settings, statistics, scorer, order, digits, progress)
         first = trial.score(0)
-        count = 0
-        if max_drop is not None and best - first > max_drop + _ROUNDING:
-            count = _fewest(trial, best - max_drop - _ROUNDING)
+        count, trials = 0, 0
+        least = -math.inf if max_drop is None else best - max_drop - _ROUNDING
+        if first < least and limited:
+            names = [name for name in order if name in limited]
+            ranged = _Trial(floats, settings, statistics, scorer, names, digits, progress, True)
+            settings = ranged.settings(_fewest(ranged, least))
+            trials = len(ranged.scores) - 1
+            trial = _Trial(floats, settings, statistics, scorer, order, digits, progress)
+        if trial.score(0) < least:
+            count = _fewest(trial, least)
     kept = tuple(trial.order[:count])
+    limited, whole = limited_layers(graph, trial.settings(count), statistics)
     share = share_of_macs((*spared, *kept), macs_of(floats.proto))
     accuracy = Accuracy(
         scorer.name,
@@ -156,14 +184,16 @@ def measure_accuracy(
         kept,
         spared,
         share,
-        len(trial.scores),
+        len(trial.scores) + trials,
         tuple(layers),
+        tuple(limited),
+        tuple(whole),
     )
     return trial.model(count), accuracy
 
 
 class _Trial:
-    """Scores of the model with the first layers of an order in floats."""
+    """Scores of the model with the first layers of an order in floats, or with the whole range for their weights."""
 
     def __init__(
         self,
@@ -174,22 +204,30 @@ class _Trial:
         order: Sequence[str],
         digits: int,
         progress: Progress | None,
+        whole_range: bool = False,
     ) -> None:
+        self._whole_range = whole_range
         self.order, self.scores = order, dict[int, float]()
         self._floats, self._settings, self._statistics = floats, settings, statistics
         self._metric, self._digits, self._progress = metric, digits, progress
 
+    def settings(self, count: int) -> Settings:
+        names = frozenset(self.order[:count])
+        if self._whole_range:
+            return replace(self._settings, whole_range=self._settings.whole_range | names)
+        return replace(self._settings, keep=self._settings.keep | names)
+
     def model(self, count: int) -> Model:
-        settings = replace(self._settings, keep=self._settings.keep | frozenset(self.order[:count]))
-        return quantize_model(self._floats, settings, self._statistics)
+        return quantize_model(self._floats, self.settings(count), self._statistics)
 
     def score(self, count: int) -> float:
         if count not in self.scores:
             with Runner(self.model(count).proto) as run:
                 self.scores[count] = self._metric.score(run)
             if self._progress:
-                floats = f" with {count} layers returned to float" if count else ""
-                self._progress(f"scored {self.scores[count]:.{self._digits}f}{floats}")
+                how = "with weights of the whole range" if self._whole_range else "returned to float"
+                changed = f" with {count} layers {how}" if count else ""
+                self._progress(f"scored {self.scores[count]:.{self._digits}f}{changed}")
         return self.scores[count]
 
 
@@ -199,7 +237,7 @@ def _digits(max_drop: float | None) -> int:
 
 
 def _fewest(trial: _Trial, least: float) -> int:
-    """How many layers must be in floats for a score of `least`; all if no smaller number does."""
+    """How many layers must be changed for a score of `least`; all if no smaller number does."""
     total = len(trial.order)
     low, high = 0, 1  # low is too few
     while high < total and trial.score(high) < least:

@@ -56,7 +56,7 @@ def even_out(graph: Graph, places: Places, statistics: Statistics, settings: Set
     found: dict[str, Evened] = {}
     for first, names in places.groups().items():
         readers = tuple(node.name for name in names for node in graph.users[name] if node.name in places.products)
-        key = ("even out", *names, *readers, replace(settings, keep=frozenset()))
+        key = ("even out", *names, *readers, replace(settings, keep=frozenset(), whole_range=frozenset()))
         best = statistics.remembered(key, partial(_best, graph, places, names, statistics, settings))
         if best is not None:
             found[first] = best

@@ -21,6 +21,7 @@ from .prune import prune_apart
 from .ranges import STEPS, Histogram, Statistics, choose_range, scale_of
 from .settings import WEIGHT_BITS, Settings
 from .weight_only import FUSED, quantize_weights_only, weight_only_products
+from .weight_range import limit_of
 from .weights import quantize_weights, rounded_weights
 
 
@@ -186,9 +187,10 @@ class _Writer:
         factors = self._factors.get(node.input[0])
         spread = np.float32(1) if factors is None else spread_factors(node, weights, factors)
         axis = weight_axis(node) if self._settings.per_channel else None
-        integers, scales = quantize_weights(weights * spread, axis)
+        limit = limit_of(self._graph, node, weights * spread, self._settings, self._statistics)
+        integers, scales = quantize_weights(weights * spread, axis, limit)
         if self._settings.correct_bias:
-            self._correct_bias(node, rounded_weights(weights * spread, axis) / spread - weights)
+            self._correct_bias(node, rounded_weights(weights * spread, axis, limit) / spread - weights)
         if axis is not None:
             axis %= weights.ndim
         name = node.input[1] if len(self._graph.users[node.input[1]]) == 1 else f"{node.name}/{node.input[1]}"

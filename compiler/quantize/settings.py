@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..kernels.limits import Limits
 
 # By precision, the bits of weights that are read as they are, while the rest stays in floats.
 WEIGHT_BITS = {"int8-weights": 8, "int4-weights": 4}
 PRECISIONS = ("int8", "int8-dynamic", *WEIGHT_BITS)
+WEIGHT_RANGES = ("target", "whole")
 METHODS = ("minmax", "percentile", "entropy", "mse")
 
 
@@ -33,6 +38,8 @@ class Settings:
         keep: names of nodes that stay in float; a node without a name goes by its first result's.
         equalise: give the channels of a tensor steps of their own where their ranges differ much, see `equalise.py`.
         correct_bias: take the mean of what rounding the weights adds off the biases.
+        limits: of the target, to whose fastest kernels weights are fitted, see `weight_range.py`; None for no fitting.
+        whole_range: names of nodes whose weights are not.
         pruning: makes weights zero, and nothing else is done.
     """
 
@@ -43,4 +50,6 @@ class Settings:
     keep: frozenset[str] = frozenset()
     equalise: bool = True
     correct_bias: bool = True
+    limits: Limits | None = None
+    whole_range: frozenset[str] = frozenset()
     pruning: Pruning | None = None

@@ -128,7 +128,10 @@ def _quantised(counts: Mapping[str, int], graph: onnx.GraphProto) -> dict[str, A
 _QUANTISED = {
     "QDQ": ("QuantizeLinear", "DequantizeLinear"),
     "QLinear": ("QLinearConv", "QLinearMatMul", "com.microsoft.QLinearAdd"),
-    "dynamic": ("DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "com.microsoft.DynamicQuantizeMatMul"),
+    "dynamic": (
+        *("DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"),
+        *("com.microsoft.DynamicQuantizeMatMul", "com.microsoft.DynamicQuantizeLSTM"),
+    ),
     "weight-only": ("com.microsoft.MatMulNBits",),
 }
 

@@ -73,4 +73,8 @@ EDGEC_HIDDEN void *edgec_aligned_alloc(uint64_t bytes);
 EDGEC_HIDDEN edgec_status edgec_weights_hold(void);
 EDGEC_HIDDEN void edgec_weights_release(void);
 
+/* decode.c: `bytes` to `to`, of which every so manyeth shares a plane. The end of what it read, NULL if that is wrong. */
+EDGEC_HIDDEN const uint8_t *edgec_decode(const uint8_t *from, const uint8_t *end, uint32_t planes, uint8_t *to,
+                                         uint32_t bytes);
+
 #endif /* EDGEC_INTERNAL_H_ */

@@ -18,24 +18,14 @@ typedef struct edgec_version {
   uint32_t num_steps;
 } edgec_version;
 
-/* How packed weights stand in the file; integers of one byte come first. */
-enum {
-  EDGEC_PACKED_INT8,
-  EDGEC_PACKED_UINT8,
-  EDGEC_PACKED_INT16,
-  EDGEC_PACKED_UINT16,
-  EDGEC_PACKED_FLOAT16,
-  EDGEC_PACKED_BFLOAT16,
-  EDGEC_PACKED_EXPONENTS
-};
-
-/* float32 numbers that the file holds in fewer bits (compiler/build/packing.py). */
+/* Constants that the file holds in fewer bits (compiler/build/packing.py): coded ones, or one of float32 numbers. */
 typedef struct edgec_packed {
-  const uint8_t *from;
-  uint32_t to;      /* their place in the unpacked weights, in bytes */
-  uint32_t count;
-  uint32_t escaped; /* exponents that stand in a list */
-  uint8_t kind, top; /* top: the largest exponent that has a code */
+  uint32_t from, size; /* in edgec_weights */
+  uint32_t to;         /* their place in the unpacked weights, in bytes */
+  uint32_t count;      /* bytes of coded ones; numbers */
+  uint32_t parts;      /* constants, whose sizes stand in a list of the program's */
+  uint8_t planes;      /* of coded ones; 0: not coded */
+  uint8_t top;         /* the largest exponent that has a code */
 } edgec_packed;
 
 typedef struct edgec_program {
@@ -47,10 +37,13 @@ typedef struct edgec_program {
   uint32_t num_packed;
   uint32_t unpacked_bytes;
   const edgec_packed *packed;
+  const uint32_t *parts; /* bytes of constants, in the order of `packed` */
 } edgec_program;
 
 extern EDGEC_HIDDEN const edgec_program edgec_program_;    /* defined by the generated file */
 extern EDGEC_HIDDEN const char edgec_manifest_section[];   /* the manifest section, from its magic on */
+
+extern EDGEC_HIDDEN const uint8_t edgec_weights[];
 
 /* unpack.c: there while there is a context. */
 extern EDGEC_HIDDEN uint8_t *edgec_unpacked;

@@ -25,58 +25,45 @@ static void lock(int process) {
   }
 }
 
-static uint32_t half_to_float(uint32_t half) {
-  uint32_t sign = (half & 0x8000) << 16, exponent = half >> 10 & 31, mantissa = half & 0x3ff;
-  if (exponent == 31) return sign | 0x7f800000u | mantissa << 13;
-  if (exponent == 0) {
-    if (mantissa == 0) return sign;
-    for (exponent = 1; !(mantissa & 0x400); --exponent) mantissa <<= 1;
-    mantissa &= 0x3ff;
-  }
-  return sign | (exponent + 112) << 23 | mantissa << 13;
-}
+static size_t align(uint32_t bytes) { return ((size_t)bytes + 63) & ~(size_t)63; }
 
-static uint32_t float_bits(float value) {
-  uint32_t bits;
-  memcpy(&bits, &value, sizeof bits);
-  return bits;
-}
-
-/* This and the next one return the end of what they read; NULL if it is not what it should be. */
-static const uint8_t *unpack_narrow(const edgec_packed *packed, uint8_t *to) {
-  const uint8_t *from = packed->from;
-  bool wide = packed->kind >= EDGEC_PACKED_INT16;
-  for (uint32_t i = 0; i < packed->count; ++i) {
-    uint32_t bits = wide ? from[2 * i] | (uint32_t)from[2 * i + 1] << 8 : from[i];
-    switch (packed->kind) {
-      case EDGEC_PACKED_INT8: bits = float_bits((float)(int32_t)(bits ^ 0x80) - 128.0f); break;
-      case EDGEC_PACKED_INT16: bits = float_bits((float)(int32_t)(bits ^ 0x8000) - 32768.0f); break;
-      case EDGEC_PACKED_BFLOAT16: bits <<= 16; break;
-      case EDGEC_PACKED_FLOAT16: bits = half_to_float(bits); break;
-      default: bits = float_bits((float)bits); break; /* without a sign */
-    }
-    memcpy(to + 4 * (size_t)i, &bits, sizeof bits);
-  }
-  return from + (wide ? 2 : 1) * (size_t)packed->count;
-}
+/* This and the next one return whether what they read is what it should be. */
 
 /* Sign and mantissa in three bytes a number, then a code of four bits for its exponent, then exponents of their own. */
-static const uint8_t *unpack_exponents(const edgec_packed *packed, uint8_t *to) {
-  const uint8_t *from = packed->from, *codes = from + 3 * (size_t)packed->count;
-  const uint8_t *next = codes + (packed->count + 1) / 2, *end = next + packed->escaped;
+static bool unpack_exponents(const edgec_packed *packed, uint8_t *to) {
+  const uint8_t *from = edgec_weights + packed->from, *end = from + packed->size;
+  if (3 * (uint64_t)packed->count + packed->count / 2 + packed->count % 2 > packed->size) return false;
+  const uint8_t *codes = from + 3 * (size_t)packed->count, *next = codes + packed->count / 2 + packed->count % 2;
   uint32_t exponents[16] = {0};
   for (uint32_t code = 0; code < ABSENT && code <= packed->top; ++code) exponents[code] = (packed->top - code) << 23;
   for (uint32_t i = 0; i < packed->count; ++i, from += 3) {
     uint32_t low = from[0] | (uint32_t)from[1] << 8 | (uint32_t)from[2] << 16;
     uint32_t code = codes[i / 2] >> (i % 2 * 4) & 15, exponent = exponents[code];
     if (code == ESCAPED) {
-      if (next == end) return NULL;
+      if (next == end) return false;
       exponent = (uint32_t)*next++ << 23;
     }
     uint32_t bits = (low & 0x800000u) << 8 | exponent | (low & 0x7fffffu);
     memcpy(to + 4 * (size_t)i, &bits, sizeof bits);
   }
-  return next == end ? end : NULL;
+  return next == end;
+}
+
+/* Coded bytes come without gaps; then each constant moves to where it is aligned. */
+static bool unpack_coded(const edgec_packed *packed, const uint32_t *sizes, uint8_t *to) {
+  const uint8_t *from = edgec_weights + packed->from, *end = from + packed->size;
+  if (edgec_decode(from, end, packed->planes, to, packed->count) != end) return false;
+  size_t close = 0, aligned = 0;
+  for (uint32_t i = 0; i < packed->parts; ++i) close += sizes[i], aligned += align(sizes[i]);
+  for (uint32_t i = packed->parts; i-- > 0;) {
+    close -= sizes[i], aligned -= align(sizes[i]);
+    memmove(to + aligned, to + close, sizes[i]);
+  }
+  return true;
+}
+
+static bool unpack_one(const edgec_packed *packed, const uint32_t *sizes, uint8_t *to) {
+  return packed->planes > 0 ? unpack_coded(packed, sizes, to) : unpack_exponents(packed, to);
 }
 
 /* The pages of the file that are not needed any more; never changed, they can be read again. */
@@ -91,16 +78,15 @@ static edgec_status unpack(void) {
   const edgec_program *program = &edgec_program_;
   uint8_t *memory = edgec_aligned_alloc(program->unpacked_bytes);
   if (memory == NULL) return EDGEC_OUT_OF_MEMORY;
+  const uint32_t *sizes = program->parts;
   for (uint32_t i = 0; i < program->num_packed; ++i) {
     const edgec_packed *packed = &program->packed[i];
-    uint8_t *to = memory + packed->to;
-    bool exponents = packed->kind == EDGEC_PACKED_EXPONENTS;
-    const uint8_t *end = exponents ? unpack_exponents(packed, to) : unpack_narrow(packed, to);
-    if (end == NULL) {
+    if (!unpack_one(packed, sizes, memory + packed->to)) {
       free(memory);
       return EDGEC_INCOMPATIBLE;
     }
-    drop_pages(packed->from, end);
+    sizes += packed->parts;
+    drop_pages(edgec_weights + packed->from, edgec_weights + packed->from + packed->size);
   }
   edgec_unpacked = memory;
   return EDGEC_OK;

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import shutil
+import struct
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +18,33 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from onnx import TensorProto, helper, numpy_helper
 
+from compiler.build import weights
 from compiler.build.artifact import RUNTIME
-from compiler.build.packing import Packed, pack, pack_all
+from compiler.build.memory import align
+from compiler.build.packing import Packed, code, pack_all, pack_exponents
 from compiler.pipeline import compile_model
 from compiler.runtime.loader import Model
-from tests.networks import model
+from compiler.target import load_target
+from compiler.verify.execute import NoExecutor, execute, find_executor
+from tests.networks import convnet, model
 
 Array = np.ndarray[Any, Any]
-Unpack = Callable[[Packed], Array]
+Unpack = Callable[..., Array]
 
 SOURCE = """
+#define _DEFAULT_SOURCE
+#include "internal.h"
+static const uint8_t *given;
+#define edgec_weights given
 #include "unpack.c"
+#include "decode.c"
 const edgec_program edgec_program_ = {0};
-__attribute__((visibility("default"))) int unpack_one(int kind, int top, uint32_t count, uint32_t escaped,
-                                                      const uint8_t *from, uint32_t size, uint8_t *to) {
-  edgec_packed packed = {from, 0, count, escaped, (uint8_t)kind, (uint8_t)top};
-  const uint8_t *end = kind == EDGEC_PACKED_EXPONENTS ? unpack_exponents(&packed, to) : unpack_narrow(&packed, to);
-  return end == from + size;
+__attribute__((visibility("default"))) int unpack_these(const edgec_packed *packed, const uint32_t *sizes,
+                                                        const uint8_t *from, uint8_t *to) {
+  given = from;
+  return unpack_one(packed, sizes, to);
 }
 """
-KINDS = ("INT8", "UINT8", "INT16", "UINT16", "FLOAT16", "BFLOAT16", "EXPONENTS")
 SPECIAL = np.array(
     [0, 1 << 31, 1, 0x80000001, 0x7FFFFF, 0x7F800000, 0xFF800000, 0x7FC00001, 0x7F800001, 0xFFFFFFFF, 0x7F7FFFFF],
     np.uint32,
@@ -51,23 +60,27 @@ def unpack(tmp_path_factory: pytest.TempPathFactory) -> Unpack:
     sources = ["one.c", str(RUNTIME / "memory.c")]
     flags = ["-std=c11", "-O2", "-fPIC", "-shared", "-I", str(RUNTIME), "-o", "one.so"]
     subprocess.run(["cc", *flags, *sources], cwd=folder, check=True)
-    one = ctypes.CDLL(str(folder / "one.so")).unpack_one
+    these = ctypes.CDLL(str(folder / "one.so")).unpack_these
 
-    def run(packed: Packed) -> Array:
-        made = np.zeros(packed.count, np.float32)
+    def run(packed: Packed, *sizes: int) -> Array:
+        """The constants of these sizes, by default one of float32, and what fills them up."""
+        sizes = sizes or (4 * packed.count,)
+        made = np.zeros(sum(align(size) for size in sizes), np.uint8)
         data = np.ascontiguousarray(packed.data)
-        pointers = ctypes.c_void_p(data.ctypes.data), ctypes.c_uint32(data.size), ctypes.c_void_p(made.ctypes.data)
-        assert one(KINDS.index(packed.kind), packed.top, packed.count, packed.escaped, *pointers)
-        return made
+        row = struct.pack("<5I2B2x", 0, data.size, 0, packed.count, len(sizes), packed.planes, packed.top)
+        assert these(
+            row, np.array(sizes, np.uint32).tobytes(), *map(ctypes.c_void_p, (data.ctypes.data, made.ctypes.data))
+        )
+        return made if packed.planes else made.view(np.float32)[: packed.count]
 
     return run
 
 
-def check(unpack: Unpack, array: Array, kind: str | None = None) -> None:
-    packed = pack(array)
+def check(unpack: Unpack, array: Array) -> Packed:
+    packed = pack_exponents(array)
     assert packed is not None
-    assert kind in (None, packed.kind)
     np.testing.assert_array_equal(unpack(packed).view(np.uint32), array.reshape(-1).view(np.uint32))
+    return packed
 
 
 def normal(*shape: int) -> Array:
@@ -77,13 +90,7 @@ def normal(*shape: int) -> Array:
 @given(npst.arrays(np.uint32, st.integers(1, 300)))
 def test_any_bits_come_back(unpack: Unpack, bits: Array) -> None:
     """Among enough others that a form is smaller at all."""
-    check(unpack, np.concatenate([bits.view(np.float32), normal(2003)]), "EXPONENTS")
-
-
-@given(npst.arrays(np.float32, st.integers(1, 50), elements=st.floats(width=16)))
-def test_any_halves_come_back(unpack: Unpack, values: Array) -> None:
-    if (packed := pack(values)) is not None:
-        np.testing.assert_array_equal(unpack(packed).view(np.uint32), values.view(np.uint32))
+    check(unpack, np.concatenate([bits.view(np.float32), normal(2003)]))
 
 
 @pytest.mark.parametrize("scale", [1, 1e-38, 1e-44, 3e37])
@@ -93,47 +100,92 @@ def test_special_numbers_come_back(unpack: Unpack, scale: float, count: int) -> 
         check(unpack, np.concatenate([SPECIAL, normal(count) * np.float32(scale), SPECIAL]))
 
 
+def test_numbers_without_order_stay() -> None:
+    assert pack_exponents(np.random.default_rng(0).integers(0, 2**32, 5000, np.uint32).view(np.float32)) is None
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_exponents_with_a_wrong_size_are_refused(unpack: Unpack, change: int) -> None:
+    """Of those that stand in a list, one is missing or too much; and not even the rest is there."""
+    packed = check(unpack, np.concatenate([SPECIAL, normal(301)]))
+    for data in (np.resize(packed.data, packed.data.size + change), packed.data[:100]):
+        with pytest.raises(AssertionError):
+            unpack(replace(packed, data=data))
+
+
 @pytest.mark.parametrize(
-    ("kind", "values", "size"),
+    ("values", "bytes_each"),
     [
-        ("INT8", np.arange(-128, 128), 1),
-        ("UINT8", np.arange(256), 1),
-        ("INT16", np.arange(-(2**15), 2**15), 2),
-        ("UINT16", np.arange(2**16), 2),
-        ("BFLOAT16", np.arange(2**16, dtype=np.uint32) << 16, 2),
+        (np.arange(-128, 128), 1.3),
+        (np.arange(256), 1.3),
+        (np.arange(-(2**15), 2**15), 2.3),
+        (np.arange(2**16, dtype=np.uint16).view(np.float16)[: 31 << 10], 2.0),
+        ((np.arange(2**16, dtype=np.uint32) << 16).view(np.float32), 2.01),
     ],
 )
-def test_every_value_of_a_narrow_type(unpack: Unpack, kind: str, values: Array, size: int) -> None:
-    array = values.view(np.float32) if kind == "BFLOAT16" else values.astype(np.float32)
-    check(unpack, array, kind)
-    packed = pack(array)
-    assert packed is not None and packed.data.nbytes == size * array.size
-
-
-def test_every_half(unpack: Unpack) -> None:
-    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
-    check(unpack, halves[~np.isnan(halves)].astype(np.float32), "FLOAT16")
-
-
-def test_a_negative_zero_is_no_integer() -> None:
-    packed = pack(np.array([1, -0.0], np.float32))
-    assert packed is not None and packed.kind == "FLOAT16"
-
-
-def test_numbers_without_order_stay() -> None:
-    assert pack(np.random.default_rng(0).integers(0, 2**32, 5000, np.uint32).view(np.float32)) is None
-    assert pack(np.arange(9)) is None
+def test_floats_that_a_narrow_type_holds(unpack: Unpack, values: Array, bytes_each: float) -> None:
+    array = np.tile(values.astype(np.float32), max(1, (1 << 16) // values.size)).reshape(64, -1)
+    ((packed, members),) = pack_all([array])
+    assert members == [0] and packed.data.nbytes < bytes_each * array.size + 1000
+    np.testing.assert_array_equal(unpack(packed, array.nbytes).view(np.uint32), array.reshape(-1).view(np.uint32))
 
 
 def test_what_is_packed() -> None:
-    """Only float32 of some size, of a model that is small, and if it is worth it."""
-    floats, integers = normal(1 << 15), np.arange(1 << 13)
-    packed = pack_all([floats, integers, floats[:100]])
-    assert [one is not None for one in packed] == [True, False, False]
-    assert packed[0] is not None and packed[0].data.nbytes < 0.8751 * floats.nbytes
-    assert pack_all([floats, np.arange(1 << 15)]) == [None, None]  # a third of it, by an eighth
-    assert pack_all([normal(1 << 20), floats]) == [None, None]
+    """float32 weights of some size, narrower ones of any, of a model that is small, and if it is worth it."""
+    floats, integers = normal(16, 1 << 11), np.arange(1 << 13)
+    packed = pack_all([floats, integers, floats[:2, :100]])
+    assert [(one.planes > 0, members) for one, members in packed] == [(False, [0]), (True, [1])]
+    assert packed[0][0].data.nbytes < 0.8751 * floats.nbytes and packed[1][0].data.nbytes < 0.6 * integers.nbytes
+    noise = np.random.default_rng(0).integers(0, 2**63, 1 << 15)
+    assert pack_all([floats, noise]) == []  # a third of it, by an eighth
+    assert pack_all([normal(1 << 20), floats]) == []
     assert pack_all([]) == []
+
+
+def test_small_floats_are_packed_by_channel_and_as_tables() -> None:
+    """Beside weights that are worth it: a bias, and places in a grid; no weights, and nothing that is not there."""
+    grid = np.broadcast_to(np.arange(40, dtype=np.float32)[:, None] / 8, (40, 40))
+    constants = [normal(8, 700).astype(np.float16), normal(1, 1, 96), normal(40, 40), grid, np.zeros((0, 3), np.int8)]
+    assert sorted(number for _, members in pack_all(constants) for number in members) == [0, 1, 3]
+
+
+@given(st.lists(st.integers(1, 200), min_size=1, max_size=6))
+def test_constants_that_are_coded_together_come_back_aligned(unpack: Unpack, sizes: list[int]) -> None:
+    arrays = [normal(size).astype(np.float16) for size in sizes]
+    memory = unpack(code(arrays, 2), *(array.nbytes for array in arrays))
+    at = 0
+    for array in arrays:
+        np.testing.assert_array_equal(memory[at : at + array.nbytes].view(np.uint16), array.view(np.uint16))
+        at += align(array.nbytes)
+
+
+@pytest.mark.parametrize("name", ["host", pytest.param("generic-armv7", marks=pytest.mark.arm)])
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_an_artifact_of_narrow_weights_is_the_same_packed_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, precision: str
+) -> None:
+    target = load_target(name)
+    try:
+        executor = find_executor(target.os, target.machine, target)
+    except NoExecutor as reason:
+        pytest.skip(str(reason))
+    data = {"x": normal(1, 3, 9, 9)}
+    found, sizes = [], []
+    for packs in (True, False):
+        if not packs:
+            monkeypatch.setattr(weights, "pack_all", lambda constants: [])
+        path = tmp_path / f"{packs}.so"
+        given: dict[str, Any] = {"calibration": {"x": normal(4, 3, 9, 9)}} if precision == "int8" else {}
+        artifact = compile_model(
+            convnet(batch="n"), name, path, precision=precision, shapes={"x": (1, 3, 9, 9)}, verify=False, **given
+        )
+        memory = artifact.manifest["memory"]
+        assert ("unpacked_bytes" in memory) == packs
+        sizes.append(memory["weights_bytes"])
+        found.append(execute(executor, path, data, threads=1))
+    assert sizes[0] < 0.92 * sizes[1]
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(found[0][one], found[1][other])
 
 
 def test_an_artifact_computes_with_what_was_packed(tmp_path: Path) -> None:
@@ -142,8 +194,8 @@ def test_an_artifact_computes_with_what_was_packed(tmp_path: Path) -> None:
     nodes = [helper.make_node("MatMul", ["x", "a"], ["ya"]), helper.make_node("MatMul", ["x", "b"], ["yb"])]
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [3, 64])
     outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [3, 512]) for name in ("ya", "yb")]
-    weights = [numpy_helper.from_array(w.astype(np.float32), n) for n, w in (("a", weight), ("b", whole))]
-    artifact = compile_model(model(nodes, [x], outputs, weights), "host", tmp_path / "a.so")
+    given = [numpy_helper.from_array(w.astype(np.float32), n) for n, w in (("a", weight), ("b", whole))]
+    artifact = compile_model(model(nodes, [x], outputs, given), "host", tmp_path / "a.so")
     assert artifact.verified == "passed"
     memory = artifact.manifest["memory"]
     assert memory["unpacked_bytes"] > memory["weights_bytes"] > 0.4 * memory["unpacked_bytes"]

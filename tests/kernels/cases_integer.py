@@ -9,7 +9,9 @@ from onnx import helper
 
 from tests.kernels.grid import Array, Case, one, rng_of
 
-LARGEST, SMALL = 127, 64  # of weights; any two of the latter keep `pmaddubsw` from saturating
+# Of weights. Any two that are SMALL keep `pmaddubsw` from saturating; of products with four that are TINY, which have
+# one sign, the sum fits 16 bits.
+LARGEST, SMALL, TINY = 127, 64, 63
 
 
 def data_of(name: str, dtype: str, *shape: int) -> Array:
@@ -82,12 +84,12 @@ def depthwise() -> list[Case]:
 
 def _products() -> Iterator[Case]:
     for dtype in ("uint8", "int8"):
-        for largest in (LARGEST, SMALL):
-            for rows, inputs, outputs in ((1, 1, 1), (5, 7, 3), (13, 66, 70), (2, 130, 17), (9, 32, 40)):
+        for largest in (LARGEST, SMALL, TINY):
+            for rows, inputs, outputs in ((1, 1, 1), (5, 7, 3), (13, 66, 70), (2, 130, 17), (9, 32, 40), (6, 48, 9)):
                 name = f"product {rows}x{inputs}x{outputs} {dtype} {largest}"
                 yield product(name, data_of(name, dtype, rows, inputs), weights_of(name, largest, inputs, outputs))
     for dtype, value in (("uint8", 255), ("int8", -128), ("int8", 127)):
-        for weight in (-128, -127, -64, 64, 127):
+        for weight in (-128, -127, -64, -TINY, TINY, 64, 127):
             x, w = np.full((7, 68), value, dtype), np.full((68, 33), weight, np.int8)
             yield product(f"product of {value} by {weight}", x, w)
     batch = data_of("batch", "uint8", 2, 3, 5, 12)
@@ -96,11 +98,20 @@ def _products() -> Iterator[Case]:
 
 def _convolutions() -> Iterator[Case]:
     for number, (channels, outputs, size, kernel) in enumerate(
-        ((3, 16, 9, 3), (5, 17, 7, 3), (64, 40, 6, 3), (12, 8, 5, 1), (33, 65, 4, 1), (1, 4, 8, 5), (16, 48, 1, 3))
+        (
+            (3, 16, 9, 3),
+            (5, 17, 7, 3),
+            (64, 40, 6, 3),
+            (12, 8, 5, 1),
+            (33, 65, 4, 1),
+            (1, 4, 8, 5),
+            (16, 48, 1, 3),
+            (112, 20, 3, 3),
+        )
     ):
         for dtype, zero in (("uint8", 7), ("int8", -3)):
             for settings in ({}, {"stride": 2}, {"dilation": 2}):
-                largest = (LARGEST, SMALL)[number % 2]
+                largest = (LARGEST, TINY)[number % 2]
                 name = f"convolution {channels} to {outputs} of {size}, {kernel}x{kernel} {dtype} {settings}"
                 x, w = data_of(name, dtype, 2, channels, size, size), (outputs, channels, kernel, kernel)
                 yield convolution(name, x, weights_of(name, largest, *w), zero, kernel - 1, **settings)
@@ -110,7 +121,7 @@ def _convolutions() -> Iterator[Case]:
             x = data_of(name, "uint8", 1, group * channels, 6, 6)
             w = weights_of(name, LARGEST, group * outputs, channels, 3, 3)
             yield convolution(name, x, w, 128, 1, group=group)
-    for value, weight in ((255, 127), (255, -127), (0, 127)):
+    for value, weight in ((255, 127), (255, -127), (0, 127), (0, 64), (0, -64), (0, TINY)):
         x, w = np.full((1, 16, 5, 5), value, np.uint8), np.full((32, 16, 3, 3), weight, np.int8)
         yield convolution(f"convolution of {value} by {weight}", x, w, 0, 1)
     yield winograd()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from compiler.passes.numbers import no_pair_saturates
+from compiler.kernels.dots_x86 import weight_limit
 from compiler.target import load_target
 from compiler.verify.execute import NoExecutor, find_executor
 from tests.kernels import cases_integer
@@ -46,8 +47,14 @@ def test_pairs_of_16_bits_serve_winograd(tmp_path: Path) -> None:
 def test_pairs_of_weights_that_may_saturate_are_found(pair: tuple[int, int], safe: bool) -> None:
     weight = np.zeros((3, 4, 2), np.int8)
     weight[1, 2:, 1] = pair
-    assert no_pair_saturates(weight) == safe
+    assert _keeps_to_limit(weight) == safe
     # The neighbours are of one pair, not of two.
     weight = np.zeros((1, 4, 1), np.int8)
     weight[0, 1:3, 0] = pair
-    assert no_pair_saturates(weight)
+    assert _keeps_to_limit(weight)
+
+
+def _keeps_to_limit(weight: np.ndarray[Any, Any]) -> bool:
+    limit = weight_limit(load_target("x86-64-v3"))
+    assert limit is not None
+    return bool((limit.factors(weight) <= 1).all())

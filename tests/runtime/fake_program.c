@@ -23,11 +23,6 @@
 #ifndef FAKE_FAST_CORES
 #define FAKE_FAST_CORES 0
 #endif
-#ifdef FAKE_DAMAGED /* more numbers with an exponent of their own than there are such exponents */
-#define FAKE_KIND EDGEC_PACKED_EXPONENTS
-#else
-#define FAKE_KIND EDGEC_PACKED_INT8
-#endif
 #ifndef FAKE_UNPACKED
 #define FAKE_UNPACKED 64
 #endif
@@ -76,7 +71,7 @@ static int scale_task(int id, group_env *env, void *data) {
   size_t bytes = (size_t)(end - begin) * 4;
   float *scratch = __TVMBackendAllocWorkspace(1, 0, bytes, 2, 32);
   if (scratch == NULL || ((uintptr_t)scratch & 63) != 0) return -1;
-  const float *weights = (const float *)(const void *)edgec_unpacked;
+  const uint8_t *weights = edgec_unpacked;
   for (int i = begin; i < end; ++i) scratch[i - begin] = s->x[i] * weights[0] + weights[1];
   for (int i = begin; i < end; ++i) s->y[i] = scratch[i - begin];
   return __TVMBackendFreeWorkspace(1, 0, scratch);
@@ -131,7 +126,14 @@ static const edgec_tensor outputs[] = {
 
 static const edgec_version versions[] = {{inputs, outputs, run, FAKE_ROUNDS}};
 
-static const uint8_t weights[] = {(uint8_t)FAKE_SCALE, 1, 0, 0, 0, 0, 255};
-static const edgec_packed packed[] = {{weights, 0, 2, 0, FAKE_KIND, 127}};
+#ifdef FAKE_DAMAGED
+#define FAKE_PLANE 9 /* there is no such kind of plane */
+#else
+#define FAKE_PLANE 1 /* bytes as they are */
+#endif
+const uint8_t edgec_weights[11] = {FAKE_PLANE, (uint8_t)FAKE_SCALE, 1};
+static const edgec_packed packed[] = {{0, 11, 0, 2, 1, 1, 0}};
+static const uint32_t parts[] = {2};
 
-const edgec_program edgec_program_ = {FAKE_ABI, 3, 3, 1, versions, FAKE_ARENA, FAKE_FAST_CORES, 1, FAKE_UNPACKED, packed};
+const edgec_program edgec_program_ = {FAKE_ABI,        3, 3,             1,      versions, FAKE_ARENA,
+                                      FAKE_FAST_CORES, 1, FAKE_UNPACKED, packed, parts};

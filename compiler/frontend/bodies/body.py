@@ -230,7 +230,7 @@ class Body:
         if unread:
             raise Refused(f"its attributes {', '.join(unread)} are not supported")
         outputs = [o.rstrip("?") for o in self.outputs.split()][: len(node.output)]
-        made = {text.split(" = ")[0] for text in call.lines}
+        made = {name for text in call.lines for name in text.split(" = ")[0].split(", ")}
         for number, used in enumerate(node.output):
             if used and (number >= len(outputs) or outputs[number] not in made):
                 raise Refused(f"its result number {number + 1} is not supported")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from ..check import VALUE_TYPES
 from .body import BOOL, FLOAT, Body, Call, NotYet, Refused
 
@@ -61,18 +63,6 @@ def _step(call: Call, x: str, w: str, y: str) -> str:
     return call.op("Div", call.op("Mul", x, w), y)
 
 
-def _dynamic(call: Call) -> None:
-    """As the standard has it, but all zeros get the scale 1 as in onnxruntime, not 0."""
-    zero, steps = call.number(0), call.number(255)
-    low = call.op("Min", zero, call.op("ReduceMin <keepdims = 0>", "x"))
-    high = call.op("Max", zero, call.op("ReduceMax <keepdims = 0>", "x"))
-    width = call.op("Div", call.op("Sub", high, low), steps)
-    call.let("ys", "Where", call.op("Equal", low, high), call.number(1), width)
-    lowest = call.op("Sub", zero, call.op("Div", low, "ys"))
-    call.let("yz", f"Cast <to = {_UINT8}>", call.op("Round", call.op("Clip", lowest, zero, steps)))
-    call.let("y", "QuantizeLinear", "x", "ys", "yz")
-
-
 def _dynamic_matrices(call: Call) -> None:
     aq, scale, zero = call.ops(3, "DynamicQuantizeLinear", "A")
     zeros = [zero, "bz"] if call.has("bz") else [zero]
@@ -91,6 +81,37 @@ def _matrices_to_floats(call: Call) -> None:
 def _scaled(call: Call, product: str, scale: str) -> None:
     y = call.op("Mul", call.cast(product, FLOAT), scale)
     call.let("Y", "Add", y, "bias") if call.has("bias") else call.let("Y", "Identity", y)
+
+
+def _lstm(call: Call) -> None:
+    """The state is rounded as the data are; integer_recurrent.py makes that of it."""
+    xq, scale, zero = call.ops(3, "DynamicQuantizeLinear", "X")
+    weights = [_columns(call, *names) for names in (("W", "ws", "wz"), ("R", "rs", "rz"))]
+    optional = [name if call.has(name) else "" for name in ("B", "lengths", "h", "c", "P")]
+    results = [name if call.wants(number) else "" for number, name in enumerate(("Y", "Yh", "Yc"))]
+    text = call.pass_on(*_RECURRENT)
+    x = call.op("DequantizeLinear", xq, scale, zero)
+    call.let(", ".join(results), f"LSTM {text}", x, *weights, *optional)
+
+
+_RECURRENT = (
+    "activation_alpha",
+    "activation_beta",
+    "activations",
+    "clip",
+    "direction",
+    "hidden_size",
+    "input_forget",
+)
+
+
+def _columns(call: Call, weights: str, scale: str, zero: str) -> str:
+    """The real values of constant weights [direction, input, column] as [direction, column, input], with a scale for
+    each column or one for each direction."""
+    turned = np.ascontiguousarray(call.value(weights).swapaxes(1, 2))
+    steps = [np.broadcast_to(call.value(n).reshape(len(turned), -1), turned.shape[:2]) for n in (scale, zero)]
+    rows = [call.tensor(turned.reshape(-1, turned.shape[2])), *(call.tensor(step.ravel()) for step in steps)]
+    return call.op("Reshape", call.op("DequantizeLinear <axis = 0>", *rows), call.ints(*turned.shape))
 
 
 def _gemm(call: Call) -> None:
@@ -205,10 +226,10 @@ _MS = "com.microsoft"
 _CONVOLUTION = Body("x xs xz w ws wz ys yz B?", "y", _convolution)
 BODIES: dict[tuple[str, str], Body] = {
     ("", "DequantizeLinear"): Body("x xs xz?", "y", _narrow),
-    ("", "DynamicQuantizeLinear"): Body("x", "y ys yz", _dynamic),
     ("", "QLinearConv"): _CONVOLUTION,
     ("", "QLinearMatMul"): Body("a as az b bs bz ys yz", "y", _matrices),
     (_MS, "DequantizeLinear"): _linear("DequantizeLinear", "x xs xz?"),
+    (_MS, "DynamicQuantizeLSTM"): Body("X W R B? lengths? h? c? P? ws wz rs rz", "Y? Yh? Yc?", _lstm),
     (_MS, "DynamicQuantizeMatMul"): Body("A B bs bz? bias?", "Y", _dynamic_matrices),
     (_MS, "MatMulIntegerToFloat"): Body("A B as bs az? bz? bias?", "Y", _matrices_to_floats),
     (_MS, "QGemm"): Body("A as az B bs bz C? ys? yz?", "Y", _gemm),

@@ -42,9 +42,9 @@ from .modulo import modulo
 from .onehot import one_hot
 from .pad import pad
 from .power import power
-from .quantize import dequantize, quantize
+from .quantize import dequantize, dynamic_quantize, quantize
 from .range import range_of_numbers
-from .recurrent import recurrent
+from .recurrent import recurrent, recurrent_of_integers
 from .reduce_log_sum_exp import reduce_log_sum_exp
 from .resize import resize
 from .reverse_sequence import reverse_sequence
@@ -73,6 +73,7 @@ CONVERTERS: dict[str, Converter] = {
     "DequantizeLinear": dequantize,
     "Det": determinant,
     "Dropout": dropout,
+    "DynamicQuantizeLinear": dynamic_quantize,
     "Equal": equal,
     "EyeLike": eye_like,
     "GRU": recurrent,
@@ -108,5 +109,13 @@ CONVERTERS: dict[str, Converter] = {
 # By domain, those for nodes that the frontend makes.
 OWN_CONVERTERS: dict[str, dict[str, Converter]] = {
     COUNTED: {"Positions": positions, "Suppress": suppress, "Whole": whole},
-    PROGRAMS: {"Coupling": coupling, "Distances": distances, "FewBits": few_bits, "Forest": forest},
+    PROGRAMS: {
+        "Coupling": coupling,
+        "Distances": distances,
+        "FewBits": few_bits,
+        "Forest": forest,
+        "GRU": recurrent_of_integers,
+        "LSTM": recurrent_of_integers,
+        "RNN": recurrent_of_integers,
+    },
 }

@@ -1,4 +1,5 @@
-"""QuantizeLinear and DequantizeLinear, per tensor, per axis and in blocks, as plain arithmetic on floats."""
+"""QuantizeLinear and DequantizeLinear, per tensor, per axis and in blocks, as plain arithmetic on floats, and
+DynamicQuantizeLinear."""
 
 from __future__ import annotations
 
@@ -24,6 +25,17 @@ def quantize(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any]) -> An
         y = bb.normalize(relax.op.add(y, _cast(bb, zero, work)))
     low, high = (int(limit(dtype).value) for limit in (tirx.min_value, tirx.max_value))
     return _cast(bb, bb.normalize(relax.op.clip(y, low, high)), dtype)
+
+
+def dynamic_quantize(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any]) -> Any:
+    """x → uint8 for its own range, scale, zero point; all zeros get the scale 1 as in onnxruntime, not 0."""
+    from tvm import relax
+
+    from ...operators.dynamic_range import dynamic_range
+
+    made = bb.emit(dynamic_range(inputs[0]))
+    scale, zero = (bb.emit(relax.TupleGetItem(made, place)) for place in range(2))
+    return relax.Tuple([bb.emit(quantize(bb, node, [inputs[0], scale, zero], {})), scale, zero])
 
 
 def dequantize(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any]) -> Any:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .integer_products import matmul_integer
 
 if TYPE_CHECKING:
     from ...operators.recurrent import Activation
@@ -30,6 +34,40 @@ def recurrent(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any]) -> A
     """x, W, R, bias, lengths, initial states, peepholes (ONNX's shapes; from bias on optional) → Y, Y_h, Y_c."""
     from tvm import relax
 
+    def multiply(x: Any, w: Any) -> Any:
+        columns = bb.normalize(relax.op.reshape(w, [-1, int(x.ty.shape[1])]))
+        return bb.normalize(relax.op.matmul(x, bb.normalize(relax.op.permute_dims(columns, [1, 0]))))
+
+    return _layer(bb, node, inputs, attrs, multiply)
+
+
+def recurrent_of_integers(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any]) -> Any:
+    """The same of x in 8 bits and constants W and R of int8, with four inputs behind x: its scale and zero point, and
+    the scales of W and R, both [direction, gate · hidden]."""
+    from tvm import relax
+
+    x, step, zero, w_scale, r_scale, *others = inputs
+
+    def multiply(x: Any, w: Any) -> Any:
+        columns = relax.const(np.ascontiguousarray(w.value.numpy().reshape(-1, int(x.ty.shape[1])).T))
+        sums = bb.emit(relax.op.astype(matmul_integer(bb, node, [x, columns, zero], {}), "float32"))
+        scales = relax.const(w_scale.value.numpy().reshape(-1))
+        return bb.normalize(relax.op.multiply(sums, bb.emit(relax.op.multiply(step, scales))))
+
+    return _layer(bb, node, [x, *others], attrs, multiply, r_scale)
+
+
+def _layer(
+    bb: Any,
+    node: Any,
+    inputs: list[Any],
+    attrs: dict[str, Any],
+    multiply: Callable[[Any, Any], Any],
+    scale: Any = None,
+) -> Any:
+    """A layer with its product of x [rows, inputs] and W; `scale` is of R in integers."""
+    from tvm import relax
+
     from ...operators.recurrent import GATES, Layer, recurrent
 
     op, kind = relax.op, str(node.op_type)
@@ -42,7 +80,7 @@ def recurrent(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any]) -> A
 
     given = dict(zip(("x", "w", "r", "bias", "lengths", "hidden", "cell", "peepholes"), inputs, strict=False))
     given = {name: value for name, value in given.items() if value is not None}
-    original = str(given["x"].ty.dtype)
+    original = "float32" if scale is not None else str(given["x"].ty.dtype)
     dtype = "float64" if original == "float64" else "float32"
     given = (
         {n: v if n == "lengths" else made(op.astype(v, dtype)) for n, v in given.items()}
@@ -68,17 +106,17 @@ def recurrent(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any]) -> A
     bias = given.pop("bias", None)
     if steps * batch == 0:
         return _results(node, _empty(bb, kind, (steps, directions, batch, hidden), given, original, by_batch))
-    matrix = swapped(made(op.reshape(w, [directions * rows, size])), 1, 0)
-    products = made(op.matmul(made(op.reshape(x, [steps * batch, size])), matrix))
+    products = multiply(made(op.reshape(x, [steps * batch, size])), w)
     if bias is not None:
-        of_input, of_state = (made(op.strided_slice(bias, [1], [n * rows], [(n + 1) * rows])) for n in (0, 1))
+        of_input, of_state = (_columns(bb, bias, n * rows, (n + 1) * rows) for n in (0, 1))
         if after:
-            first = rows - hidden
-            given["bias"] = made(op.strided_slice(of_state, [1], [first], [rows]))
-            kept = made(op.strided_slice(of_state, [1], [0], [first]))
-            of_state = made(op.concat([kept, made(op.zeros([directions, hidden], dtype))], 1))
+            given["bias"] = _columns(bb, of_state, rows - hidden, rows)
+            kept = (np.arange(rows) < rows - hidden).astype(dtype)
+            of_state = made(op.multiply(of_state, relax.const(kept)))
         products = made(op.add(products, made(op.reshape(made(op.add(of_input, of_state)), [directions * rows]))))
     products = made(op.reshape(products, [steps, batch, directions * GATES[kind] * hidden]))
+    if scale is not None:
+        given["scale"] = scale
     call = bb.emit(recurrent(layer, products, r, given))
     fields = [bb.emit(relax.TupleGetItem(call, n)) for n in range(len(call.ty.fields))]
     if not wanted[0]:
@@ -88,6 +126,15 @@ def recurrent(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any]) -> A
     if original != dtype:
         fields = [made(op.astype(f, original)) for f in fields]
     return _results(node, fields)
+
+
+def _columns(bb: Any, value: Any, begin: int, end: int) -> Any:
+    """Columns of a matrix; a constant's at once."""
+    from tvm import ir, relax
+
+    if isinstance(value, ir.GenericConst):
+        return relax.const(np.ascontiguousarray(value.value.numpy()[:, begin:end]))
+    return bb.normalize(relax.op.strided_slice(value, [1], [begin], [end]))
 
 
 def _results(node: Any, fields: list[Any]) -> Any:
