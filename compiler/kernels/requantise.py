@@ -193,7 +193,8 @@ def _joined(vectors: Sequence[Any], lanes: int) -> Any:
         return vectors[0]
     if len(vectors) == 1 and lanes == _LANES:  # taken as one number, which LLVM need not make of four
         dtype = str(vectors[0].ty.dtype).partition("x")[0]
-        return tirx.reinterpret(f"{dtype}x{lanes}", shuffle([tirx.reinterpret("int32x2", vectors[0])], [0]))
+        words = tirx.reinterpret(f"int32x{width_of(vectors[0]) // _LANES}", vectors[0])
+        return tirx.reinterpret(f"{dtype}x{lanes}", shuffle([words], [0]))
     return shuffle(vectors, range(lanes))
 
 
