@@ -134,6 +134,10 @@ def _convolutions() -> Iterator[Case]:
                 name = f"convolution of few channels, {channels}, {rows}x{columns} {dtype} {settings}"
                 x, w = data_of(name, dtype, 2, channels, 11, 13), (19, channels, rows, columns)
                 yield convolution(name, x, weights_of(name, SMALL, *w), 3, **settings)
+        # Two neighbours of a row are too large together, though a channel has no neighbour.
+        x, w = np.full((1, channels, 8, 9), 255, np.uint8), np.full((5, channels, rows, columns), 127, np.int8)
+        w[:, 1:] = 0
+        yield convolution(f"convolution of few large channels, {channels}, {rows}x{columns}", x, w)
     yield winograd()
 
 
