@@ -12,9 +12,8 @@ import onnx
 
 from ..frontend.graph import attributes_of
 from ..kernels.limits import Limits
-from ..kernels.weight_limit import MOST_OF_MAGNITUDES, WORD, WeightLimit, has_few_channels, in_runs
+from ..kernels.weight_limit import WORD, WeightLimit, has_few_channels, in_runs
 from ..passes.pack_weights import SHORT_RUN
-from ..passes.partial_products import magnitudes_of_four
 from ..passes.winograd import integer_tile
 from .affine import channel_axis
 from .equalise import spread_factors
@@ -88,8 +87,7 @@ def _asked(graph: Graph, node: onnx.NodeProto, limits: Limits, limit: WeightLimi
     groups = int(attributes.get("group", 1))
     if node.op_type in ("Gemm", "MatMul"):
         outputs_first = channel_axis(node) == 0
-        factors = _of_partial_sums if limits.partial_sums else limit.factors
-        return (lambda w: factors(w.T if outputs_first else w)) if len(shape) == 2 else None
+        return (lambda w: limit.factors(w.T if outputs_first else w)) if len(shape) == 2 else None
     if node.op_type == "ConvTranspose":
         return (lambda w: limit.factors(_channels_last(w.swapaxes(0, 1)))) if groups == 1 else None
     if groups == graph.shape(node.input[0])[1] == shape[0] > 1:
@@ -100,18 +98,15 @@ def _asked(graph: Graph, node: onnx.NodeProto, limits: Limits, limit: WeightLimi
         if integer_tile([n, *size, outputs], shape[1], limits):
             return None  # which multiplies 16 bits
     dilation = attributes.get("dilations", [1])[-1]
-    if limits.partial_sums:
-        short = shape[1] * shape[-1] <= SHORT_RUN  # which multiplies 16 bits too
-        return None if groups > 1 or short else lambda w: _of_partial_sums(_rows(_channels_last(w)), dilation)
-    if groups > 1 and shape[1] % WORD:
+    if groups > 1 and (limits.partial_sums or shape[1] % WORD):
         return None
+    if limits.partial_sums and shape[1] * shape[-1] <= SHORT_RUN:
+        return None  # which multiplies 16 bits too
+    if limits.partial_sums:  # along rows of the kernel as far as data lie side by side
+        return lambda w: limit.factors(_channels_last(w) if dilation > 1 else in_runs(_rows(_channels_last(w)), 1))
     if groups == 1 and has_few_channels(shape[1], shape[-1], dilation):
         return lambda w: limit.factors(in_runs(_rows(_channels_last(w)), WORD))
     return lambda w: limit.factors(_channels_last(w))
-
-
-def _of_partial_sums(weights: Array, dilation: int = 1) -> Array:
-    return magnitudes_of_four(weights, dilation) / MOST_OF_MAGNITUDES
 
 
 def _channels_last(weights: Array) -> Array:

@@ -159,6 +159,24 @@ def at_the_limit(name: str, channels: int, kernel: int) -> Array:
     return made[:, :taps].reshape(channels, 1, kernel, kernel)
 
 
+def winograd_in_whole_numbers() -> list[Case]:
+    """Convolutions for Winograd's way on NEON, with tiles of 4 and of 2, of parts of an image and of all of it."""
+    cases = []
+    for number, (n, channels, outputs, height, width) in enumerate(
+        ((1, 16, 16, 16, 16), (2, 33, 24, 7, 9), (1, 20, 29, 30, 13), (1, 256, 150, 6, 6))
+    ):
+        name, dtype = f"winograd of {channels} to {outputs}", ("int8", "uint8")[number % 2]
+        x, w = data_of(name, dtype, n, channels, height, width), weights_of(name, TINY, outputs, channels, 3, 3)
+        cases.append(convolution(name, x, w, 7, 1))
+    for values in ((-128, 127), (-128, -128)):
+        for weights in ((-127, 127), (127, 127)):
+            name = f"winograd of {values} by {weights}"
+            x = np.asarray(rng_of(name).choice(values, (1, 16, 16, 16)), np.int8)
+            w = np.asarray(rng_of(f"{name} weights").choice(weights, (16, 16, 3, 3)), np.int8)
+            cases.append(convolution(name, x, w, 0, 1))
+    return cases
+
+
 def _depthwise() -> Iterator[Case]:
     for channels in (5, 16, 32, 33, 72):
         for dtype, zero in (("uint8", 128), ("int8", 5)):
@@ -176,8 +194,8 @@ def _depthwise() -> Iterator[Case]:
             x = data_of(name, dtype, 1, 40, 8, 8)
             x[:, :, 2:] = np.where(rng_of(name).random(x[:, :, 2:].shape) < 0.9, largest, 0)
             yield convolution(name, x, at_the_limit(name, 40, kernel), 0, kernel // 2, group=40)
-    for dtype, value in (("uint8", 255), ("int8", -128)):
-        for weight in (-128, 127):
+    for dtype, value in (("uint8", 255), ("int8", -128), ("uint8", 0)):
+        for weight in (-128, 127, 85, 51, -51, 28):
             x, w = np.full((1, 32, 1, 1), value, dtype), np.full((32, 1, 3, 3), weight, np.int8)
             yield convolution(f"depthwise of {value} by {weight}", x, w, 0, 1, group=32)
             x = np.full((1, 32, 6, 6), value, dtype)
