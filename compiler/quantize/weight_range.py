@@ -12,6 +12,7 @@ import onnx
 
 from ..frontend.graph import attributes_of
 from ..kernels.weight_limit import WORD, has_few_channels, in_runs
+from ..passes.patches import takes_patches
 from ..passes.winograd import integer_tile
 from .affine import channel_axis
 from .equalise import spread_factors
@@ -92,7 +93,12 @@ def find_limit(graph: Graph, node: onnx.NodeProto, settings: Settings) -> Limit 
     if groups > 1 and (limits.partial_sums or shape[1] % WORD):
         return None
     if limits.partial_sums:  # along rows of the kernel as far as data lie side by side
-        apart = attributes.get("dilations", [1])[-1] > 1
+        dilation = attributes.get("dilations", [1])[-1]
+        n, outputs, *size = graph.shape(node.output[0])
+        kernel = [*shape[2:], shape[1]]
+        if len(shape) == 4 and takes_patches(kernel, [n, *size, outputs], dilation, limits):
+            return lambda w: limit.factors(_channels_last(w).reshape(-1, w.shape[0]))
+        apart = dilation > 1
         return lambda w: limit.factors(_channels_last(w) if apart else in_runs(_rows(_channels_last(w)), 1))
     if groups == 1 and has_few_channels(shape[1], shape[-1], attributes.get("dilations", [1])[-1]):
         return lambda w: limit.factors(in_runs(_rows(_channels_last(w)), WORD))
