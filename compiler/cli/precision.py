@@ -96,12 +96,19 @@ def print_accuracy(quantised: Quantised, layers: int) -> None:
     if shown:
         click.echo(f"layers that cost the outputs most, {len(shown)} of {len(accuracy.layers)}:")
         click.echo(_layer_table(accuracy, len(shown)))
+    scores = (f"{one:.{accuracy.digits}f}" for one in (accuracy.score, accuracy.float_score, accuracy.drop))
     click.echo(
-        f"accuracy  {accuracy.metric} {accuracy.score:.4f}, in float {accuracy.float_score:.4f}: "
-        f"{accuracy.drop:.4f} lost ({accuracy.samples} runs, against {accuracy.against})"
+        "accuracy  {} {}, in float {}: {} lost ({} runs, against {})".format(
+            accuracy.metric, *scores, accuracy.samples, accuracy.against
+        )
     )
     if accuracy.limited or accuracy.whole_range:
         click.echo(_weights_line(accuracy))
+    if accuracy.spared:
+        click.echo(
+            f"in float  {len(accuracy.spared)} small layers that make most of the noise in the outputs: "
+            f"{', '.join(accuracy.spared)}"
+        )
     if accuracy.max_drop is not None:
         click.echo(_control_line(accuracy))
     if quantised.warning:
@@ -120,7 +127,7 @@ def _layer_table(accuracy: Accuracy, count: int) -> str:
             f"{layer.snr:11.1f}",
             f"{layer.cosine:.5f}",
             f"{layer.macs / 1e6:.2f}",
-            "float" if layer.name in accuracy.kept else "",
+            "float" if layer.name in accuracy.in_float else "",
             layer.operator,
             layer.name if len(layer.name) <= _NAME else f"…{layer.name[1 - _NAME :]}",
         )
@@ -137,15 +144,15 @@ def _weights_line(accuracy: Accuracy) -> str:
 
 
 def _control_line(accuracy: Accuracy) -> str:
-    before = accuracy.float_score - (accuracy.without_control or 0.0)
+    before = f"{accuracy.float_score - (accuracy.without_control or 0.0):.{accuracy.digits}f}"
     if accuracy.reached and not accuracy.kept:
-        return f"max drop  {accuracy.max_drop}: kept with every layer quantised"
-    cost = (
-        f"{len(accuracy.kept)} of {len(accuracy.layers)} layers in float, with {accuracy.kept_macs:.1%} of the "
-        f"multiplications; {before:.4f} lost without them, {accuracy.trials} models scored"
-    )
-    if accuracy.reached:
-        return f"max drop  {accuracy.max_drop}: kept by {cost}"
+        others = "every other layer" if accuracy.spared else "every layer"
+        return f"max drop  {accuracy.max_drop}: kept with {others} quantised"
+    if not accuracy.reached:
+        lost = f"{before} lost with all quantised, {accuracy.trials} models scored"
+        return f"max drop  {accuracy.max_drop}: NOT reached, whichever layers are in float ({lost}); allow more of it"
     return (
-        f"max drop  {accuracy.max_drop}: NOT reached, whichever layers are in float ({accuracy.trials} models scored)"
+        f"max drop  {accuracy.max_drop}: kept by {len(accuracy.in_float)} of {len(accuracy.layers)} layers in float, "
+        f"with {accuracy.kept_macs:.1%} of the multiplications; {before} lost without {len(accuracy.kept)} of them, "
+        f"{accuracy.trials} models scored"
     )

@@ -18,6 +18,7 @@ from tvm import ir, tirx
 
 from ..target import Target
 from .lowering import program_pass, width_of
+from .quotients import multiplies_and_adds, quotient_of
 from .scalars import (
     FAR,
     Fact,
@@ -58,7 +59,7 @@ def requantise(target: Target) -> Any:
     """The pass that does so in stores of vectors; after loops have become vectors, before TVM lowers intrinsics."""
     forms = {"aarch64": _a64, "armv7l": _a32}.get(target.machine)
     if forms is None:
-        multiply_adds = target.machine == "x86_64" and target.has("fma")
+        multiply_adds = target.machine == "x86_64" and multiplies_and_adds(target)
         lanes = _lanes_that_are_packed(target)
 
         def lower_alone(func: Any) -> Any:
@@ -316,25 +317,10 @@ def _clamped(step: _Step, facts: Facts, multiply_adds: bool, dtype: str, below: 
     low, high = minus(step.low, step.zero), minus(step.high, step.zero)
     divisor = number_of(step.value.b, facts) if isinstance(step.value, tirx.Div) and multiply_adds else None
     if divisor is not None and is_factor(divisor, facts):
-        return _quotient(step.value.a, divisor, low, high)
+        most, least = (lanes_with(times(bound, divisor), dtype) for bound in (high, low))
+        return quotient_of(tirx.Max(tirx.Min(step.value.a, most), least), divisor)
     value = tirx.Min(step.value, lanes_with(high, dtype))
     return tirx.Max(value, lanes_with(low, dtype)) if below else value
-
-
-def _quotient(value: Any, divisor: Number, low: Number, high: Number) -> Any:
-    """value / divisor between two bounds, as exact as the division, which takes three times as long.
-
-    The product with the reciprocal is put right by what it leaves of the value (Markstein, "Computation of elementary
-    functions on the IBM RISC System/6000 processor", IBM Journal of Research and Development 34(1), 1990).
-    """
-    dtype = str(value.ty.dtype)
-    reciprocal = float(np.float32(1 / divisor)) if is_known(divisor) else scalar(1) / divisor
-    least, most = (lanes_with(times(bound, divisor), dtype) for bound in (low, high))
-    value = tirx.Max(tirx.Min(value, most), least)
-    dividend, quotient = tirx.Var("dividend", dtype), tirx.Var("quotient", dtype)
-    rest = _call(dtype, "llvm.fma", quotient, lanes_with(times(divisor, -1), dtype), dividend)
-    better = _call(dtype, "llvm.fma", rest, lanes_with(reciprocal, dtype), quotient)
-    return tirx.Let(dividend, value, tirx.Let(quotient, dividend * lanes_with(reciprocal, dtype), better))
 
 
 def _pairs(halves: Sequence[Any]) -> list[Any]:

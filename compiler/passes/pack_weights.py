@@ -30,7 +30,7 @@ from .patches import patches, takes_patches
 from .rewrite import fuse_elementwise, is_channels_last, operator_of, rewrite_calls
 
 _DOT = "dot_product"
-_SHORT_RUN = 10  # bytes of a kernel's row, which fill too little of a vector along the sum
+SHORT_RUN = 10  # bytes of a kernel's row, which fill too little of a vector along the sum
 _EXACT_TAPS = 512  # products of 8-bit integers that float32 sums without rounding
 
 
@@ -170,7 +170,7 @@ def _convolution(
         if takes_patches(weight.shape[:3], shape, dilation[1], limits):
             data = patches(builder, data, weight.shape[:3], shape, [strides, dilation])
             return partial_product(builder, data, weight.reshape(-1, weight.shape[3]), shape, limits, "packed_conv2d")
-        if weight.shape[1] * weight.shape[2] > _SHORT_RUN:
+        if weight.shape[1] * weight.shape[2] > SHORT_RUN:
             return partial_product(builder, data, weight, shape, limits, "packed_conv2d", strides, dilation)
         numbers, data = WIDE, builder.emit(relax.op.astype(data, WIDE.dtype))
     *kernel, inputs, channels = weight.shape

@@ -37,7 +37,7 @@ def narrow_shape(rows: int, hidden: int) -> list[int]:
     return [rows, -(-hidden // WORD) * WORD]
 
 
-def pack_narrow(weights: Any, scale: Any, gates: list[int], tile: Tile) -> tuple[Any, Any, Any]:
+def pack_narrow(weights: Any, scale: Any, gates: list[int], tile: Tile) -> tuple[Any, ...]:
     """Weights int8 [direction, gate · unit, state] → [direction, tile, word of states, gate, unit, state]; their sums
     int32 and their scales float32, [direction, tile, gate, unit]."""
     places = np.asarray(gates)[None, :, None] * tile.hidden + tile.units()[:, None, :]
@@ -45,7 +45,7 @@ def pack_narrow(weights: Any, scale: Any, gates: list[int], tile: Tile) -> tuple
     picked = np.pad(values, [(0, 0), (0, 0), (0, -tile.hidden % WORD)])[:, places]
     words = picked.reshape(*picked.shape[:-1], -1, WORD).transpose(0, 1, 4, 2, 3, 5)
     sums = picked.sum(axis=-1, dtype=np.int32)
-    return constant(np.ascontiguousarray(words)), constant(sums), constant(np.ascontiguousarray(scales[:, places]))
+    return tuple(constant(np.ascontiguousarray(table)) for table in (words, sums, scales[:, places]))
 
 
 class Integers:

@@ -6,10 +6,15 @@ products that read it have one scale and other weights. This is the equalisation
 Quantization Through Weight Equalization and Bias Correction", 2019) with the factors in the quantisation in place of
 the weights before it, so that any function may stand between. How far ranges are evened out is a balance: what is won
 in the tensor is lost in the weights. The noise of either follows from their ranges.
+
+A channel that few samples show has a range that others leave, and clipping costs more than coarse steps. So factors of
+one half of the samples are judged by the noise in the other half.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -21,13 +26,15 @@ from .affine import channel_axis
 from .channels import channel_axis_of, channel_classes
 from .graphs import Array, Graph
 from .places import Places
-from .ranges import Statistics, choose_range
+from .ranges import Channels, Statistics, choose_range
 from .settings import Settings
 from .weights import LIMIT
 
 _POWERS = (0.25, 0.5, 0.75, 1.0)  # of the ranges' ratios that are tried as factors
-_GAIN = 0.5  # of the noise with one scale, below which factors are worth it
+_GAIN = 0.8  # of the noise with one scale, below which factors are worth it
 _SMALLEST = 1e-3  # factor
+
+_Seen = Mapping[str, Channels]
 
 
 @dataclass(frozen=True)
@@ -72,9 +79,11 @@ class _Group:
         self, graph: Graph, places: Places, classes: dict[str, Array], statistics: Statistics, settings: Settings
     ) -> None:
         self._seen = {name: statistics.channels[name] for name in classes}
+        self._halves = [{name: statistics.halves[name][half] for name in classes} for half in (0, 1)]
         self._plain = [statistics.histograms[name] for name in classes]
         self._settings = settings
         self._classes = classes
+        self._count = 1 + max(int(one.max()) for one in classes.values())
         users = [(name, node) for name in classes for node in graph.users[name] if node.name not in places.moves]
         self._users = [
             (name, node, graph.constant(node.input[1]) if node.name in places.products else None)
@@ -83,35 +92,43 @@ class _Group:
         self._readers: list[tuple[str, _Weights | None]] = []
 
     def best(self) -> Evened | None:
-        """The best factors, None if they win too little."""
+        """The best factors, None if they win too little on samples that they were not chosen for."""
         self._readers = [(name, None if w is None else _Weights(node, w)) for name, node, w in self._users]
-        count = 1 + max(int(one.max()) for one in self._classes.values())
-        largest, power = np.zeros(count), np.zeros(count)
-        for name, one in self._classes.items():
-            seen = self._seen[name]
-            np.maximum.at(largest, one, np.maximum(-seen.low, seen.high))
-            np.maximum.at(power, one, seen.square)
-        if not power.max() > 0:
+        sizes, halves = self._sizes(self._seen), [self._sizes(half) for half in self._halves]
+        if not all(one.any() for one in (*sizes, *halves[0], *halves[1])):
             return None
-        plain = self._noise(np.ones(count), *choose_range(self._plain, self._settings))
-        most = np.maximum(largest / largest.max(), _SMALLEST)
-        if self._noise(most, *self._range(most), np.ones(count)) > _GAIN * plain:  # even if weights lost nothing
+        limits, same = choose_range(self._plain, self._settings), np.ones(self._count)
+        most = _factors(sizes[0], 1.0)
+        if self._noise(self._seen, most, same) > _GAIN * self._noise(self._seen, same, same, limits):
+            return None  # even if weights lost nothing
+        # That a half lacks the greatest values of all is not the factors' fault.
+        growth = [max(1.0, _size(limits) / _size(self._range(half, same))) for half in self._halves]
+        tried: list[tuple[float, int, Array]] = []
+        for kind, power in itertools.product((0, 1), _POWERS):
+            noise = 0.0
+            for fitted, other in ((0, 1), (1, 0)):
+                factors = _factors(halves[fitted][kind], power)
+                low, high = (growth[fitted] * end for end in self._range(self._halves[fitted], factors))
+                noise += self._noise(self._halves[other], factors, factors, (low, high))
+            tried.append((noise, len(tried), _factors(sizes[kind], power)))
+        noise, _, factors = min(tried)
+        if noise > _GAIN * sum(self._noise(half, same, same, limits) for half in self._halves):
             return None
-        tried: list[tuple[float, int, Array, float, float]] = []
-        for sizes in (largest, np.sqrt(power)):
-            ratios = np.maximum(sizes / sizes.max(), _SMALLEST)
-            for factors in (ratios**power for power in _POWERS):
-                low, high = self._range(factors)
-                tried.append((self._noise(factors, low, high), len(tried), factors, low, high))
-        noise, _, factors, low, high = min(tried)
-        if noise > _GAIN * plain:
-            return None
+        low, high = self._range(self._seen, factors)
         return Evened({name: factors[one] for name, one in self._classes.items()}, low, high)
 
-    def _range(self, factors: Array) -> tuple[float, float]:
+    def _sizes(self, seen: _Seen) -> tuple[Array, Array]:
+        """[classes], the greatest size of the values and the root of their greatest mean square."""
+        largest, power = np.zeros(self._count), np.zeros(self._count)
+        for name, one in self._classes.items():
+            np.maximum.at(largest, one, np.maximum(-seen[name].low, seen[name].high))
+            np.maximum.at(power, one, seen[name].square)
+        return largest, np.sqrt(power)
+
+    def _range(self, all_seen: _Seen, factors: Array) -> tuple[float, float]:
         """The range of what is left of the values; where noise is added up, channels count as much as they weigh."""
         scaled = []
-        for name, seen in self._seen.items():
+        for name, seen in all_seen.items():
             own, weights = factors[self._classes[name]], np.zeros(len(seen.low))
             if self._settings.method == "mse":
                 for reader, product in self._readers:
@@ -121,15 +138,27 @@ class _Group:
             scaled.append(seen.scaled(own, weights / weights.mean()))
         return choose_range(scaled, self._settings)
 
-    def _noise(self, factors: Array, low: float, high: float, of_weights: Array | None = None) -> float:
+    def _noise(
+        self, all_seen: _Seen, factors: Array, of_weights: Array, limits: tuple[float, float] | None = None
+    ) -> float:
         """The noise power in what reads the tensors, with a range of the values divided by factors; the weights may
         have others."""
-        spread, total = factors if of_weights is None else of_weights, 0.0
+        low, high = limits or self._range(all_seen, factors)
+        total = 0.0
         for name, product in self._readers:
-            one, seen = self._classes[name], self._seen[name]
+            one, seen = self._classes[name], all_seen[name]
             rounding = seen.noise(factors[one], low, high)
-            total += float(rounding.sum()) if product is None else product.noise(rounding, seen.square, spread[one])
+            total += float(rounding.sum()) if product is None else product.noise(rounding, seen.square, of_weights[one])
         return total
+
+
+def _size(limits: tuple[float, float]) -> float:
+    return max(-limits[0], limits[1])
+
+
+def _factors(sizes: Array, power: float) -> Array:
+    """Factors of at most 1 [classes] that even sizes out, wholly with a power of 1."""
+    return np.asarray(np.maximum(sizes / sizes.max(), _SMALLEST) ** power)
 
 
 class _Weights:

@@ -50,7 +50,7 @@ class Histogram:
         exponent = int(np.ceil(np.log2(largest / HALF)))
         if exponent > self.exponent:
             self.counts, self.exponent = _coarser(self.counts, exponent - self.exponent), exponent
-        values = _some(values.reshape(1, -1), MANY)
+        values = some(values.reshape(1, -1), MANY)
         values = values[values != 0]
         places = np.floor(values * np.float32(2.0**-self.exponent)).astype(np.int32) + HALF
         self.counts += np.bincount(np.clip(places, 0, 2 * HALF - 1), minlength=2 * HALF)
@@ -101,13 +101,28 @@ class Channels:
         for row in np.flatnonzero(exponents > self.exponents):
             self.counts[row] = _coarser(self.counts[row], exponents[row] - self.exponents[row])
         self.exponents = exponents
-        rows = _some(rows, MANY_OF_CHANNEL)
+        rows = some(rows, MANY_OF_CHANNEL)
         self.counted += rows.shape[1]
         self.square += share * (np.square(rows, dtype=np.float64).mean(1) - self.square)
         places = np.floor(rows * np.exp2(-exponents[:, None]).astype(np.float32)).astype(np.int32) + FEW
         places = np.clip(places, 0, 2 * FEW - 1) + 2 * FEW * np.arange(len(rows))[:, None]
         self.counts += np.bincount(places.ravel(), minlength=self.counts.size).reshape(self.counts.shape)
         self.counts[:, FEW] -= (rows == 0).sum(1)
+
+    def merge(self, other: Channels) -> Channels:
+        """What both have seen, of the same channels."""
+        both = Channels(len(self.low), self.axis)
+        both.low, both.high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
+        both.number, both.counted = self.number + other.number, self.counted + other.counted
+        share = other.number / max(both.number, 1)
+        both.mean, both.square = (
+            a + share * (b - a) for a, b in ((self.mean, other.mean), (self.square, other.square))
+        )
+        both.exponents = np.maximum(self.exponents, other.exponents)
+        for one in (self, other):
+            for row, doublings in enumerate(both.exponents - one.exponents):
+                both.counts[row] += _coarser(one.counts[row], doublings)
+        return both
 
     def noise(self, factors: Array, low: float, high: float) -> Array:
         """[channels], the mean square of what clipping to a range and rounding to its steps change, the range being
@@ -136,11 +151,14 @@ class Statistics:
     Attributes:
         histograms: by tensor.
         channels: by tensor of two or more dimensions.
+        halves: the same of every other feed, the first one's values divided among both; for what shall hold of other
+            data too.
         samples: how many feeds were run.
     """
 
     histograms: dict[str, Histogram] = field(default_factory=dict)
     channels: dict[str, Channels] = field(default_factory=dict)
+    halves: dict[str, tuple[Channels, Channels]] = field(default_factory=dict)
     samples: int = 0
     _memory: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
@@ -248,7 +266,7 @@ _METHODS: Mapping[str, Callable[[Histogram, Settings], tuple[float, float]]] = {
 }
 
 
-def _some(rows: Array, many: int) -> Array:
+def some(rows: Array, many: int) -> Array:
     """About `many` of each row's values, at even distances that no even width is a multiple of."""
     return rows[:, :: max(1, rows.shape[1] // many) | 1]
 

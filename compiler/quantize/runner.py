@@ -24,16 +24,19 @@ class Runner:
         proto: the model, of fixed shapes, with the types and shapes of its tensors where `extra` names some.
         extra: further tensors to return.
         threads: None for as many as there are fast cores.
+        cache: of compiled kernels, see `pipeline.compile_model`.
 
     Raises:
         UserError: it cannot be compiled.
     """
 
-    def __init__(self, proto: onnx.ModelProto, extra: Iterable[str] = (), threads: int | None = None) -> None:
+    def __init__(
+        self, proto: onnx.ModelProto, extra: Iterable[str] = (), threads: int | None = None, cache: bool = True
+    ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="edgec-quantize-")
         try:
             path = Path(self._folder.name) / "model.so"
-            compile_model(_returning(proto, extra), "host", path, verify=False)
+            compile_model(_returning(proto, extra), "host", path, verify=False, cache=cache)
             self._model = Loaded(path, threads)
         except BaseException:
             self._folder.cleanup()

@@ -118,8 +118,12 @@ def _control(accuracy: Mapping[str, Any]) -> list[str]:
         f"{accuracy['float']:.4f} in float, {accuracy['quantised']:.4f} quantised, {lost:.4f} lost."
     )
     parts = [f"<h2>Accuracy</h2><p>{escape(text)}</p>"]
+    spared = accuracy["layers_spared"]
+    if spared:
+        text = f"{len(spared)} small layers, which make most of the noise in the outputs, are in float: "
+        parts.append(f"<p>{escape(text + ', '.join(spared))}</p>")
     if accuracy["max_drop"] is not None:
-        kept = accuracy["layers_in_float"]
+        kept = [name for name in accuracy["layers_in_float"] if name not in spared]
         text = (
             f"At most {accuracy['max_drop']} was to be lost; with all layers quantised it was "
             f"{accuracy['float'] - accuracy['without_control']:.4f}. {len(kept)} layers are in float for it, with "

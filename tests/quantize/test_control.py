@@ -123,7 +123,7 @@ def test_without_products_left_a_drop_is_not_reached() -> None:
         layers = tuple(
             Layer(name, "Conv", macs, 1.0, 1.0, 1.0, 1.0, 1.0) for name, macs in (("a", 5), ("b", 5), ("c", 0))
         )
-        return Accuracy("top1", "labels", 1, 1.0, 1.0 - drop, 0.5, 0.01, kept, 0.0, 1, layers)
+        return Accuracy("top1", "labels", 1, 1.0, 1.0 - drop, 0.5, 0.01, kept, (), 0.0, 1, layers)
 
     assert accuracy((), 0.0).reached
     assert accuracy(("a",), 0.01).reached

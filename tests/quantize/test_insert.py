@@ -214,6 +214,36 @@ def test_even_channels_have_one_scale() -> None:
     assert all(not held[n.input[1]].shape for n in proto.graph.node if n.op_type == "QuantizeLinear")
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_sizes_that_a_few_samples_happen_to_have_are_not_evened_out(seed: int) -> None:
+    made = floats(model([node("Conv", "x w", "y")], {"x": [1, 16, 5, 5]}, ["y"], weights(w=(8, 16, 1, 1))))
+    rng = np.random.default_rng(seed)
+    sizes = np.exp(1.5 * rng.standard_normal((28, 1, 16, 1, 1))).astype(np.float32)
+    feeds = [{"x": one} for one in rng.standard_normal((28, 1, 16, 5, 5)).astype(np.float32) * sizes]
+    seen = statistics(made, feeds[:4])
+
+    def error(settings: Settings) -> float:
+        proto = quantize_model(made, settings, seen).proto
+        return float(np.mean([(run(proto, one)["y"] - run(made.proto, one)["y"]) ** 2 for one in feeds[4:]]))
+
+    assert error(replace(PLAIN, equalise=True)) < 1.1 * error(PLAIN)
+
+
+def test_one_sample_shows_steps_in_its_halves() -> None:
+    made = floats(uneven("dense"))
+    held = constants(quantize_model(made, Settings(), statistics(made, samples(made.proto, 1))).proto)
+    assert held["m/scales"].shape == (6,)
+
+
+def test_one_value_of_a_channel_shows_nothing() -> None:
+    sizes = np.float32([100, 1, 1, 1, 1, 1])
+    held = weights(w=(6, 6)) | {"sizes": sizes}
+    made = floats(model([node("Mul", "x sizes", "m"), node("MatMul", "m w", "y")], {"x": [1, 6]}, ["y"], held))
+    for count, evened in ((1, False), (8, True)):
+        given = constants(quantize_model(made, Settings(), statistics(made, samples(made.proto, count))).proto)
+        assert ("m/scales" in given) == evened
+
+
 def test_moved_channels_keep_their_steps() -> None:
     held = weights(w0=(4, 3, 1, 1), w1=(4, 3, 1, 1), w2=(3, 8, 1, 1))
     sizes = np.float32([50, 1, 1, 0.1, 1, 1, 5, 1])

@@ -99,3 +99,18 @@ def test_channels_have_counts_of_their_own() -> None:
     assert even.counts.sum() == rows.size
     spread = np.sqrt(np.sum(even.counts * even.centres() ** 2) / rows.size)
     assert spread == pytest.approx(np.std(rows / sizes[:, None]), rel=0.02)
+
+
+def test_channels_of_halves_are_those_of_all() -> None:
+    rng = np.random.default_rng(6)
+    feeds = rng.standard_normal((6, 2, 3, 4, 5)).astype(np.float32) * np.float32([0.01, 1, 40]).reshape(3, 1, 1)
+    feeds[3:] *= 9
+    halves, whole = (Channels(3, 1), Channels(3, 1)), Channels(3, 1)
+    for number, feed in enumerate(feeds):
+        halves[number % 2].add(feed)
+        whole.add(feed)
+    for merged in (halves[0].merge(halves[1]), Channels(3, 1).merge(whole)):
+        assert (merged.number, merged.counted) == (whole.number, whole.counted)
+        for name in ("low", "high", "exponents", "counts"):
+            assert np.array_equal(getattr(merged, name), getattr(whole, name))
+        assert np.allclose(merged.mean, whole.mean) and np.allclose(merged.square, whole.square)

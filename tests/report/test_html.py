@@ -29,6 +29,7 @@ def accuracy(**changes: Any) -> dict[str, Any]:
         "without_control": 0.5,
         "max_drop": 0.05,
         "kept": (NAME,),
+        "spared": (),
         "kept_macs": 0.25,
         "trials": 2,
         "layers": layers,
