@@ -26,6 +26,7 @@ from .depthwise_runs import depthwise_runs, taps_of_run
 from .integer_offsets import fold_integer_offsets
 from .numbers import FLOATS, WIDE, Numbers, fill_up, numbers_of
 from .partial_products import partial_product
+from .patches import patches, takes_patches
 from .rewrite import fuse_elementwise, is_channels_last, operator_of, rewrite_calls
 
 _DOT = "dot_product"
@@ -166,6 +167,9 @@ def _convolution(
     limits: Limits,
 ) -> Any:
     if numbers.group == WORD and limits.partial_sums:
+        if takes_patches(weight.shape[:3], shape, dilation[1], limits):
+            data = patches(builder, data, weight.shape[:3], shape, [strides, dilation])
+            return partial_product(builder, data, weight.reshape(-1, weight.shape[3]), shape, limits, "packed_conv2d")
         if weight.shape[1] * weight.shape[2] > SHORT_RUN:
             return partial_product(builder, data, weight, shape, limits, "packed_conv2d", strides, dilation)
         numbers, data = WIDE, builder.emit(relax.op.astype(data, WIDE.dtype))
