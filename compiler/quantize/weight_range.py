@@ -14,6 +14,7 @@ from ..frontend.graph import attributes_of
 from ..kernels.limits import Limits
 from ..kernels.weight_limit import WORD, WeightLimit, has_few_channels, in_runs
 from ..passes.pack_weights import SHORT_RUN
+from ..passes.patches import takes_patches
 from ..passes.winograd import integer_tile
 from .affine import channel_axis
 from .equalise import spread_factors
@@ -100,6 +101,10 @@ def _asked(graph: Graph, node: onnx.NodeProto, limits: Limits, limit: WeightLimi
     dilation = attributes.get("dilations", [1])[-1]
     if groups > 1 and (limits.partial_sums or shape[1] % WORD):
         return None
+    if limits.partial_sums and len(shape) == 4:
+        n, outputs, *size = graph.shape(node.output[0])
+        if takes_patches([*shape[2:], shape[1]], [n, *size, outputs], dilation, limits):
+            return lambda w: limit.factors(_channels_last(w).reshape(-1, w.shape[0]))
     if limits.partial_sums and shape[1] * shape[-1] <= SHORT_RUN:
         return None  # which multiplies 16 bits too
     if limits.partial_sums:  # along rows of the kernel as far as data lie side by side
