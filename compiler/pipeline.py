@@ -46,7 +46,6 @@ class Options:
         cache: look for compiled kernels in the cache, and put new ones there.
         precision: one of PRECISIONS.
         accuracy: what quantisation cost the model, for the manifest.
-        floats: the model before quantisation, of the same inputs.
         samples: calibration data that show which values are too large for `fp16`; None for random ones.
     """
 
@@ -58,7 +57,6 @@ class Options:
     cache: bool = True
     precision: str = "fp32"
     accuracy: Mapping[str, Any] | None = None
-    floats: Model | None = None
     samples: Any = None
 
 
@@ -210,8 +208,9 @@ def quantize_for(
                 f"--shape of {name!r}",
                 "give fixed shapes, or --precision fp32",
             )
-    limits = None if weight_range == "whole" else limits_of(options.target)
-    settings = Settings(options.precision, limits=limits)
+    limits = limits_of(options.target)
+    fitted = None if weight_range == "whole" else limits
+    settings = Settings(options.precision, dots=limits.dots, limits=fitted, cache=options.cache)
     if method is not None:
         settings = replace(settings, method=method)
     return quantize(model, fixed, settings, data, metric, max_drop, progress)
@@ -285,7 +284,9 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
         prepared = prepare(model, shapes)
         if rows and len(versions) == 1:  # not of a single row, in whose shapes rows and other axes look alike
             axes = check_rows(prepared.proto, rows, model.name)
-        measure = measure_overflows(model, prepared, options.samples) if options.precision == "fp16" else None
+        measure = (
+            measure_overflows(model, prepared, options.samples, options.cache) if options.precision == "fp16" else None
+        )
         version, found = lower(
             prepared, options.target, model.name, prefix, constants, ended, options.precision, measure
         )
@@ -296,12 +297,15 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
         if prefix:
             clock.lap(f"shapes {number + 1}/{len(choices)}")
     verifier = None
+
+    def compile_layers(layers: onnx.ModelProto, out: Path) -> None:
+        compile_model(layers, options.target, out, verify=False, cache=options.cache)
+
     if options.verify:
         inputs = [version.inputs for version in versions]
         vocabulary = versions[-1].vocabulary
-        verifier = Verifier(
-            model, inputs, options.target, vocabulary, options.precision, options.accuracy, options.floats
-        )
+        facts = options.precision, options.accuracy
+        verifier = Verifier(model, inputs, options.target, vocabulary, *facts, compile_layers)
 
     # tensor programs → scheduled for the target → objects
     programs = share_kernels([version.program for version in versions], programs, constants)

@@ -21,6 +21,7 @@ from ..kernels.float16 import convert_float16
 from ..kernels.lowering import node_pass, program_pass
 from ..kernels.nested_math import separate_nested_math
 from ..kernels.peel import peel_last
+from ..kernels.quotients import divide_bounded
 from ..kernels.requantise import requantise
 from ..kernels.scalars import is_scalar
 from ..kernels.tables import lower_tables
@@ -97,6 +98,7 @@ def _lowering(target: Target) -> list[Any]:
         lower_dots(target),
         lower_wrapping(target),
         requantise(target),
+        divide_bounded(target),
         lower_tables(target),
         separate_nested_math(),
         t.CommonSubexprElim(),

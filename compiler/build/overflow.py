@@ -39,11 +39,12 @@ _MARGIN = 4.0
 _SAMPLES = 16  # that are run
 
 
-def measure_overflows(model: Model, prepared: PreparedModel, samples: Any) -> FindLarge:
+def measure_overflows(model: Model, prepared: PreparedModel, samples: Any, cached: bool = True) -> FindLarge:
     """What tells which of some variables of a lowered module's `main` leave the range of float16.
 
     Args:
         samples: calibration data, see `quantize.data.load_calibration`; None for random inputs.
+        cached: take compiled kernels from the cache, and put new ones there.
 
     Raises:
         UserError: the data cannot be read, or do not fit the inputs.
@@ -62,7 +63,7 @@ def measure_overflows(model: Model, prepared: PreparedModel, samples: Any) -> Fi
         program, functions = extract_program(replace_bindings(module, {}, relax.Tuple(list(variables))))
         version = Version(prepared.inputs, tuple(tensors), program, prepared.vocabulary)
         programs = variant_programs(program, functions)
-        cache = Cache()
+        cache = Cache() if cached else None
         objects = compile_kernels(programs, host, cache)
         table = kernel_table([version], programs, objects.kernels, host)
         with tempfile.TemporaryDirectory(prefix="edgec-ranges-") as folder:

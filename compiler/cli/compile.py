@@ -151,6 +151,8 @@ def _print_result(artifact: Artifact) -> None:
     if "snr_db" in verification:
         detail += f", signal to noise {verification['snr_db']:.0f} dB"
     click.echo(f"verification {status} ({detail})", err=status == "failed")
+    if layer := verification.get("layer"):
+        click.echo(f"the first layer that differs by itself: {layer}", err=True)
     memory = manifest["memory"]
     plain = ", ".join(artifact.unscheduled) or "nothing"
     click.echo(

@@ -102,13 +102,13 @@ def print_accuracy(quantised: Quantised, layers: int) -> None:
             accuracy.metric, *scores, accuracy.samples, accuracy.against
         )
     )
+    if accuracy.limited or accuracy.whole_range:
+        click.echo(_weights_line(accuracy))
     if accuracy.spared:
         click.echo(
             f"in float  {len(accuracy.spared)} small layers that make most of the noise in the outputs: "
             f"{', '.join(accuracy.spared)}"
         )
-    if accuracy.limited or accuracy.whole_range:
-        click.echo(_weights_line(accuracy))
     if accuracy.max_drop is not None:
         click.echo(_control_line(accuracy))
     if quantised.warning:

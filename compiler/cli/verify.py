@@ -29,7 +29,8 @@ def command(ctx: click.Context, artifact: Path, model: Path, input_path: Path | 
 
     The reference is onnxruntime without optimisations where it is installed, else onnx's reference evaluator.
     Of classifiers it also tells how many labels agree. Artifacts of 8 bits are compared by the ratio of signal to
-    noise in their outputs. Exit status 1 if an output differs by more than its tolerance, or has less than 3 dB.
+    noise in their outputs; if MODEL is quantised itself, by how far roundings between layers lead, and the first wrong
+    layer is named. Exit status 1 if an output differs by more than its tolerance, or has less than 3 dB.
     """
     from ..verify.artifact import verify
 
@@ -52,6 +53,7 @@ def command(ctx: click.Context, artifact: Path, model: Path, input_path: Path | 
             {"name": one.name, "snr_db": one.snr, "least_snr_db": LEAST_SNR, "cosine": one.cosine, "ok": bool(one)}
             for one in result.likeness
         ]
+        report["layer"] = result.layer
         report["labels"] = asdict(result.agreement) if result.agreement else None
         click.echo(json.dumps(report, indent=2))
     else:
@@ -59,6 +61,8 @@ def command(ctx: click.Context, artifact: Path, model: Path, input_path: Path | 
             click.echo("note: the artifact was made from another file than this model", err=True)
         for line in (*result.differences, *result.likeness, *([result.agreement] if result.agreement else [])):
             click.echo(str(line))
+        if result.layer:
+            click.echo(f"the first layer that differs by itself: {result.layer}")
         verdict = "PASSED" if result else "FAILED"
         runs = f", {result.runs} runs" if result.runs > 1 else ""
         click.echo(f"{verdict} | {result.where} against {result.reference}{runs}")

@@ -26,7 +26,7 @@ _BITS = {
     onnx.TensorProto.UINT4: 4,
 }
 # Fewer weights are read so fast that floats are as good.
-_LEAST_WEIGHTS = 1 << 14
+LEAST_WEIGHTS = 1 << 14
 # Of weights that share a scale, else there are too many scales.
 _LEAST_BLOCK = 8
 
@@ -88,7 +88,7 @@ class _Finder:
         shape = self.types.get(data, (0, None))[1]
         if weights is None or shape is None or self.types[data][0] != onnx.TensorProto.FLOAT or len(shape) < 2:
             return []
-        if 0 in shape or shape[-1] != len(weights.values) or weights.values.size < _LEAST_WEIGHTS:
+        if 0 in shape or shape[-1] != len(weights.values) or weights.values.size < LEAST_WEIGHTS:
             return []
         outputs = weights.values.shape[1]
         parts = {"weights": weights.values, "scale": weights.scale, "zero": weights.zero}

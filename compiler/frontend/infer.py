@@ -34,7 +34,7 @@ _MAX_STEPS = 64
 # By domain, the types of what nodes of our own make.
 _OWN = {COUNTED: counted.output_types, FLOW: flow.output_types, PROGRAMS: programs.output_types}
 
-FEW_BITS = "MatMulNBits"
+FEW_BITS = ("MatMulNBits", "GatherBlockQuantized")
 
 _CONTRADICTION = "the shapes or types of the graph contradict each other"
 
@@ -58,7 +58,7 @@ def infer_shapes(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     _check_sizes(inferred, where)
     nodes = iter(inferred.node)
     kept = [(node, None if node.domain in _OWN else next(nodes)) for node in graph.node]
-    replace_nodes(graph, [node if made is None or node.op_type == FEW_BITS else made for node, made in kept])
+    replace_nodes(graph, [node if made is None or node.op_type in FEW_BITS else made for node, made in kept])
     for field in ("output", "value_info"):
         del getattr(graph, field)[:]
         getattr(graph, field).extend(getattr(inferred, field))
@@ -91,11 +91,11 @@ def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     graph, light = model.graph, onnx.ModelProto(ir_version=model.ir_version)
     light.opset_import.extend(model.opset_import)
     light.graph.name = graph.name
-    few_bits = _few_bits_as_products(graph)
+    few_bits = _few_bits_as_floats(graph)
     stand_ins = {name: product for product, _ in few_bits for name in product.output}
     for node in graph.node:
         if node.domain not in _OWN:
-            light.graph.node.append(stand_ins.get(node.output[0], node) if node.op_type == FEW_BITS else node)
+            light.graph.node.append(stand_ins.get(node.output[0], node) if node.op_type in FEW_BITS else node)
     light.graph.input.extend(graph.input)
     light.graph.input.extend(weights for _, weights in few_bits)
     light.graph.input.extend(_own_results(graph))
@@ -116,18 +116,27 @@ def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     return light
 
 
-def _few_bits_as_products(graph: onnx.GraphProto) -> list[tuple[onnx.NodeProto, onnx.ValueInfoProto]]:
-    """Products in the place of those with weights of few bits, which onnx does not know, and what they multiply by."""
-    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+def _few_bits_as_floats(graph: onnx.GraphProto) -> list[tuple[onnx.NodeProto, onnx.ValueInfoProto]]:
+    """Nodes in the place of those with weights of few bits, which onnx does not know, and their weights as floats."""
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
     found = []
     for node in graph.node:
-        if node.op_type == FEW_BITS and len(node.input) > 2 and node.input[2] in types:
-            sizes = {a.name: a.i for a in node.attribute}
-            if sizes.get("K", 0) > 0 and sizes.get("N", 0) > 0:
-                name = f"{node.output[0]}/weights"
-                product = onnx.helper.make_node("MatMul", [node.input[0], name], node.output[:1], node.name)
-                shape = [sizes["K"], sizes["N"]]
-                found.append((product, onnx.helper.make_tensor_value_info(name, types[node.input[2]], shape)))
+        if node.op_type not in FEW_BITS or len(node.input) < 3 or node.input[2] not in tensors:
+            continue
+        sizes, name = {a.name: a.i for a in node.attribute}, f"{node.output[0]}/weights"
+        if node.op_type == "GatherBlockQuantized":
+            table = tensors.get(node.input[0])
+            if table is None or sizes.get("gather_axis", 0) or len(table.dims) != 2:
+                continue
+            made = onnx.helper.make_node("Gather", [name, node.input[1]], node.output[:1], node.name)
+            packed = 2 if table.data_type == onnx.TensorProto.UINT8 and sizes.get("bits", 4) == 4 else 1
+            shape = [table.dims[0], table.dims[1] * packed]
+        elif sizes.get("K", 0) > 0 and sizes.get("N", 0) > 0:
+            made = onnx.helper.make_node("MatMul", [node.input[0], name], node.output[:1], node.name)
+            shape = [sizes["K"], sizes["N"]]
+        else:
+            continue
+        found.append((made, onnx.helper.make_tensor_value_info(name, tensors[node.input[2]].data_type, shape)))
     return found
 
 

@@ -30,7 +30,8 @@ def recurrent(rewriter: Rewriter, node: onnx.NodeProto) -> bool:
         return False
     shape = values.shape(node.input[0])
     weights = [_weights(rewriter, name) for name in node.input[1:3]]
-    if shape is None or 0 in shape or values.elem(node.output[0] or node.output[-1]) != TensorProto.FLOAT:
+    results = [values.shape(name) if name else (0,) for name in node.output]  # of no name is of no interest
+    if shape is None or 0 in shape or None in results:
         return False
     (w, ws), (r, rs) = (found or (np.zeros((0, 0, 0)), np.zeros(0)) for found in weights)
     if not w.size or not r.size or not all(rewriter.fits(part.shape[-1]) for part in (w, r)):
@@ -38,7 +39,7 @@ def recurrent(rewriter: Rewriter, node: onnx.NodeProto) -> bool:
     tables = {"w_scale": ws, "r_scale": rs, "w": w, "r": r}
     constants = [rewriter.constant(node, part, array) for part, array in tables.items()]
     data = values.makers[node.input[0]].input
-    types = [(TensorProto.FLOAT, values.shape(name) or ()) for name in node.output]
+    types = [(TensorProto.FLOAT, result or ()) for result in results]
     made = onnx.helper.make_node(
         node.op_type,
         [*data, *constants, *node.input[3:]],

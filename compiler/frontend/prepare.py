@@ -21,7 +21,7 @@ from .counted import lower_counted
 from .dead_channels import Dropped, drop_dead_channels
 from .domains import FLOW
 from .few_bits import find_few_bits
-from .float_products import FloatProduct, float_products
+from .float_products import FloatProduct, float_products, float_weights, has_few_bits
 from .flow import body_graphs, lower_control_flow
 from .fold import constants_to_initializers
 from .forms import make_canonical
@@ -97,7 +97,8 @@ class PreparedModel:
         bodies: Relax of the bodies of If and Loop, which `edgec.branch` and `edgec.loop` name by their place here.
         vocabulary: the strings of the model, in the order of their codes.
         dropped: layers that lost output channels on which no result depends.
-        float_products: of a quantised model, those that are not computed with integers.
+        float_products: of a quantised model, those that are not computed with integers; of one with weights of few
+            bits, those with weights of floats.
     """
 
     proto: onnx.ModelProto
@@ -171,7 +172,11 @@ def prepare(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> 
         return Tensor(name, _dtype(elem_type), shape or (), sizes.get(name, ()), name in strings.values)
 
     inputs, outputs = (tuple(tensor(v.name) for v in values) for values in (proto.graph.input, proto.graph.output))
-    floats = float_products(proto.graph) if is_quantised(source) else ()
+    floats: tuple[FloatProduct, ...] = ()
+    if is_quantised(source):
+        floats = float_products(proto.graph)
+    elif has_few_bits(source):
+        floats = float_weights(proto.graph)
     return PreparedModel(proto, inputs, outputs, tuple(obstacles), module, bodies, strings.vocabulary, dropped, floats)
 
 

@@ -9,7 +9,7 @@ instructions (dots_x86.py, dots_arm.py), else the products one by one, all exact
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tvm_ffi
@@ -74,12 +74,39 @@ def lower_dots(target: Target) -> Any:
     """The pass that replaces words and dot products; after loops have become vectors, before TVM lowers intrinsics."""
 
     def lower(func: Any) -> Any:
-        body = tvm_ffi.structural_map(func.body, [(tirx.Add, lambda add: _added(add, target))])
+        body = tvm_ffi.structural_map(func.body, [(tirx.SeqStmt, _begun)])
+        body = tvm_ffi.structural_map(body, [(tirx.Add, lambda add: _added(add, target))])
         body = tvm_ffi.structural_map(body, [(ir.Call, lambda call: _alone(call, target))])
         body = tvm_ffi.structural_map(body, [(ir.Call, lambda call: _whole(call, target))])
         return func.with_body(import_code(tvm_ffi.structural_map(body, [(ir.Call, _load)]), target))
 
     return program_pass(lower)
+
+
+def _begun(sequence: Any) -> Any:
+    """Stores of zeros, to which the next store to that place adds a dot product, left out."""
+    statements = list(_flat(sequence))
+    zeros: dict[tuple[int, str], int] = {}
+    for number, store in enumerate(statements):
+        if not isinstance(store, tirx.BufferStore):
+            zeros.clear()  # it may read what was stored
+            continue
+        place = (hash(store.buffer), str(store.indices))
+        if _is_zero(store.value):
+            zeros[place] = number
+        elif place in zeros and isinstance(store.value, tirx.Add) and _is(store.value.b, _DOT):
+            statements[zeros.pop(place)] = None
+            statements[number] = tirx.BufferStore(store.buffer, store.value.b, store.indices)
+    kept = [statement for statement in statements if statement is not None]
+    return sequence if len(kept) == len(statements) else tirx.SeqStmt(kept)
+
+
+def _flat(sequence: Any) -> Iterator[Any]:
+    for statement in sequence:
+        if isinstance(statement, tirx.SeqStmt):
+            yield from _flat(statement)
+        else:
+            yield statement
 
 
 def _is(call: Any, name: str) -> bool:

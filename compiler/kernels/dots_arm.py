@@ -10,7 +10,7 @@ from tvm import tirx
 from ..target import Target
 from .llvm_code import BYTES
 from .vectors import shuffle
-from .weight_limit import WeightLimit
+from .weight_limit import MOST_OF_MAGNITUDES, WeightLimit
 
 MACHINES = ("aarch64", "armv7l")
 _STEP = 4  # words of a vector
@@ -22,15 +22,15 @@ def sums_partially(target: Target) -> bool:
 
 
 def weight_limit(target: Target) -> WeightLimit | None:
-    """What weights keep to for four of their products with signed data to have a sum of 16 bits, wherever the four lie;
-    None if there is an instruction for dot products."""
-    return WeightLimit(neighbours=1, most=63) if sums_partially(target) else None
+    """What weights keep to for four of their products with signed data to have a sum of 16 bits, and three of a
+    filter's; None if there is an instruction for dot products."""
+    return WeightLimit(neighbours=0, most=MOST_OF_MAGNITUDES, runs=3) if sums_partially(target) else None
 
 
 def instruction(target: Target, kind: str, lanes: int) -> Callable[[Any, Any, Any], Any] | None:
     """What adds dot products of data's and weights' words, so many lanes of int32, to sums; None if nothing does."""
     if kind in ("int8_partial", "int8_twice") and lanes == _STEP and target.machine == "aarch64":
-        return lambda sums, *vectors: tirx.call_pure_extern("int32x4", f"{BYTES}{len(vectors) // 2}", sums, *vectors)
+        return _add_bytes
     if kind == "int8_twice" and lanes == _STEP:
         return lambda sums, *vectors: _pairwise(sums, _in_16_bits(*vectors[:2]) + _in_16_bits(*vectors[2:]), target)
     if kind.startswith("int8_partial") and lanes == _STEP:
@@ -41,6 +41,12 @@ def instruction(target: Target, kind: str, lanes: int) -> Callable[[Any, Any, An
     return lambda sums, x, w: tirx.call_llvm_pure_intrin(
         f"int32x{lanes}", name, sums, tirx.reinterpret(words, w), tirx.reinterpret(words, x)
     )
+
+
+def _add_bytes(sums: Any, *vectors: Any) -> Any:
+    """Adds the products of one or two vectors of 16 bytes, that fit 16 bits together."""
+    name, begins = f"{BYTES}{len(vectors) // 2}", isinstance(sums, tirx.Broadcast)
+    return tirx.call_pure_extern("int32x4", f"{name}_first" if begins else name, *([] if begins else [sums]), *vectors)
 
 
 def _add_partial(sums: Any, x: Any, w: Any, pairs: bool, target: Target) -> Any:

@@ -14,7 +14,7 @@ from tvm import tirx
 
 from ..target import Target
 from .lowering import width_of
-from .weight_limit import WeightLimit
+from .weight_limit import RUN, WeightLimit
 
 _WIDEN = {
     128: ("sse2", "llvm.x86.sse2.pmadd.wd"),
@@ -73,7 +73,7 @@ def weight_limit(target: Target) -> WeightLimit | None:
     of that, or there is no such instruction."""
     if has_vnni(target, target.simd_bits) or not _has(target, _PAIRS[128][0]):
         return None
-    return WeightLimit(neighbours=2, most=(1 << 15) // 255, runs=True)
+    return WeightLimit(neighbours=2, most=(1 << 15) // 255, runs=RUN)
 
 
 def _has(target: Target, feature: str) -> bool:

@@ -1,8 +1,9 @@
 """Products with weights of few bits, which the pass of the same name writes: a register tile of rows by channels.
 
-Of few rows, weights become floats in registers as they are used, and the sums of a group are scaled. Of many, all
-weights of a block of channels become floats in memory that the second-level cache holds, and every tile of rows reads
-them there; what does not fit becomes floats for each tile.
+Of few rows, weights become floats in registers as they are used, and the sums of a group are scaled; those of all
+groups are read and written once a group, from memory where registers are short. Of many rows, all weights of a block of
+channels become floats in memory that the second-level cache holds, and every tile of rows reads them there; what does
+not fit becomes floats for each tile.
 """
 
 from __future__ import annotations
@@ -29,11 +30,14 @@ _IN_FLIGHT = 8
 _MOST_BLOCKS = 4
 # As many tiles of rows take as long to make floats of the weights again as writing these down once.
 _TILES_FOR_PANEL = 2
+# With AVX-512 conversions run beside multiply-adds: up to so many tiles, they cost less than writing floats down.
+_WIDE, _MOST_TILES = 16, 8
 
 
 def few_rows(rows: Sequence[int], width: int, limits: Limits) -> bool:
-    """Whether the sums of all rows, and those of a group, fit the registers for a block of channels."""
-    return math.prod(rows) == rows[-1] and 2 * rows[-1] * max(1, width // limits.lanes) <= limits.registers - 4
+    """Whether every tile of rows makes floats of the weights for itself, and scales the sums of a group."""
+    tiles = -(-rows[-1] // rows_of_tile(rows[-1], width, limits))
+    return math.prod(rows) == rows[-1] and tiles <= (_MOST_TILES if limits.lanes >= _WIDE else _TILES_FOR_PANEL)
 
 
 def few_bits_rule(sch: Any, limits: Limits) -> Offer | None:
@@ -48,7 +52,7 @@ def few_bits_rule(sch: Any, limits: Limits) -> Offer | None:
     if len(rest) != 1:
         return None
     width, count, extent = anchor.spatial[-1], anchor.spatial[-2], anchor.spatial[-3]
-    rows = extent if GROUP in stages else rows_of_tile(extent, width, limits)
+    rows = rows_of_tile(extent, width, limits)
     vectors = max(1, width // limits.lanes)
     most = (limits.registers - 4) // (2 * rows * vectors) if GROUP in stages else 1
     wanted = min(-(-_IN_FLIGHT // (rows * vectors)), most, _MOST_BLOCKS)

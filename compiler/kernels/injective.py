@@ -17,6 +17,7 @@ from tvm.script.ir_builder import tirx as T
 from .accesses import Access, computes_with, is_vectorizable, reads, write
 from .analysis import blocks_of
 from .inline import inline_once
+from .interleave import interleaved, write_interleaved
 from .limits import Limits
 from .nest import Axis, Nest, Values, loops, nest_of, positions, rewrite_blocks, shared, size, unrolled
 from .permute import permuted_blocks, write_blocks
@@ -64,6 +65,9 @@ def write_nest(nest: Nest, style: Style, values: Values | None = None) -> None:
         T.evaluate(0)
         return
     nest = settle(nest)
+    if (short := interleaved(nest, style)) is not None:
+        write_interleaved(nest, short, style, values)
+        return
     first = next((number for number in range(len(nest.axes)) if seams(nest, number)), None)
     if first is None:
         _write_piece(merged(nest), style, values)

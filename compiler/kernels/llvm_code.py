@@ -63,22 +63,25 @@ declare {sums} @{intrinsic}({sums}, {pairs}, {pairs})
 """
 
 
-def _bytes(vectors: str, _target: Target) -> str:
-    """sums + the products of one or two vectors of bytes by weights, of which neighbours are added in 16 bits first.
+def _bytes(which: str, _target: Target) -> str:
+    """The products of one or two vectors of bytes by weights, of which neighbours are added in 16 bits first; with
+    sums, but for the `first` ones.
 
     LLVM would compute the products of many sums before it adds any, and run out of registers.
     """
+    vectors, _, first = which.partition("_")
     count = int(vectors)
     lines = []
     for vector in range(count):
         x, w = 2 + 2 * vector, 3 + 2 * vector
         lines += [f"{'smlal' if vector else 'smull'} $1.8h, ${x}.8b, ${w}.8b", f"smlal2 $1.8h, ${x}.16b, ${w}.16b"]
-    text = "\\0A".join([*lines, "sadalp $0.4s, $1.8h"])
+    text = "\\0A".join([*lines, f"{'saddlp' if first else 'sadalp'} $0.4s, $1.8h"])
     operands = [f"<4 x i32> %{letter}{vector}" for vector in range(count) for letter in "xw"]
+    given = operands if first else [*operands, "<4 x i32> %sums"]
+    registers = ",".join(["=w", "=&w", *["w"] * len(operands), *([] if first else ["0"])])
     return f"""
-define <4 x i32> @{BYTES}{count}(<4 x i32> %sums, {", ".join(operands)}) {{
-  %made = call {{ <4 x i32>, <8 x i16> }} asm "{text}", "=w,=&w,{"w," * len(operands)}0"({", ".join(operands)}, \
-<4 x i32> %sums)
+define <4 x i32> @{BYTES}{which}({", ".join([*given[len(operands) :], *operands])}) {{
+  %made = call {{ <4 x i32>, <8 x i16> }} asm "{text}", "{registers}"({", ".join(given)})
   %sum = extractvalue {{ <4 x i32>, <8 x i16> }} %made, 0
   ret <4 x i32> %sum
 }}

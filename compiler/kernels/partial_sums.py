@@ -12,13 +12,12 @@ import math
 from typing import Any
 
 import tvm_ffi
-from tvm import ir
+from tvm import tirx
 
 from .analysis import Block, blocks_of
 from .inline import inline_producers
 from .limits import Limits
 from .overlap import split_overlapping
-from .peel import mark_for_peeling
 from .rule import Offer, Parameters
 from .tails import mark_tail
 from .tile import compute_tile
@@ -26,12 +25,14 @@ from .tile import compute_tile
 PARTIAL = "partial_sums"  # the block that this rule recognises, […, row, block, channel, partial sum]
 _WORDS = 4  # partial sums of an element
 _STEP = {1: 3, 2: 5}  # instructions for a round of so many vectors, of 16 products each
-_SUMS = 2  # of so many registers one has sums: LLVM puts many products before the additions
-_FEW = 8  # rounds that are written out
-_MOST_KEPT = 8  # vectors that LLVM may keep from one tile to the next, as it does if they are the same
+_SUMS = 2  # of so many registers one has sums, where LLVM puts many products before the additions
+_MANY = 32  # registers of the instruction set where it does not
+FEW = 8  # rounds that are written out
+_MOST_KEPT = 24  # vectors that LLVM may keep from one tile to the next, as it does if they are the same
 _TASKS = 8  # at least so many are shared by threads, if there are
 _WIDTHS = (8, 4)  # channels of a tile
 _WRITTEN = {8: 2.0, 4: 2.75}  # instructions for an element's epilogue
+_PLACES = 12  # instructions of a tile for places in memory
 
 
 def tile_of(rows: int, channels: int, rounds: int, vectors: int, limits: Limits) -> tuple[int, int]:
@@ -45,11 +46,23 @@ def tile_of(rows: int, channels: int, rounds: int, vectors: int, limits: Limits)
 
     def cost(tile: tuple[int, int]) -> float:
         m, n = tile
-        each = rounds * (_STEP[vectors] * m * n + m + n + 3) + m * n * _WRITTEN[n]
+        each = rounds * (_STEP[vectors] * m * n + m + n + 3) + m * n * _WRITTEN[n] + _PLACES
         return each * -(-rows // m) * -(-channels // n)
 
-    fitting = [(m, n) for n in _WIDTHS for m in range(1, rows + 1) if m == 1 or m * n <= limits.registers // _SUMS]
+    fitting = [(m, n) for n in _WIDTHS for m in range(1, rows + 1) if m <= _most_rows(n, vectors, limits)]
     return min(fitting, key=cost)
+
+
+def _most_rows(width: int, vectors: int, limits: Limits) -> int:
+    """MR for which the registers have room: beside the sums the data or the weights of a round, and one of the other's
+    with its product."""
+
+    def fits(rows: int) -> bool:
+        if limits.registers < _MANY:
+            return rows * width <= limits.registers // _SUMS
+        return rows * width + vectors * (min(rows, width) + 1) + 1 <= limits.registers
+
+    return max((rows for rows in range(1, limits.registers) if fits(rows)), default=1)
 
 
 def partial_sums_rule(sch: Any, limits: Limits) -> Offer | None:
@@ -64,8 +77,8 @@ def partial_sums_rule(sch: Any, limits: Limits) -> Offer | None:
     if len(rest) != 1:
         return None
     extent, width = anchor.spatial[-4], anchor.spatial[-2]
-    most = max(1, limits.registers // _SUMS // width)
     vectors, weights = _of_weights(sch, anchor)
+    most = _most_rows(width, vectors, limits)
     rows, _ = tile_of(extent, width, math.prod(anchor.reduction), vectors, limits)
     return Offer(
         lambda chosen: _apply(sch, anchor, rest[0], limits, chosen),
@@ -84,8 +97,8 @@ def _ends_alone(sch: Any, anchor: Block) -> bool:
     """Whether the last round has one vector, where others have two."""
     found: list[Any] = []
     body = sch.get(sch.get_sblock(anchor.name)).body
-    tvm_ffi.structural_walk(body, [(ir.Call, lambda call: found.append(str(getattr(call.op, "name", ""))))])
-    return "tirx.if_then_else" in found
+    tvm_ffi.structural_walk(body, [(tirx.LT, found.append)])
+    return bool(found)
 
 
 def _shared(sch: Any, order: list[Any], alone: list[Any]) -> tuple[list[Any], list[Any]]:
@@ -129,7 +142,5 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
         sch.reorder(tile[-3], tile[-5])
     inside = serial[-1] if serial else None
     kept = 0 if inside is None else mr * vectors * anchor.reduction[-1] if inside is channel_tiles else _MOST_KEPT + 1
-    if anchor.reduction[-1] <= _FEW and kept <= _MOST_KEPT:
+    if ends_alone or (anchor.reduction[-1] <= FEW and kept <= _MOST_KEPT):
         sch.unroll(rounds)
-    elif ends_alone:
-        mark_for_peeling(sch, rounds)

@@ -18,6 +18,7 @@ from tvm import ir, tirx
 
 from ..target import Target
 from .lowering import program_pass, width_of
+from .quotients import multiplies_and_adds, quotient_of
 from .scalars import (
     FAR,
     Fact,
@@ -58,7 +59,7 @@ def requantise(target: Target) -> Any:
     """The pass that does so in stores of vectors; after loops have become vectors, before TVM lowers intrinsics."""
     forms = {"aarch64": _a64, "armv7l": _a32}.get(target.machine)
     if forms is None:
-        multiply_adds = target.machine == "x86_64" and target.has("fma")
+        multiply_adds = target.machine == "x86_64" and multiplies_and_adds(target)
         lanes = _lanes_that_are_packed(target)
 
         def lower_alone(func: Any) -> Any:
@@ -190,6 +191,10 @@ def _joined(vectors: Sequence[Any], lanes: int) -> Any:
     """The first `lanes` lanes of vectors, one after the other."""
     if len(vectors) == 1 and width_of(vectors[0]) == lanes:
         return vectors[0]
+    if len(vectors) == 1 and lanes == _LANES:  # taken as one number, which LLVM need not make of four
+        dtype = str(vectors[0].ty.dtype).partition("x")[0]
+        words = tirx.reinterpret(f"int32x{width_of(vectors[0]) // _LANES}", vectors[0])
+        return tirx.reinterpret(f"{dtype}x{lanes}", shuffle([words], [0]))
     return shuffle(vectors, range(lanes))
 
 
@@ -243,7 +248,8 @@ def _by_packing(cast: Any, facts: Facts, multiply_adds: bool, lanes: int) -> Any
     if step is None:
         return cast
     lanes = lanes if whole % lanes == 0 else _LANES
-    clamped = _clamped(step, facts, multiply_adds, f"float32x{whole}", below=False)
+    value = _clamped(step, facts, multiply_adds, f"float32x{whole}", below=False)
+    clamped = tirx.Var("clamped", str(value.ty.dtype))  # computed once, however many pieces are taken of it
     vectors = [
         _call(f"int32x{lanes}", f"llvm.x86.{_ROUND[lanes]}", piece(clamped, begin, lanes))
         for begin in range(0, whole, lanes)
@@ -252,10 +258,9 @@ def _by_packing(cast: Any, facts: Facts, multiply_adds: bool, lanes: int) -> Any
     dtype = str(cast.ty.dtype).partition("x")[0]
     groups = [vectors[at : at + together] for at in range(0, len(vectors), together)]
     result = _joined([_narrowed(group, step.zero, dtype) for group in groups], whole)
-    low = _LIMITS[dtype][0]
-    if is_known(step.low) and step.low <= low:
-        return result
-    return tirx.Max(result, lanes_with(step.low, str(result.ty.dtype)))
+    if not is_known(step.low) or step.low > _LIMITS[dtype][0]:
+        result = tirx.Max(result, lanes_with(step.low, str(result.ty.dtype)))
+    return tirx.Let(clamped, value, result)
 
 
 def _narrowed(vectors: Sequence[Any], zero: Number, dtype: str) -> Any:
@@ -313,25 +318,10 @@ def _clamped(step: _Step, facts: Facts, multiply_adds: bool, dtype: str, below: 
     low, high = minus(step.low, step.zero), minus(step.high, step.zero)
     divisor = number_of(step.value.b, facts) if isinstance(step.value, tirx.Div) and multiply_adds else None
     if divisor is not None and is_factor(divisor, facts):
-        return _quotient(step.value.a, divisor, low, high)
+        most, least = (lanes_with(times(bound, divisor), dtype) for bound in (high, low))
+        return quotient_of(tirx.Max(tirx.Min(step.value.a, most), least), divisor)
     value = tirx.Min(step.value, lanes_with(high, dtype))
     return tirx.Max(value, lanes_with(low, dtype)) if below else value
-
-
-def _quotient(value: Any, divisor: Number, low: Number, high: Number) -> Any:
-    """value / divisor between two bounds, as exact as the division, which takes three times as long.
-
-    The product with the reciprocal is put right by what it leaves of the value (Markstein, "Computation of elementary
-    functions on the IBM RISC System/6000 processor", IBM Journal of Research and Development 34(1), 1990).
-    """
-    dtype = str(value.ty.dtype)
-    reciprocal = float(np.float32(1 / divisor)) if is_known(divisor) else scalar(1) / divisor
-    least, most = (lanes_with(times(bound, divisor), dtype) for bound in (low, high))
-    value = tirx.Max(tirx.Min(value, most), least)
-    dividend, quotient = tirx.Var("dividend", dtype), tirx.Var("quotient", dtype)
-    rest = _call(dtype, "llvm.fma", quotient, lanes_with(times(divisor, -1), dtype), dividend)
-    better = _call(dtype, "llvm.fma", rest, lanes_with(reciprocal, dtype), quotient)
-    return tirx.Let(dividend, value, tirx.Let(quotient, dividend * lanes_with(reciprocal, dtype), better))
 
 
 def _pairs(halves: Sequence[Any]) -> list[Any]:

@@ -8,6 +8,7 @@ are written out, so that the choice of a formula by position is gone before code
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import tvm_ffi
@@ -23,6 +24,7 @@ from .vectors import lanes_of
 
 # The blocks of such a program, in order; the result and its epilogue follow.
 HALF_INPUT = "winograd_half_input"  # [N, TH, TW, M+2, M+2, C]: tiles of the input, transformed along one axis
+# Up to the products, all tiles of an image may be one row of them, TH and TW being 1 and the product of both.
 INPUT = "winograd_input"  # V, [M+2, M+2, N, TH, TW, C]
 SUMS = "winograd_sums"  # [M+2, M+2, N, TH, TW, O / NR, NR]
 PRODUCTS = "winograd_products"  # M, [M+2, M+2, N, TH, TW, O]
@@ -45,13 +47,14 @@ def winograd_rule(sch: Any, limits: Limits) -> Offer | None:
     sums = stages[SUMS]
     _a, _b, _n, tile_rows, tile_columns, _blocks, width = sums.spatial
     rows = rows_of_tile(tile_columns, width, limits, by_element=takes_elements(sums, limits))
-    band = _rows_of_band(sums, limits)
+    all_rows = stages[HALF_INPUT].spatial[1]
+    band = _rows_of_band(sums, limits) if tile_rows == all_rows else all_rows
     return Offer(
         lambda chosen: _apply(sch, stages, rest[0], limits, chosen),
         {"rows": rows, "band": band},
         {
             "rows": tuple(range(1, min(tile_columns, limits.registers) + 1)),
-            "band": values_up_to(tile_rows, band),
+            "band": values_up_to(tile_rows, band) if tile_rows == all_rows else (all_rows,),
         },
     )
 
@@ -80,7 +83,7 @@ def _apply(sch: Any, stages: dict[str, Block], result: Block, limits: Limits, ch
     for name in (HALF_INPUT, SUMS, HALF_OUTPUT):
         sch.set_scope(sch.get_sblock(name), 0, "local")
     sums = stages[SUMS]
-    n, tile_rows = sums.spatial[2:4]
+    n, tile_rows = stages[HALF_INPUT].spatial[:2]
     m = stages[HALF_OUTPUT].spatial[3]
 
     batch, height, columns, channels = sch.get_loops(sch.get_sblock(result.name))
@@ -117,6 +120,8 @@ def _apply(sch: Any, stages: dict[str, Block], result: Block, limits: Limits, ch
             sch.parallel(row)
             sch.parallel(rows)
     depth, by_element = 7 if task is at else 6, takes_elements(sums, limits)
+    if narrow > 1 and sums.reduction[0] % (narrow * limits.lanes) == 0:
+        limits = replace(limits, lanes=narrow * limits.lanes)  # of a vector of factors
     compute_tile(sch, sums, depth, lanes, task, limits, by_element=by_element)
 
 

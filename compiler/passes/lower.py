@@ -10,6 +10,7 @@ from tvm import relax
 
 from ..kernels.limits import Limits
 from .attention import fuse_attention
+from .batch_norms import fold_batch_norms
 from .bounded_indices import bound_indices
 from .broadcast_products import end_before_broadcasts
 from .copies import lower_copies
@@ -112,7 +113,11 @@ def phases(limits: Limits, precision: str = "fp32", find_large: FindLarge | None
         Phase(
             "fold",
             _sequence(
-                _T.FoldBatchnormToConv2D(), _T.DecomposeOpsForInference(), multiply_by_reciprocals, fold_constants
+                _T.FoldBatchnormToConv2D(),
+                fold_batch_norms,
+                _T.DecomposeOpsForInference(),
+                fold_constants,
+                multiply_by_reciprocals,
             ),
         ),
         Phase("layout", _sequence(fuse_group_norms, convert_layout, _T.Normalize(), sink_transposes, fold_constants)),

@@ -26,10 +26,11 @@ from .depthwise_runs import depthwise_runs, taps_of_run
 from .integer_offsets import fold_integer_offsets
 from .numbers import FLOATS, WIDE, Numbers, fill_up, numbers_of
 from .partial_products import partial_product
+from .patches import patches, takes_patches
 from .rewrite import fuse_elementwise, is_channels_last, operator_of, rewrite_calls
 
 _DOT = "dot_product"
-_SHORT_RUN = 10  # bytes of a kernel's row, which fill too little of a vector along the sum
+SHORT_RUN = 10  # bytes of a kernel's row, which fill too little of a vector along the sum
 _EXACT_TAPS = 512  # products of 8-bit integers that float32 sums without rounding
 
 
@@ -166,7 +167,10 @@ def _convolution(
     limits: Limits,
 ) -> Any:
     if numbers.group == WORD and limits.partial_sums:
-        if weight.shape[1] * weight.shape[2] > _SHORT_RUN:
+        if takes_patches(weight.shape[:3], shape, dilation[1], limits):
+            data = patches(builder, data, weight.shape[:3], shape, [strides, dilation])
+            return partial_product(builder, data, weight.reshape(-1, weight.shape[3]), shape, limits, "packed_conv2d")
+        if weight.shape[1] * weight.shape[2] > SHORT_RUN:
             return partial_product(builder, data, weight, shape, limits, "packed_conv2d", strides, dilation)
         numbers, data = WIDE, builder.emit(relax.op.astype(data, WIDE.dtype))
     *kernel, inputs, channels = weight.shape
@@ -180,6 +184,7 @@ def _convolution(
     if few:
         # Few channels, as of a picture: a row of the kernel is one run of elements, of which vectors can be read.
         weight = in_runs(weight, numbers.group)
+        numbers = numbers.of_words(weight, limits)
         n, height, columns, _inputs = (int(d) for d in data.ty.shape)
         data = builder.emit(relax.op.reshape(data, [n, height, columns * inputs]))
         beyond = (shape[2] - 1) * strides[1] * inputs + weight.shape[2] - columns * inputs

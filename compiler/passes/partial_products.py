@@ -15,13 +15,12 @@ from tvm import relax, te, tirx
 
 from ..kernels.dots import across, dot, dot_of_two, word
 from ..kernels.limits import Limits
-from ..kernels.partial_sums import PARTIAL, tile_of
-from ..kernels.weight_limit import WORD
+from ..kernels.partial_sums import FEW, PARTIAL, tile_of
+from ..kernels.weight_limit import VECTOR, WORD, in_fours, in_vectors
 from .constants import constant
 
 Array = np.ndarray[Any, Any]
-_STEP = 16  # elements, of a vector of bytes
-_WORDS = _STEP // WORD
+_WORDS = VECTOR // WORD
 
 
 def partial_product(
@@ -49,17 +48,17 @@ def partial_product(
         kernel, inputs, stride = [kernel[0], 1], kernel[1] * inputs, strides[1] * inputs
         weight = weight.reshape(*kernel, inputs, channels)
     run = inputs
-    if inputs < _STEP:
-        data = builder.emit(relax.op.nn.pad(data, [0] * (2 * len(data.ty.shape) - 1) + [_STEP - inputs]))
-        run = _STEP
-    steps = -(-run // _STEP)
-    vectors = 2 if steps > 1 and fits_by_two(_in_steps(weight, run)) else 1
+    if inputs < VECTOR:
+        data = builder.emit(relax.op.nn.pad(data, [0] * (2 * len(data.ty.shape) - 1) + [VECTOR - inputs]))
+        run = VECTOR
+    steps = -(-run // VECTOR)
+    vectors = 2 if steps > 1 and fits_16_bits(in_fours(weight)) else 1
     rounds = -(-steps // vectors)
     _, width = tile_of(shape[-2], channels, int(np.prod(kernel)) * rounds, vectors, limits)
-    packed = _packed(_in_steps(weight, run), width, vectors)
+    packed = _packed(in_vectors(weight), width, vectors)
 
     def element(x: Any, i: Any, r: Any, step: Any, place: Any) -> Any:
-        at = tirx.min(step * _STEP, run - _STEP) + place
+        at = tirx.min(step * VECTOR, run - VECTOR) + place
         if not kernel:
             return x(*i[:-3], at)
         n, row, column = i[:3]
@@ -75,7 +74,7 @@ def partial_product(
             def words(which: int) -> tuple[Any, Any]:
                 step = r[-1] * vectors + which
                 elements = [element(x, i, r, step, partial * WORD + byte) for byte in range(WORD)]
-                if which and steps % 2:
+                if which and steps % 2 and rounds <= FEW:  # else zeros are multiplied once more
                     elements = [tirx.if_then_else(step < steps, e, tirx.const(0, "int8")) for e in elements]
                 return word(elements), w(block, *r, channel, which, partial)
 
@@ -95,34 +94,18 @@ def _kind(weight: Array) -> str:
     return "int8_partial" if weight.min() > -128 else "int8_partial_wide"
 
 
-def fits_by_two(steps: Array) -> bool:
-    """Whether with any data four products of [..., steps, 16, O], of two vectors and of halves of each, fit 16 bits."""
-    missing = steps.shape[-3] % 2
-    filled = np.pad(steps, [*[(0, 0)] * (steps.ndim - 3), (0, missing), (0, 0), (0, 0)]).astype(np.int32)
-    lanes = filled.reshape(*steps.shape[:-3], -1, 4, _STEP // 2, steps.shape[-1])
-    above, below = np.maximum(lanes, 0).sum(axis=-3), np.maximum(-lanes, 0).sum(axis=-3)
+def fits_16_bits(weight: Array) -> bool:
+    """Whether sums of products of [..., terms, O] with any int8 data do."""
+    wide = weight.astype(np.int32)
+    above, below = np.maximum(wide, 0).sum(axis=-2), np.maximum(-wide, 0).sum(axis=-2)
     greatest, least = 127 * above + 128 * below, 128 * above + 127 * below
     return bool(greatest.max(initial=0) < 1 << 15 and least.max(initial=0) <= 1 << 15)
-
-
-def _in_steps(weight: Array, run: int) -> Array:
-    """[…, I, O] → [..., steps, 16, O]."""
-    *kernel, inputs, channels = weight.shape
-    steps = -(-run // _STEP)
-    made = np.zeros((*kernel, steps, _STEP, channels), np.int8)
-    taken = 0
-    for step in range(steps):
-        begin = min(step * _STEP, run - _STEP)
-        count = max(min(inputs, begin + _STEP) - taken, 0)
-        made[..., step, taken - begin : taken - begin + count, :] = weight[..., taken : taken + count, :]
-        taken += count
-    return made
 
 
 def _packed(steps: Array, width: int, vectors: int) -> Array:
     """[..., steps, 16, O] → [O / width, …, rounds, width, vectors of a round, words of one]."""
     *kernel, count, _step, channels = steps.shape
     filled = np.pad(steps, [*[(0, 0)] * len(kernel), (0, -count % vectors), (0, 0), (0, -channels % width)])
-    made = filled.reshape(*kernel, -1, vectors, _STEP, filled.shape[-1] // width, width)
+    made = filled.reshape(*kernel, -1, vectors, VECTOR, filled.shape[-1] // width, width)
     made = np.moveaxis(np.moveaxis(made, -2, 0), -1, -3)
     return np.ascontiguousarray(made).view("<i4")

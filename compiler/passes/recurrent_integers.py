@@ -24,12 +24,15 @@ from .constants import constant
 if TYPE_CHECKING:
     from .recurrent_program import Tile, Writer
 
-_MOST_IN_FLOAT = 1 << 12  # multiplications of a step; of so few, rounding the state takes what their product gains
+# Multiplications of a step: of so few, rounding the state takes what their product gains; and where dot products are
+# of pairs, as with AVX2, which gain less before the weights leave the caches.
+_MOST_IN_FLOAT, _MOST_BESIDE_PAIRS = 1 << 12, 1 << 15
 
 
 def pays(gates: int, hidden: int, limits: Limits) -> bool:
     """Whether rounding the state and a product of integers take less than a product of floats."""
-    return limits.dots and gates * hidden * hidden > _MOST_IN_FLOAT
+    most = _MOST_IN_FLOAT if limits.dots else _MOST_BESIDE_PAIRS
+    return (limits.dots or limits.multiplies_pairs) and gates * hidden * hidden > most
 
 
 def narrow_shape(rows: int, hidden: int) -> list[int]:
@@ -37,7 +40,7 @@ def narrow_shape(rows: int, hidden: int) -> list[int]:
     return [rows, -(-hidden // WORD) * WORD]
 
 
-def pack_narrow(weights: Any, scale: Any, gates: list[int], tile: Tile) -> tuple[Any, Any, Any]:
+def pack_narrow(weights: Any, scale: Any, gates: list[int], tile: Tile) -> tuple[Any, ...]:
     """Weights int8 [direction, gate · unit, state] → [direction, tile, word of states, gate, unit, state]; their sums
     int32 and their scales float32, [direction, tile, gate, unit]."""
     places = np.asarray(gates)[None, :, None] * tile.hidden + tile.units()[:, None, :]
@@ -45,7 +48,7 @@ def pack_narrow(weights: Any, scale: Any, gates: list[int], tile: Tile) -> tuple
     picked = np.pad(values, [(0, 0), (0, 0), (0, -tile.hidden % WORD)])[:, places]
     words = picked.reshape(*picked.shape[:-1], -1, WORD).transpose(0, 1, 4, 2, 3, 5)
     sums = picked.sum(axis=-1, dtype=np.int32)
-    return constant(np.ascontiguousarray(words)), constant(sums), constant(np.ascontiguousarray(scales[:, places]))
+    return tuple(constant(np.ascontiguousarray(table)) for table in (words, sums, scales[:, places]))
 
 
 class Integers:

@@ -15,6 +15,7 @@ import tvm
 from tvm import ir, relax, tirx
 
 from ..operators.define import attributes_of, axes_of
+from ..operators.dynamic_range import DYNAMIC_RANGE, dynamic_range
 from ..operators.group_norm import GROUP_NORM, epsilon_of, groups_of
 from ..operators.resample import RESAMPLE
 from .rewrite import operator_of, rewrite_calls, shape_of
@@ -174,6 +175,14 @@ def _unary(builder: relax.BlockBuilder, call: Any) -> Any:
     return _behind(builder, ir.Call(call.op, [x, *list(call.args)[1:]], call.attrs, call.ty_args), axes)
 
 
+def _prelu(builder: relax.BlockBuilder, call: Any) -> Any:
+    source = _source(builder, call.args[0])
+    if source is None:
+        return None
+    x, axes = source
+    return _behind(builder, relax.op.nn.prelu(x, call.args[1], axes[int(call.attrs.axis) % len(axes)]), axes)
+
+
 def _elementwise(builder: relax.BlockBuilder, call: Any) -> Any:
     """In the order of the operand whose transpose is most work; the others are transposed the other way."""
     rank, sources = len(call.ty.shape), [_source(builder, arg) for arg in call.args]
@@ -258,6 +267,12 @@ def _resample(builder: relax.BlockBuilder, call: Any) -> Any:
     return _behind(builder, ir.Call(call.op, [x, *list(call.args)[1:]], attrs, call.ty_args), axes)
 
 
+def _dynamic_range(builder: relax.BlockBuilder, call: Any) -> Any:
+    """The range of all elements, in any order."""
+    source = _source(builder, call.args[0])
+    return None if source is None else builder.normalize(dynamic_range(source[0]))
+
+
 def _group_norm(builder: relax.BlockBuilder, call: Any) -> Any:
     source = _source(builder, call.args[0])
     if source is None:
@@ -329,6 +344,7 @@ def _pool(builder: relax.BlockBuilder, call: Any) -> Any:
 
 
 _RULES = {
+    DYNAMIC_RANGE: _dynamic_range,
     GROUP_NORM: _group_norm,
     RESAMPLE: _resample,
     "take": _take,
@@ -338,6 +354,7 @@ _RULES = {
     "strided_slice": _strided_slice,
     "concat": _concat,
     "nn.pad": _pad,
+    "nn.prelu": _prelu,
     "nn.softmax": _softmax,
     "nn.log_softmax": _softmax,
 }

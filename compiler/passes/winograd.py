@@ -84,7 +84,8 @@ _WHOLE_AT = {
 }
 _SHIFTS = {2: (1, 1), 4: (3, 2, 1, 1)}
 _INVERSE = {2: 1, 4: pow(9, -1, 1 << 32)}
-_LARGEST_INPUT = {2: 4 * 128, 4: 100 * 128}  # magnitude of V
+# Fewer columns of tiles than these are too few rows for a product; so many tiles of an image may be its rows together.
+_FEW_COLUMNS, _MOST_TILES = 7, 36
 
 
 def use_winograd(module: tvm.IRModule, limits: Limits, stored: str | None = None) -> tvm.IRModule:
@@ -162,9 +163,11 @@ def _pays_in_pairs(shape: Sequence[int], inputs: int) -> bool:
 
 def _fits_32_bits(weight: Matrix, m: int) -> bool:
     """Whether sums of products do, and the result in the place of the highest bits."""
-    whole = np.abs(whole_weight(weight, m).astype(np.int64)).sum(axis=1).max(initial=0)
+    sides = np.abs(_BT[m]).sum(axis=1)
+    largest = 128 * np.outer(sides, sides).reshape(-1, 1)  # magnitude of V
+    whole = np.abs(whole_weight(weight, m).astype(np.int64)).sum(axis=1)
     result = 128 * np.abs(weight.astype(np.int64)).sum(axis=(0, 1, 2)).max(initial=0)
-    return bool(_LARGEST_INPUT[m] * whole < 1 << 31 and result << 2 * max(_SHIFTS[m]) < 1 << 31)
+    return bool((largest * whole).max(initial=0) < 1 << 31 and result << 2 * max(_SHIFTS[m]) < 1 << 31)
 
 
 def _of_integers(
@@ -221,6 +224,8 @@ def convolution(x: Any, w: Any, shape: Sequence[int], m: int, numbers: Numbers =
         x: [N, TH m + 2, TW m + 2, I], with as many tiles of M x M as cover the result.
         w: [O / NR, (m+2)^2, I / group, NR].
         numbers: of V and U; U of integers is that of `whole_weight`.
+
+    Where an image has few columns of tiles, the rows of a product are the tiles of all of it.
     """
     n, height, width, outputs = shape
     a, th, tw, inputs = m + 2, -(-height // m), -(-width // m), x.shape[3]
@@ -231,14 +236,20 @@ def convolution(x: Any, w: Any, shape: Sequence[int], m: int, numbers: Numbers =
             return _select(_AT[m], row, value)
         return _select(_WHOLE_AT[m], row, value, _wrapping_sum)
 
+    together = numbers is WIDE and tw < _FEW_COLUMNS and 1 < th * tw <= _MOST_TILES
+    rows, columns = (1, th * tw) if together else (th, tw)
     half = te.compute(
         (n, th, tw, a, a, inputs),
         lambda n, ty, tx, i, v, c: _select(_BT[m], v, lambda j: x(n, ty * m + i, tx * m + j, c).astype(numbers.dtype)),
         name=kernel.HALF_INPUT,
     )
+
+    def place(ty: Any, tx: Any) -> tuple[Any, Any]:
+        return (tx // tw, tx % tw) if together else (ty, tx)
+
     tiles = te.compute(
-        (a, a, n, th, tw, inputs),
-        lambda u, v, n, ty, tx, c: _select(_BT[m], u, lambda i: half(n, ty, tx, i, v, c)),
+        (a, a, n, rows, columns, inputs),
+        lambda u, v, n, ty, tx, c: _select(_BT[m], u, lambda i: half(n, *place(ty, tx), i, v, c)),
         name=kernel.INPUT,
     )
     r = te.reduce_axis((0, inputs // numbers.group), "r")
@@ -247,16 +258,18 @@ def convolution(x: Any, w: Any, shape: Sequence[int], m: int, numbers: Numbers =
         return numbers.multiply(lambda k: tiles(u, v, n, ty, tx, k), r, w(b, u * a + v, r, lane))
 
     sums = te.compute(
-        (a, a, n, th, tw, blocks, lanes),
+        (a, a, n, rows, columns, blocks, lanes),
         lambda *i: te.sum(product(*i), axis=r),
         name=kernel.SUMS,
     )
     products = te.compute(
-        (a, a, n, th, tw, outputs), lambda *i: sums(*i[:-1], i[-1] // lanes, i[-1] % lanes), name=kernel.PRODUCTS
+        (a, a, n, rows, columns, outputs), lambda *i: sums(*i[:-1], i[-1] // lanes, i[-1] % lanes), name=kernel.PRODUCTS
     )
     half = te.compute(
         (n, th, tw, m, a, outputs),
-        lambda n, ty, tx, y, v, c: transform(y, lambda u: products(u, v, n, ty, tx, c)),
+        lambda n, ty, tx, y, v, c: transform(
+            y, lambda u: products(u, v, n, *((0, ty * tw + tx) if together else (ty, tx)), c)
+        ),
         name=kernel.HALF_OUTPUT,
     )
 

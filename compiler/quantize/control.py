@@ -144,7 +144,7 @@ def measure_accuracy(
     """
     model = quantize_model(floats, settings, statistics)
     compared = samples.take(LAYER_SAMPLES)
-    layers = measure_layers(floats, model, compared)
+    layers = measure_layers(floats, model, compared, settings.cache)
     if progress:
         progress(f"compared {len(layers)} layers with the float model's on {len(compared)} samples")
     spared = spared_layers(layers, costs_of(floats.proto))
@@ -153,7 +153,7 @@ def measure_accuracy(
         if progress:
             progress(f"{len(spared)} small layers stay in float, which make most of the noise")
     order = [layer.name for layer in layers if layer.name not in spared]
-    with Runner(floats.proto) as run:
+    with Runner(floats.proto, cache=settings.cache) as run:
         scorer = find_metric(metric, samples, run, floats)
         best = scorer.score(run)
         graph, digits = Graph(floats.proto.graph), _digits(max_drop)
@@ -165,9 +165,10 @@ def measure_accuracy(
         if first < least and limited:
             names = [name for name in order if name in limited]
             ranged = _Trial(floats, settings, statistics, scorer, names, digits, progress, True)
-            settings = ranged.settings(_fewest(ranged, least))
-            trials = len(ranged.scores) - 1
+            changed = _fewest(ranged, least)
+            settings = ranged.settings(changed)
             trial = _Trial(floats, settings, statistics, scorer, order, digits, progress)
+            trial.scores[0], trials = ranged.score(changed), len(ranged.scores)
         if trial.score(0) < least:
             count = _fewest(trial, least)
     kept = tuple(trial.order[:count])
@@ -222,7 +223,7 @@ class _Trial:
 
     def score(self, count: int) -> float:
         if count not in self.scores:
-            with Runner(self.model(count).proto) as run:
+            with Runner(self.model(count).proto, cache=self._settings.cache) as run:
                 self.scores[count] = self._metric.score(run)
             if self._progress:
                 how = "with weights of the whole range" if self._whole_range else "returned to float"

@@ -13,7 +13,7 @@ from ..frontend.graph import attributes_of
 from ..frontend.infer import infer_shapes
 from ..frontend.prepare import Model
 from .affine import channel_axis
-from .dynamic import quantize_dynamically
+from .dynamic import quantize_dynamically, quantize_recurrent, recurrent_layers
 from .equalise import even_out, spread_factors
 from .graphs import Array, Graph
 from .places import Places, data_of, find_places, weight_axis
@@ -63,11 +63,12 @@ def quantize_model(model: Model, settings: Settings, statistics: Statistics | No
     else:
         assert statistics is not None
         places = find_places(graph, settings)
-        if not places.products and not settings.keep:
-            reason = "no Conv, Gemm or MatMul outside of branches has fixed weights"
+        if not places.products and not settings.keep and not recurrent_layers(graph, settings):
+            reason = "no Conv, Gemm, MatMul, LSTM, GRU or RNN outside of branches has fixed weights"
             what = f"nothing in the model can be quantised: {reason}"
             raise UserError(what, model.name, "compile it with --precision fp32")
         _Writer(graph, places, settings, statistics).write()
+        quantize_recurrent(graph, settings)  # whose states have no range that sample data could show
     return replace(model, proto=infer_shapes(proto, model.name))
 
 

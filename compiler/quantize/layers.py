@@ -16,13 +16,15 @@ from ..frontend.prepare import Model
 from ..frontend.shapes import Types, value_table
 from ..verify.similarity import Similarity
 from .data import Samples
+from .ranges import MANY, Array, some
 from .runner import Runner
 
 _ALONE = "alone/"  # before the names of values that a layer computes with integers beside the float one
 _FLOAT = "float/"  # before the name of a layer's float result, where its own name is for the one that is chosen
 _GATES = "gates/"  # the input that chooses
 
-_OUTPUT_SAMPLES = 4  # that each layer alone is quantised for, to see what that does to the outputs
+# Samples that each layer alone is quantised for, to see what that does to the outputs; fewer where layers are many.
+_FEWEST, _MOST, _RUNS = 2, 4, 160
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Layer:
         return {"name": self.name, "operator": self.operator, "macs": self.macs, **ratios, **cosines}
 
 
-def measure_layers(floats: Model, quantised: Model, samples: Samples) -> list[Layer]:
+def measure_layers(floats: Model, quantised: Model, samples: Samples, cache: bool = True) -> list[Layer]:
     """The layers, the one that costs the outputs most first.
 
     One model is compiled in which each layer stands twice, as it is in the float model and as in the quantised one, and
@@ -65,6 +67,7 @@ def measure_layers(floats: Model, quantised: Model, samples: Samples) -> list[La
         floats: from `float_model`.
         quantised: from `quantize_model`.
         samples: go through the model one by one; a few dozen suffice.
+        cache: of compiled kernels.
     """
     nodes = {node.name: node for node in floats.proto.graph.node}
     chosen = {name: nodes[name].output[0] for name in quantised_layers(floats.proto, quantised.proto)}
@@ -76,13 +79,16 @@ def measure_layers(floats: Model, quantised: Model, samples: Samples) -> list[La
     outputs = [value.name for value in floats.proto.graph.output]
     none, single = np.zeros(len(tensors), np.float32), np.eye(len(tensors), dtype=np.float32)
     after = [{name: Similarity() for name in outputs} for _ in tensors]
-    few = range(0, len(samples), max(1, len(samples) // _OUTPUT_SAMPLES))[:_OUTPUT_SAMPLES]
-    with Runner(with_gates(floats.proto, quantised.proto, tensors), (*tensors, *(_ALONE + t for t in tensors))) as run:
+    count = min(max(_RUNS // len(tensors), _FEWEST), _MOST)
+    few = range(0, len(samples), max(1, len(samples) // count))[:count]
+    gated, watched = with_gates(floats.proto, quantised.proto, tensors), (*tensors, *(_ALONE + t for t in tensors))
+    with Runner(gated, watched, cache=cache) as run:
         for number, feeds in enumerate(samples):
             expected, found = (run({**feeds, _GATES: gates}) for gates in (none, none + 1))
             for tensor in tensors:
-                both[tensor].add(found[tensor], expected[tensor])
-                alone[tensor].add(expected[_ALONE + tensor], expected[tensor])
+                wanted = _sampled(expected[tensor])
+                both[tensor].add(_sampled(found[tensor]), wanted)
+                alone[tensor].add(_sampled(expected[_ALONE + tensor]), wanted)
             for gates, sums in zip(single, after, strict=True) if number in few else ():
                 made = run({**feeds, _GATES: gates})
                 for name in outputs:
@@ -102,6 +108,11 @@ def measure_layers(floats: Model, quantised: Model, samples: Samples) -> list[La
         for (name, tensor), sums in zip(chosen.items(), after, strict=True)
     ]
     return sorted(layers, key=lambda layer: (layer.output_snr, layer.alone_snr))
+
+
+def _sampled(array: Array) -> Array:
+    """Values of a layer's result, [1, n], of many some: ratios of sums over tens of thousands are those over all."""
+    return some(array.reshape(1, -1), MANY)
 
 
 def quantised_layers(floats: onnx.ModelProto, quantised: onnx.ModelProto) -> list[str]:

@@ -18,15 +18,16 @@ from .settings import Settings
 Run = Callable[[Feeds], dict[str, Array]]
 
 
-def observe(model: Model, samples: Iterable[Feeds], run: Run | None = None) -> Statistics:
+def observe(model: Model, samples: Iterable[Feeds], run: Run | None = None, cache: bool = True) -> Statistics:
     """What sample data show of the tensors that may be quantised.
 
     Args:
         model: from `float_model`.
         run: gives the tensors of `observed` by name; by default the model is compiled for this machine.
+        cache: then, of compiled kernels.
     """
     if run is None:
-        with Runner(model.proto, observed(model)) as runner:
+        with Runner(model.proto, observed(model), cache=cache) as runner:
             return observe(model, samples, runner)
     graph, names = Graph(model.proto.graph), observed(model)
     places = find_places(graph, Settings())

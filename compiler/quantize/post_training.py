@@ -51,7 +51,7 @@ class Quantised:
             what = f"{found.metric} falls by more than {found.max_drop}, whichever layers stay in float"
             raise UserError(what, self.model.name, "allow more with max_drop, or give more calibration data")
         facts = None if found is None else {**found.to_dict(WORST), "inputs": self.inputs}
-        return self.model, replace(options, shapes={}, accuracy=facts, floats=self.floats)
+        return self.model, replace(options, shapes={}, accuracy=facts)
 
     @property
     def warning(self) -> str | None:
@@ -91,7 +91,7 @@ def quantize(
             raise UserError(what, model.name, "give them with --calibration, or use --precision int8-dynamic")
         return Quantised(_as_given(quantize_model(floats, settings), model), floats, None, None)
     samples = load_calibration(data, floats)
-    statistics = observe(floats, samples) if settings.precision == "int8" else None
+    statistics = observe(floats, samples, cache=settings.cache) if settings.precision == "int8" else None
     if progress and statistics:
         progress(f"observed {len(statistics.histograms)} tensors on {statistics.samples} samples")
     made, accuracy = measure_accuracy(floats, samples, settings, statistics, metric, max_drop, progress)

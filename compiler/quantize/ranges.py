@@ -50,7 +50,7 @@ class Histogram:
         exponent = int(np.ceil(np.log2(largest / HALF)))
         if exponent > self.exponent:
             self.counts, self.exponent = _coarser(self.counts, exponent - self.exponent), exponent
-        values = _some(values.reshape(1, -1), MANY)
+        values = some(values.reshape(1, -1), MANY)
         values = values[values != 0]
         places = np.floor(values * np.float32(2.0**-self.exponent)).astype(np.int32) + HALF
         self.counts += np.bincount(np.clip(places, 0, 2 * HALF - 1), minlength=2 * HALF)
@@ -101,7 +101,7 @@ class Channels:
         for row in np.flatnonzero(exponents > self.exponents):
             self.counts[row] = _coarser(self.counts[row], exponents[row] - self.exponents[row])
         self.exponents = exponents
-        rows = _some(rows, MANY_OF_CHANNEL)
+        rows = some(rows, MANY_OF_CHANNEL)
         self.counted += rows.shape[1]
         self.square += share * (np.square(rows, dtype=np.float64).mean(1) - self.square)
         places = np.floor(rows * np.exp2(-exponents[:, None]).astype(np.float32)).astype(np.int32) + FEW
@@ -266,7 +266,7 @@ _METHODS: Mapping[str, Callable[[Histogram, Settings], tuple[float, float]]] = {
 }
 
 
-def _some(rows: Array, many: int) -> Array:
+def some(rows: Array, many: int) -> Array:
     """About `many` of each row's values, at even distances that no even width is a multiple of."""
     return rows[:, :: max(1, rows.shape[1] // many) | 1]
 

@@ -38,9 +38,12 @@ class Settings:
         keep: names of nodes that stay in float; a node without a name goes by its first result's.
         equalise: give the channels of a tensor steps of their own where their ranges differ much, see `equalise.py`.
         correct_bias: take the mean of what rounding the weights adds off the biases.
+        dots: whether the target has instructions for dot products of bytes, without which `int8-dynamic` leaves
+            convolutions in float.
         limits: of the target, to whose fastest kernels weights are fitted, see `weight_range.py`; None for no fitting.
         whole_range: names of nodes whose weights are not.
         pruning: makes weights zero, and nothing else is done.
+        cache: take compiled kernels from the cache, of the models that are run for it, and put new ones there.
     """
 
     precision: str = "int8"
@@ -50,6 +53,8 @@ class Settings:
     keep: frozenset[str] = frozenset()
     equalise: bool = True
     correct_bias: bool = True
+    dots: bool = True
     limits: Limits | None = None
     whole_range: frozenset[str] = frozenset()
     pruning: Pruning | None = None
+    cache: bool = True

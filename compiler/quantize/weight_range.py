@@ -11,7 +11,10 @@ import numpy as np
 import onnx
 
 from ..frontend.graph import attributes_of
-from ..kernels.weight_limit import WORD, has_few_channels, in_runs
+from ..kernels.limits import Limits
+from ..kernels.weight_limit import WORD, WeightLimit, has_few_channels, in_runs
+from ..passes.pack_weights import SHORT_RUN
+from ..passes.patches import takes_patches
 from ..passes.winograd import integer_tile
 from .affine import channel_axis
 from .equalise import spread_factors
@@ -22,7 +25,7 @@ from .settings import WEIGHT_BITS, Settings
 from .weights import Limit, rounded_weights
 
 # How many times the noise power in a layer's results may be what it is with the whole range.
-_MOST_NOISE = 6.0
+_MOST_NOISE = 5.0
 
 
 def limited_layers(graph: Graph, settings: Settings, statistics: Statistics | None) -> tuple[list[str], list[str]]:
@@ -73,10 +76,16 @@ def limit_of(
 
 def find_limit(graph: Graph, node: onnx.NodeProto, settings: Settings) -> Limit | None:
     """What the kernel of a product asks of its weights, whatever that costs; None for nothing."""
-    limits, attributes, shape = settings.limits, attributes_of(node), graph.shape(node.input[1])
+    limits, shape = settings.limits, graph.shape(node.input[1])
     if limits is None or limits.weights is None or len(shape) > 4:
         return None
-    limit, groups = limits.weights, int(attributes.get("group", 1))
+    asked = _asked(graph, node, limits, limits.weights)
+    return asked if asked is not None and asked(np.ones(shape, np.float32)).any() else None
+
+
+def _asked(graph: Graph, node: onnx.NodeProto, limits: Limits, limit: WeightLimit) -> Limit | None:
+    attributes, shape = attributes_of(node), graph.shape(node.input[1])
+    groups = int(attributes.get("group", 1))
     if node.op_type in ("Gemm", "MatMul"):
         outputs_first = channel_axis(node) == 0
         return (lambda w: limit.factors(w.T if outputs_first else w)) if len(shape) == 2 else None
@@ -89,9 +98,18 @@ def find_limit(graph: Graph, node: onnx.NodeProto, settings: Settings) -> Limit 
         n, outputs, *size = graph.shape(node.output[0])
         if integer_tile([n, *size, outputs], shape[1], limits):
             return None  # which multiplies 16 bits
-    if groups > 1 and shape[1] % WORD:
+    dilation = attributes.get("dilations", [1])[-1]
+    if groups > 1 and (limits.partial_sums or shape[1] % WORD):
         return None
-    if groups == 1 and has_few_channels(shape[1], shape[-1], attributes.get("dilations", [1])[-1]):
+    if limits.partial_sums and len(shape) == 4:
+        n, outputs, *size = graph.shape(node.output[0])
+        if takes_patches([*shape[2:], shape[1]], [n, *size, outputs], dilation, limits):
+            return lambda w: limit.factors(_channels_last(w).reshape(-1, w.shape[0]))
+    if limits.partial_sums and shape[1] * shape[-1] <= SHORT_RUN:
+        return None  # which multiplies 16 bits too
+    if limits.partial_sums:  # along rows of the kernel as far as data lie side by side
+        return lambda w: limit.factors(_channels_last(w) if dilation > 1 else in_runs(_rows(_channels_last(w)), 1))
+    if groups == 1 and has_few_channels(shape[1], shape[-1], dilation):
         return lambda w: limit.factors(in_runs(_rows(_channels_last(w)), WORD))
     return lambda w: limit.factors(_channels_last(w))
 

@@ -99,7 +99,7 @@ def write_report(
         quantised: what the artifact was made from, if it was quantised.
     """
     others = [precision for precision in FLOATS if precision != options.precision]
-    with _scorer(quantised) as score:
+    with _scorer(quantised, options.cache) as score:
         variants = other_precisions(model, options, others, score)
         variants.append(measure_variant(artifact, score))
     variants.sort(key=lambda variant: PRECISIONS.index(variant.precision))
@@ -115,7 +115,7 @@ def write_report(
 
 
 @contextmanager
-def _scorer(quantised: Quantised | None) -> Iterator[Callable[[Run], float] | None]:
+def _scorer(quantised: Quantised | None, cache: bool) -> Iterator[Callable[[Run], float] | None]:
     """What scores a model on the samples that the quantised one was scored on; None if there are none."""
     if quantised is None or quantised.accuracy is None or quantised.samples is None:
         yield None
@@ -123,5 +123,5 @@ def _scorer(quantised: Quantised | None) -> Iterator[Callable[[Run], float] | No
     from ..quantize.metrics import find_metric
     from ..quantize.runner import Runner
 
-    with Runner(quantised.floats.proto) as floats:
+    with Runner(quantised.floats.proto, cache=cache) as floats:
         yield find_metric(quantised.accuracy.metric, quantised.samples, floats, quantised.floats).score

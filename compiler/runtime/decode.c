@@ -3,7 +3,6 @@
 
 #define LONGEST 11 /* bits of a code */
 #define STREAMS 4  /* decoded at once, since a code must be known before the next one in its stream begins */
-
 #define BEYOND 8   /* bytes behind the last plane, so that eight can be read where one is wanted */
 
 /* The first byte of a plane. */

@@ -27,9 +27,8 @@ static void lock(int process) {
 
 static size_t align(uint32_t bytes) { return ((size_t)bytes + 63) & ~(size_t)63; }
 
-/* This and the next one return whether what they read is what it should be. */
-
-/* Sign and mantissa in three bytes a number, then a code of four bits for its exponent, then exponents of their own. */
+/* Sign and mantissa in three bytes a number, then a code of four bits for its exponent, then exponents of their own.
+ * This and the next ones return whether what they read is what it should be. */
 static bool unpack_exponents(const edgec_packed *packed, uint8_t *to) {
   const uint8_t *from = edgec_weights + packed->from, *end = from + packed->size;
   if (3 * (uint64_t)packed->count + packed->count / 2 + packed->count % 2 > packed->size) return false;

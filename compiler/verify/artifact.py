@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -19,8 +20,10 @@ from ..quantize.data import Samples, common_first
 from ..runtime.loader import LoadError, read_manifest
 from .compare import Difference, compare, over_runs
 from .execute import NoExecutor, execute_each, find_executor
+from .layers import first_wrong_layer
 from .likeness import Agreement, Likeness, agreement_of, likeness_of
 from .reference import ReferenceError, run_references
+from .rounding import with_noise
 from .vectors import in_ranges, inputs_of
 
 _AT_ONCE = 64  # runs of the artifact in a process, whose outputs lie in a file between
@@ -38,6 +41,7 @@ class Verification:
         runs: how many were compared.
         likeness: of an 8-bit artifact, of its outputs of floats, which have no part in `differences`.
         agreement: of labels, if the model looks like a classifier.
+        layer: of a quantised model, the first that differs by itself if it is compiled now, in words; None for none.
     """
 
     differences: tuple[Difference, ...]
@@ -47,6 +51,7 @@ class Verification:
     runs: int = 1
     likeness: tuple[Likeness, ...] = ()
     agreement: Agreement | None = None
+    layer: str | None = None
 
     def __bool__(self) -> bool:
         return all(self.differences) and all(self.likeness)
@@ -94,12 +99,23 @@ def verify(
         lines = error.output.strip().splitlines() or [str(error)]
         raise UserError(f"the artifact failed: {lines[-1]}", str(path)) from error
     bfloat16 = frozenset(t["name"] for t in manifest["outputs"] if t["dtype"] == "bfloat16")
-    precision = "int8" if is_quantised(loaded.proto) else manifest["precision"]
+    quantised = is_quantised(loaded.proto)
+    precision = "int8" if quantised else manifest["precision"]
     runs = [compare(*pair, bfloat16, precision) for pair in zip(results, expected, strict=True)]
+    if quantised:
+        runs = [
+            run if all(run) else with_noise(loaded.proto, inputs, run, made, wanted)
+            for run, inputs, made, wanted in zip(runs, feeds, results, expected, strict=True)
+        ]
+    layer = None
+    failed = next((number for number, run in enumerate(runs) if not all(run)), None)
+    if quantised and failed is not None:
+        compile_to = functools.partial(_compile_layers, target["name"])
+        layer = first_wrong_layer(loaded.proto, feeds[failed], compile_to, executor)
     differences = [over_runs(found) for found in zip(*runs, strict=True)]
     likeness: list[Likeness] = []
     fits = all(difference.reason is None for difference in differences)
-    if manifest["precision"].startswith("int8") and fits:
+    if manifest["precision"].startswith("int8") and fits and not quantised:
         likeness = likeness_of(results, expected)
         named = {one.name for one in likeness}
         differences = [
@@ -114,7 +130,14 @@ def verify(
         len(feeds),
         tuple(likeness),
         agreement_of(results, expected, batch, truth) if fits else None,
+        layer,
     )
+
+
+def _compile_layers(target: str, model: onnx.ModelProto, out: Path) -> None:
+    from ..pipeline import compile_model
+
+    compile_model(model, target, out, verify=False)
 
 
 def interface_of(manifest: Mapping[str, Any]) -> Model:

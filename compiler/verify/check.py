@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from pathlib import Path
 from typing import Any
+
+import onnx
 
 from ..build.artifact import Linked
 from ..frontend.prepare import Model, Tensor
 from ..frontend.quantised import is_quantised
 from ..process import CommandError
 from ..target import Target
-from .compare import Difference, compare
+from .compare import compare
 from .execute import NoExecutor, execute, find_executor
+from .layers import first_wrong_layer
 from .reference import Arrays, ReferenceError, run_reference
-from .similarity import snr_of
+from .rounding import with_noise
 from .vectors import SEED, digest, in_ranges, seeded_inputs
-
-_WORSE = 3.0  # dB that an artifact may be further from the float model than the reference of the quantised one
 
 
 class Verifier:
@@ -28,8 +30,8 @@ class Verifier:
         versions: the inputs of each choice of shapes, the largest last; some of them are tried.
         vocabulary: the model's strings.
         precision: of the artifact, which says what is near enough.
+        compile_to: makes an artifact of a model in the same way, for finding the layer that is wrong.
         accuracy: what the manifest tells of a quantisation: inputs lie where it has seen them.
-        floats: the model before it was quantised here, whose results tell how much noise is the quantisation's.
     """
 
     def __init__(
@@ -40,9 +42,10 @@ class Verifier:
         vocabulary: Sequence[str] = (),
         precision: str = "fp32",
         accuracy: Mapping[str, Any] | None = None,
-        floats: Model | None = None,
+        compile_to: Callable[[onnx.ModelProto, Path], object] | None = None,
     ) -> None:
-        self._precision = "int8" if is_quantised(model.proto) else precision
+        self._model, self._quantised, self._compile_to = model, is_quantised(model.proto), compile_to
+        self._precision = "int8" if self._quantised else precision
         tried = sorted({0, len(versions) // 2, len(versions) - 1})
         self._arrays = [in_ranges(seeded_inputs(versions[number], vocabulary), accuracy) for number in tried]
         try:
@@ -55,7 +58,6 @@ class Verifier:
         self._references = [
             thread.submit(run_reference, model.proto, arrays, model.path) for arrays in reversed(self._arrays)
         ][::-1]
-        self._floats = thread.submit(run_reference, floats.proto, self._arrays[-1]) if floats else None
         thread.shutdown(wait=False)
 
     def verify(self, linked: Linked) -> None:
@@ -82,8 +84,8 @@ class Verifier:
             where = self._executor.name
             return {"status": "failed", "reason": error.output.strip()[-500:] or str(error)[-500:], "where": where}
         differences = compare(results, expected, precision=self._precision)
-        if self._floats is not None and not all(differences):
-            differences = self._as_near(differences, results, expected)
+        if self._quantised and not all(differences):
+            differences = with_noise(self._model.proto, arrays, differences, results, expected)
         worst = min(differences, key=lambda d: (bool(d), -d.error / max(d.tolerance, 1e-12)), default=None)
         status = "passed" if all(differences) else "failed"
         report: dict[str, Any] = {"status": status, "reference": name, "where": self._executor.name}
@@ -93,22 +95,15 @@ class Verifier:
             report["output"] = worst.name
             if worst.snr is not None:
                 report["snr_db"] = round(worst.snr, 1)
+            if math.isfinite(worst.least_snr):
+                report["least_snr_db"] = round(worst.least_snr, 1)
             if not worst:
                 report["reason"] = str(worst)[:500]
+                layer = self._wrong_layer(arrays) if self._quantised and worst.reason is None else None
+                report |= {"layer": layer} if layer else {}
         return report
 
-    def _as_near(self, differences: Sequence[Difference], results: Arrays, expected: Arrays) -> list[Difference]:
-        """Lets outputs pass that are as near to the float model's as the quantised reference's are: where roundings to
-        steps add up, two right results differ from each other like either does from the floats."""
-        assert self._floats is not None
-        try:
-            _, floats = self._floats.result()
-        except ReferenceError:
-            return list(differences)
-        near = []
-        for one in differences:
-            if one.reason is None and one.snr is not None:
-                ours, theirs = (snr_of(arrays[one.name], floats[one.name]) for arrays in (results, expected))
-                one = replace(one, tolerance=max(one.tolerance, one.error)) if ours >= theirs - _WORSE else one
-            near.append(one)
-        return near
+    def _wrong_layer(self, arrays: Arrays) -> str | None:
+        if self._compile_to is None:
+            return None
+        return first_wrong_layer(self._model.proto, arrays, self._compile_to, self._executor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,10 +13,10 @@ from .similarity import snr_of
 
 # Relative to the largest value of the output; two correct float32 runtimes stay far below.
 TOLERANCE = {"float64": 1e-3, "float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2}
-# At least, where what lies between the layers has fewer bits. Sums of other orders round to other steps of 8 bits.
-_TOLERANCE_OF = {"fp16": 2e-2, "bf16": 1e-1, "int8": 1e-1, "int8-dynamic": 1e-1}
-# In deep models of 8 bits such steps add up until single values say little: from so many dB on, an output passes.
-_ENOUGH_SNR = 20.0
+# At least, where what lies between the layers has fewer bits.
+_TOLERANCE_OF = {"fp16": 2e-2, "bf16": 1e-1}
+MOST_APART = 1e-3  # of 8-bit integers, see `apart`
+_FEW = 2
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,13 @@ class Difference:
 
     Attributes:
         error: largest absolute difference over the largest finite absolute value of the reference; for
-            integers and booleans the share of elements that differ, for quantised ones by more than a step.
+            integers and booleans the share of elements that differ, for quantised ones see `apart`.
         tolerance: the largest `error` that passes.
         reason: what is wrong beyond the numbers, as a wrong shape or type; None otherwise.
         equal: of integers, booleans and strings, as the labels of a classifier, the share of elements that are equal;
             None of others.
-        snr: signal to noise in dB, of floats from arithmetic with 8 bits; None of others.
+        snr, least_snr: signal to noise in dB, of floats from arithmetic with 8 bits, None of others; from the latter
+            on it passes.
     """
 
     name: str
@@ -38,16 +40,18 @@ class Difference:
     reason: str | None = None
     equal: float | None = None
     snr: float | None = None
+    least_snr: float = math.inf
 
     def __bool__(self) -> bool:
-        alike = self.snr is not None and self.snr >= _ENOUGH_SNR
+        alike = self.snr is not None and self.snr >= self.least_snr
         return self.reason is None and (alike or self.error <= self.tolerance)
 
     def __str__(self) -> str:
         verdict = "ok" if self else "DIFFERS"
         measured = f"error {self.error:.2e} (tolerance {self.tolerance:.0e})"
         if self.snr is not None:
-            measured += f" or {self.snr:.0f} dB (at least {_ENOUGH_SNR:.0f})"
+            least = f" (at least {self.least_snr:.1f})" if math.isfinite(self.least_snr) else ""
+            measured += f" or {self.snr:.1f} dB{least}"
         if self.equal is not None:
             measured = f"{self.equal:.2%} equal"
         return f"{self.name}: {self.reason or measured} {verdict}"
@@ -68,6 +72,16 @@ def compare(
     return [
         _compare(name, results.get(name), expected, name in bfloat16, precision) for name, expected in reference.items()
     ]
+
+
+def apart(result: np.ndarray[Any, Any], expected: np.ndarray[Any, Any], step: float = 1.0) -> float:
+    """The share of elements that are more than a step away, or a tenth of those on another step, if that is more.
+
+    A few in all may be on the next one, as sums of other orders round to it where they lie between two.
+    """
+    steps = np.abs(result.astype(np.float64) - expected.astype(np.float64)) / step
+    other = max(int(np.sum(steps > 0.5)) - _FEW, 0)
+    return max(float(np.mean(steps > 1.5)), float(other / max(steps.size, 1) / 10))
 
 
 def over_runs(found: Sequence[Difference]) -> Difference:
@@ -100,8 +114,7 @@ def _compare(name: str, result: Any, expected: Any, bfloat16: bool, precision: s
         equal = float(np.mean(result == expected))
         differ = 1 - equal
         if precision == "int8" and expected.dtype.itemsize == 1 and expected.dtype.kind in "iu":
-            near = np.abs(result.astype(np.int16) - expected.astype(np.int16)) <= 1
-            differ, tolerance = float(np.mean(~near)), _TOLERANCE_OF[precision]
+            differ, tolerance = apart(result, expected), MOST_APART
         return Difference(name, differ, tolerance, equal=equal)
     a, b = result.astype(np.float64), expected.astype(np.float64)
     finite = np.isfinite(b)

@@ -10,7 +10,7 @@ import pytest
 
 from compiler.verify.reference import run_reference
 from tests.frontend.checks import prepared, refusal, run_prepared
-from tests.frontend.test_bodies import MS, build, check, floats
+from tests.frontend.test_bodies import MS, build, check, floats, quantised
 from tests.models import node
 
 B, S, D, N = 2, 5, 12, 3
@@ -43,6 +43,23 @@ def test_attention(names: str, extra: dict[str, Any], attributes: dict[str, Any]
 def test_attention_of_other_sizes() -> None:
     tested = node("Attention", "x w b", "y", MS, num_heads=N, qkv_hidden_sizes=[6, 6, 12])
     check(tested, {"x": floats(B, S, D)}, {"w": floats(D, 24), "b": floats(24)}, {"y": "float32"})
+
+
+@pytest.mark.parametrize(
+    ("names", "extra", "attributes", "outputs"),
+    [
+        ("x w b xs ws _ xz wz", {}, {}, "y"),
+        ("x w b xs ws mask xz wz", {"mask": RAW}, {"unidirectional": 1}, "y"),
+        ("x w b xs ws mask", {"mask": LAST}, {}, "y"),
+        ("x w b xs ws _ xz wz past", {"past": PAST}, {"unidirectional": 1}, "y present"),
+    ],
+)
+def test_quantised_attention(names: str, extra: dict[str, Any], attributes: dict[str, Any], outputs: str) -> None:
+    tested = node("QAttention", names, outputs, MS, num_heads=N, **attributes)
+    constants = {"w": quantised(D, 3 * D, dtype="int8"), "b": floats(3 * D, seed=2)}
+    constants |= {"xs": np.float32(0.02), "ws": np.float32(0.01), "xz": np.uint8(121), "wz": np.int8(0)}
+    constants = {name: array for name, array in constants.items() if name in names.split()}
+    check(tested, {"x": quantised(B, S, D)} | extra, constants, dict.fromkeys(outputs.split(), "float32"))
 
 
 def qkv(keys: int = S) -> dict[str, Any]:

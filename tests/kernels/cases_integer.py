@@ -26,15 +26,19 @@ def weights_of(name: str, largest: int, *shape: int) -> Array:
 def convolved(
     x: Array, w: Array, zero: int, padding: int = 0, stride: int = 1, dilation: int = 1, group: int = 1
 ) -> Array:
-    """The int32 convolution of x [N, C, H, W] by w [O, C / group, K, K], with margins of the zero point."""
+    """The int32 convolution of x [N, C, H, W] by w [O, C / group, KH, KW], with margins of the zero point."""
     wide = np.pad(x.astype(np.int32) - zero, [(0, 0), (0, 0), (padding, padding), (padding, padding)])
-    kernel, channels = w.shape[2], w.shape[0] // group
-    height, width = ((size - (kernel - 1) * dilation - 1) // stride + 1 for size in wide.shape[2:])
+    rows, columns = w.shape[2:]
+    channels = w.shape[0] // group
+    height, width = (
+        (size - (kernel - 1) * dilation - 1) // stride + 1
+        for size, kernel in zip(wide.shape[2:], w.shape[2:], strict=True)
+    )
     result = np.zeros((x.shape[0], w.shape[0], height, width), np.int32)
     for g in range(group):
         part = wide[:, g * w.shape[1] : (g + 1) * w.shape[1]]
-        for row in range(kernel):
-            for column in range(kernel):
+        for row in range(rows):
+            for column in range(columns):
                 seen = part[:, :, row * dilation :, column * dilation :]
                 seen = seen[:, :, : (height - 1) * stride + 1 : stride, : (width - 1) * stride + 1 : stride]
                 taps = w[g * channels : (g + 1) * channels, :, row, column].astype(np.int32)
@@ -124,6 +128,16 @@ def _convolutions() -> Iterator[Case]:
     for value, weight in ((255, 127), (255, -127), (0, 127), (0, 64), (0, -64), (0, TINY)):
         x, w = np.full((1, 16, 5, 5), value, np.uint8), np.full((32, 16, 3, 3), weight, np.int8)
         yield convolution(f"convolution of {value} by {weight}", x, w, 0, 1)
+    for channels, rows, columns in ((1, 5, 4), (1, 5, 5), (2, 3, 3), (3, 1, 7)):
+        for dtype in ("uint8", "int8"):
+            for settings in ({}, {"stride": 2}, {"dilation": 2}):
+                name = f"convolution of few channels, {channels}, {rows}x{columns} {dtype} {settings}"
+                x, w = data_of(name, dtype, 2, channels, 11, 13), (19, channels, rows, columns)
+                yield convolution(name, x, weights_of(name, SMALL, *w), 3, **settings)
+        # Two neighbours of a row are too large together, though a channel has no neighbour.
+        x, w = np.full((1, channels, 8, 9), 255, np.uint8), np.full((5, channels, rows, columns), 127, np.int8)
+        w[:, 1:] = 0
+        yield convolution(f"convolution of few large channels, {channels}, {rows}x{columns}", x, w)
     yield winograd()
 
 
@@ -132,6 +146,35 @@ def winograd() -> Case:
     x, w = np.full((1, 512, 7, 7), 255, np.uint8), np.full((24, 512, 3, 3), -128, np.int8)
     x[:, :, 3:5, 2:4], w[::2] = 0, 127
     return convolution("convolution of 512 large numbers", x, w, 0, 1)
+
+
+def at_the_limit(name: str, channels: int, kernel: int) -> Array:
+    """Filters [channels, 1, kernel, kernel], in runs of five taps of which the magnitudes add up to 255."""
+    rng, taps = rng_of(name), kernel * kernel
+    made = np.zeros((channels, -(-taps // 5) * 5), np.int8)
+    for channel, run in np.ndindex(channels, made.shape[1] // 5):
+        values = ([127, 127, 1, 0, 0], [51] * 5, [127, 64, 32, 16, 16])[rng.integers(3)]
+        signs = (np.ones(5), -np.ones(5), rng.choice([-1, 1], 5))[rng.integers(3)]
+        made[channel, 5 * run : 5 * run + 5] = rng.permutation(values) * signs
+    return made[:, :taps].reshape(channels, 1, kernel, kernel)
+
+
+def winograd_in_whole_numbers() -> list[Case]:
+    """Convolutions for Winograd's way on NEON, with tiles of 4 and of 2, of parts of an image and of all of it."""
+    cases = []
+    for number, (n, channels, outputs, height, width) in enumerate(
+        ((1, 16, 16, 16, 16), (2, 33, 24, 7, 9), (1, 20, 29, 30, 13), (1, 256, 150, 6, 6))
+    ):
+        name, dtype = f"winograd of {channels} to {outputs}", ("int8", "uint8")[number % 2]
+        x, w = data_of(name, dtype, n, channels, height, width), weights_of(name, TINY, outputs, channels, 3, 3)
+        cases.append(convolution(name, x, w, 7, 1))
+    for values in ((-128, 127), (-128, -128)):
+        for weights in ((-127, 127), (127, 127)):
+            name = f"winograd of {values} by {weights}"
+            x = np.asarray(rng_of(name).choice(values, (1, 16, 16, 16)), np.int8)
+            w = np.asarray(rng_of(f"{name} weights").choice(weights, (16, 16, 3, 3)), np.int8)
+            cases.append(convolution(name, x, w, 0, 1))
+    return cases
 
 
 def _depthwise() -> Iterator[Case]:
@@ -145,8 +188,14 @@ def _depthwise() -> Iterator[Case]:
         name = f"depthwise of {kernel}x{kernel}"
         x, w = data_of(name, "uint8", 1, 24, 9, 9), weights_of(name, LARGEST, 24, 1, kernel, kernel)
         yield convolution(name, x, w, 3, 1, group=24)
-    for dtype, value in (("uint8", 255), ("int8", -128)):
-        for weight in (-128, 127):
+    for kernel in (1, 3, 5):
+        for dtype, largest in (("uint8", 255), ("int8", -128)):
+            name = f"depthwise of weights at the limit of 16 bits, {kernel}x{kernel} {dtype}"
+            x = data_of(name, dtype, 1, 40, 8, 8)
+            x[:, :, 2:] = np.where(rng_of(name).random(x[:, :, 2:].shape) < 0.9, largest, 0)
+            yield convolution(name, x, at_the_limit(name, 40, kernel), 0, kernel // 2, group=40)
+    for dtype, value in (("uint8", 255), ("int8", -128), ("uint8", 0)):
+        for weight in (-128, 127, 85, 51, -51, 28):
             x, w = np.full((1, 32, 1, 1), value, dtype), np.full((32, 1, 3, 3), weight, np.int8)
             yield convolution(f"depthwise of {value} by {weight}", x, w, 0, 1, group=32)
             x = np.full((1, 32, 6, 6), value, dtype)
@@ -184,6 +233,15 @@ def quotients() -> list[Case]:
             wanted = np.clip(np.round(x / np.float32(scale)) + 3, 0, 255).astype(np.uint8)
         constants = {"scale": np.array(scale, np.float32), "zero": np.array(3, np.uint8)}
         cases.append(one("QuantizeLinear", f"quantised by {scale}", {"x": x}, constants, expected=(wanted,)))
+    # A function that is written out before the division.
+    x = rng_of("sigmoid").choice(np.array([-200, 0, 200], np.float32), (3, 96))
+    wanted = np.array([5, 133, 255], np.uint8)[np.sign(x).astype(int) + 1]
+    nodes = [
+        helper.make_node("Sigmoid", ["x"], ["s"]),
+        helper.make_node("QuantizeLinear", ["s", "scale", "zero"], ["y"]),
+    ]
+    constants = {"scale": np.array(1 / 256, np.float32), "zero": np.array(5, np.uint8)}
+    cases.append(Case("quantised after a sigmoid", nodes, {"x": x}, constants, expected=(wanted,)))
     return cases
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from compiler.kernels.dots_x86 import weight_limit
+from compiler.kernels.weight_limit import in_fours
+from compiler.passes.partial_products import fits_16_bits
 from compiler.target import load_target
 from compiler.verify.execute import NoExecutor, find_executor
 from tests.kernels import cases_integer
@@ -31,6 +33,34 @@ def test_pairs_of_16_bits_serve_winograd(tmp_path: Path) -> None:
     assert not failures(cases, "x86-64-v3", tmp_path)
     artifact, _expected, _inputs = build(cases, "x86-64-v3", tmp_path / "again.so")
     assert "winograd" in {kernel["rule"] for kernel in artifact.manifest["kernels"]}
+
+
+@pytest.mark.arm
+def test_whole_numbers_serve_winograd_on_neon(tmp_path: Path) -> None:
+    cases = cases_integer.winograd_in_whole_numbers()
+    described = load_target("raspberry-pi-4")
+    try:
+        find_executor(described.os, described.machine, described)
+    except NoExecutor as reason:
+        pytest.skip(str(reason))
+    assert not failures(cases, "raspberry-pi-4", tmp_path)
+    artifact, _expected, _inputs = build(cases, "raspberry-pi-4", tmp_path / "again.so")
+    rules = [kernel["rule"] for kernel in artifact.manifest["kernels"]]
+    assert rules.count("winograd") >= 5  # kernels that are the same are one
+
+
+def test_sums_of_four_small_weights_fit_16_bits() -> None:
+    """Exactly those that 128 times the magnitudes leave room for, in the places that one lane of vectors sums."""
+    weight = np.zeros((40, 3), np.int8)
+    for place in (3, 11, 19, 27):
+        weight[place, 1] = -64
+    assert not fits_16_bits(in_fours(weight))  # by -128 it is 2^15
+    weight[weight < 0] = 64
+    assert fits_16_bits(in_fours(weight))  # by -128 it is -2^15
+    weight[3, 1] = 65
+    assert not fits_16_bits(in_fours(weight))
+    weight[3, 1], weight[4, 1] = 0, 65
+    assert fits_16_bits(in_fours(weight))
 
 
 @pytest.mark.parametrize(

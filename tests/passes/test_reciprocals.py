@@ -24,10 +24,19 @@ def test_a_smooth_function_of_a_quotient(divisor: Any) -> None:
     check_equal(before, after, floats("x", 4, 7), tolerance=1e-6)
 
 
+def test_rounding_of_quotients_by_channel() -> None:
+    scales = np.abs(floats("d", 7)) + 0.1
+    before = module([((4, 7), "float32")], lambda x: op.round(op.divide(x, relax.const(scales))))
+    after = relax.transform.DeadCodeElimination()(multiply_by_reciprocals(before))
+    assert dict(operators(after)) == {"multiply": 1, "round": 1}
+    check_equal(before, after, 50 * floats("x", 4, 7), tolerance=1e-6)
+
+
 @pytest.mark.parametrize(
     "body",
     [
         lambda x: op.floor(op.divide(x, relax.const(3.0))),
+        lambda x: op.round(op.divide(x, relax.const(3.0))),
         lambda x: op.divide(x, relax.const(3.0)),
         lambda x: op.erf(op.divide(x, relax.const(0.0))),
         lambda x: op.erf(op.divide(x, relax.const(np.float32(3e38)))),  # its reciprocal has fewer digits

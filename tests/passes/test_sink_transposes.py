@@ -33,6 +33,8 @@ def through(f: Callable[..., Any], *others: tuple[int, ...]) -> Any:
     [
         (lambda x: op.clip(x, 0.0, 6.0), ()),
         (lambda x: op.nn.leakyrelu(x, 0.1), ()),
+        (lambda x: op.nn.prelu(x, relax.const(np.linspace(-1, 1, 8, dtype="float32")), 1), ()),
+        (lambda x: op.nn.prelu(x, relax.const(np.linspace(-1, 1, 6, dtype="float32")), -1), ()),
         (lambda x: op.erf(op.exp(x)), ()),
         (lambda x: op.add(x, relax.const(np.arange(8, dtype="float32").reshape(1, 8, 1, 1))), ()),
         (lambda x: op.add(x, relax.const(np.arange(6, dtype="float32"))), ()),

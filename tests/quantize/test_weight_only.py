@@ -71,6 +71,7 @@ def test_artifacts_have_small_weights_and_near_results(precision: str, tmp_path:
     exact = compile_model(proto, "host", tmp_path / "exact.so", verify=False)
     assert artifact.verified == "passed"  # against onnxruntime with the same weights
     assert artifact.manifest["precision"] == precision
+    assert [product["node"] for product in artifact.manifest["model"]["floats"]] == ["MatMul 'odd'"]
     assert [k["rule"] for k in artifact.manifest["kernels"]].count("few_bits") == 2
     left, bits = 4 * (150 * 128 + 128 * 10), 4 if precision == "int4-weights" else 8
     few = artifact.manifest["memory"]["weights_bytes"] - left
@@ -80,6 +81,59 @@ def test_artifacts_have_small_weights_and_near_results(precision: str, tmp_path:
         found, expected = loaded.run({"x": x})["y"], floats.run({"x": x})["y"]
     noise = np.linalg.norm(found - expected) / np.linalg.norm(expected)
     assert 0 < noise < (0.2 if bits == 4 else 0.02)
+
+
+@pytest.mark.parametrize("precision", ["int8-weights", "int4-weights"])
+def test_tables_are_small(precision: str, tmp_path: Path) -> None:
+    nodes = [
+        node("Gather", "words i", "a", name="words"),
+        node("Gather", "words j", "b", name="again"),
+        node("Gather", "places i", "c", name="places"),
+        node("Sum", "a b c", "y"),
+    ]
+    sizes = {"words": 301, "places": 9}
+    tables = {name: RNG.standard_normal((rows, 96)).astype(np.float32) for name, rows in sizes.items()}
+    proto = model(nodes, {"i": ([2, 5], "int64"), "j": ([2, 1], "int64")}, ["y"], tables)
+    artifact = compile_model(proto, "host", tmp_path / "few.so", precision=precision)
+    assert artifact.verified == "passed"
+    few = artifact.manifest["memory"]["weights_bytes"] - tables["places"].nbytes
+    assert few < 301 * 96 * (9 if precision == "int8-weights" else 5.5) / 8 + 4096
+    i, j = RNG.integers(0, 9, (2, 5)), RNG.integers(-301, 301, (2, 1))
+    with Model(artifact.path) as loaded:
+        found = loaded.run({"i": i, "j": j})["y"]
+    want = tables["words"][i] + tables["words"][j] + tables["places"][i]
+    assert 0 < np.abs(found - want).max() < (0.05 if precision == "int8-weights" else 0.6)
+
+
+@pytest.mark.parametrize(("shape", "bias"), [((2, 144, 1, 1), True), ((1, 144, 3, 7), False), ((2, 144, 5), True)])
+def test_convolutions_of_few_places_are_products(shape: tuple[int, ...], bias: bool, tmp_path: Path) -> None:
+    ones = [1] * (len(shape) - 2)
+    held = {"w": RNG.standard_normal((129, 144, *ones)).astype(np.float32) / 12, "b": np.ones(129, np.float32)}
+    if not bias:
+        del held["b"]
+    nodes = [node("Conv", " ".join(["x", *held]), "c", name="conv"), node("Relu", "c", "y")]
+    artifact = compile_model(
+        model(nodes, {"x": list(shape)}, ["y"], held), "host", tmp_path / "c.so", precision="int8-weights"
+    )
+    assert artifact.verified == "passed"
+    assert "few_bits" in [k["rule"] for k in artifact.manifest["kernels"]]
+    x = RNG.standard_normal(shape).astype(np.float32)
+    with Model(artifact.path) as loaded:
+        found = loaded.run({"x": x})["y"]
+    want = np.einsum("nc...,oc->no...", x, held["w"].reshape(129, 144)) + (1 if bias else 0)
+    assert 0 < np.abs(found - np.maximum(want, 0)).max() < 0.1
+
+
+def test_other_convolutions_stay_in_float(tmp_path: Path) -> None:
+    held = {"w": RNG.standard_normal((128, 144, 1, 1)).astype(np.float32), "v": np.ones((64, 256), np.float32)}
+    nodes = [
+        node("Conv", "x w", "a", name="large"),
+        node("Conv", "s w", "b", name="strides", strides=[2, 2]),
+        node("MatMul", "p v", "c", name="product"),
+    ]
+    proto = model(nodes, {"x": [1, 144, 10, 10], "s": [1, 144, 3, 3], "p": [1, 64]}, ["a", "b", "c"], held)
+    artifact = compile_model(proto, "host", tmp_path / "c.so", precision="int8-weights", verify=False)
+    assert {product["node"] for product in artifact.manifest["model"]["floats"]} == {"Conv 'large'", "Conv 'strides'"}
 
 
 def test_layers_return_to_float_for_a_bound(tmp_path: Path) -> None:

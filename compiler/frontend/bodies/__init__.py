@@ -21,6 +21,7 @@ from .fused import BODIES as FUSED
 from .linear import BODIES as LINEAR
 from .quantized import BODIES as QUANTIZED
 from .support_vectors import BODIES as SUPPORT_VECTORS
+from .tables import BODIES as TABLES
 from .trees import BODIES as TREES
 
 BODIES: dict[tuple[str, str], Body] = {
@@ -32,6 +33,7 @@ BODIES: dict[tuple[str, str], Body] = {
     **LINEAR,
     **QUANTIZED,
     **SUPPORT_VECTORS,
+    **TABLES,
     **TREES,
 }
 

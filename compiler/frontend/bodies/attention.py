@@ -81,12 +81,24 @@ def _refuse(call: Call, *inputs: str) -> None:
 def _attention(call: Call) -> None:
     _refuse(call, "past_sequence_length")
     call.only(do_rotary=0, past_present_share_buffer=0, rotary_embedding_dim=0)
-    heads, kind = call.attribute("num_heads", 1), call.elem("x")
-    (batch, length, _), width = call.shape("x"), call.shape("w")[1]
-    sizes = list(call.attribute("qkv_hidden_sizes", None) or [width // 3] * 3)
     packed = call.op("MatMul", "x", "w")
     if call.has("b"):
         packed = call.op("Add", packed, "b")
+    _attend_packed(call, packed, call.elem("x"))
+
+
+def _quantised_attention(call: Call) -> None:
+    """Its product with the weights is of integers; what follows is of floats, as in onnxruntime."""
+    call.only(do_rotary=0, past_present_share_buffer=0)
+    zeros = [name if call.has(name) else call.number(0, call.elem(of)) for name, of in (("xz", "x"), ("wz", "w"))]
+    sums = call.cast(call.op("MatMulInteger", "x", "w", *zeros), FLOAT)
+    _attend_packed(call, call.op("Add", call.op("Mul", sums, call.op("Mul", "xs", "ws")), "b"), FLOAT)
+
+
+def _attend_packed(call: Call, packed: str, kind: int) -> None:
+    """What is behind the product of x and the weights of queries, keys and values, [B, S, 3 * N * H]."""
+    heads, (batch, length, _), width = call.attribute("num_heads", 1), call.shape("x"), call.shape("w")[1]
+    sizes = list(call.attribute("qkv_hidden_sizes", None) or [width // 3] * 3)
     q, k, v = (_heads(call, part, heads) for part in _parts(call, packed, sizes, 2))
     keys = length
     if call.has("past"):
@@ -105,7 +117,7 @@ def _biases(call: Call, mask: str, batch: int, queries: int, keys: int, kind: in
     biases = [_mask(call, mask, batch, keys, value, kind)] if call.has(mask) else []
     if call.attribute("unidirectional", 0):
         biases.append(_causal(call, queries, keys, kind))
-    return [*biases, "bias"] if call.has("bias") else biases
+    return [*biases, "bias"] if "bias" in call.formals and call.has("bias") else biases
 
 
 def _multi_head(call: Call) -> None:
@@ -268,6 +280,7 @@ def _repeat(call: Call, x: str, times: int, shape: tuple[int, ...]) -> str:
 _MS = "com.microsoft"
 BODIES: dict[tuple[str, str], Body] = {
     (_MS, "Attention"): Body("x w b? mask? past? bias? past_sequence_length?", "y present?", _attention),
+    (_MS, "QAttention"): Body("x w b xs ws mask? xz? wz? past?", "y present?", _quantised_attention),
     (_MS, "GroupQueryAttention"): Body(
         "q k? v? past_k? past_v? lengths total cos? sin? positions? bias? head_sink? k_scale? v_scale? q_norm? k_norm?",
         "y present_k? present_v?",
