@@ -91,13 +91,13 @@ class Data:
         return float(score), int(count)
 
     def half(self, reader: Callable[..., Any]) -> Callable[..., Any]:
-        """A reader of one half: of a list or array along the first axis, of each of several, or of a generator."""
+        """A reader of one half: of a list or array along the first axis, of each array of a tuple, of a generator."""
 
         def read(*arguments: Any) -> Any:
             self.halved = True
             given, stop = reader(*arguments), None if self.most is None else self.part + 2 * self.most
-            if isinstance(given, tuple):
-                return tuple(one[self.part : stop : 2] for one in given)
+            if isinstance(given, tuple):  # repeated, as metrics may rely on how many there are
+                return tuple(np.resize(one[self.part : stop : 2], one.shape) for one in given)
             if isinstance(given, list | np.ndarray):
                 return given[self.part : stop : 2]
             return itertools.islice(given, self.part, stop, 2)

@@ -66,7 +66,8 @@ def float_states(graph: onnx.GraphProto, rounds: Callable[[int, int], bool]) -> 
             rows, hidden = (values.shape(node.input[STATE_WEIGHTS]) or (0, 0, 0))[1:]
             if not rounds(rows // max(hidden, 1), hidden):
                 reason = "rounding its state would take what a product of integers saves"
-                found.append(FloatProduct(describe(node), reason))
+                plain = onnx.helper.make_node(node.op_type, [], node.output, node.name)
+                found.append(FloatProduct(describe(plain), reason))
     return tuple(found)
 
 

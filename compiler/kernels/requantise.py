@@ -193,7 +193,8 @@ def _joined(vectors: Sequence[Any], lanes: int) -> Any:
         return vectors[0]
     if len(vectors) == 1 and lanes == _LANES:  # taken as one number, which LLVM need not make of four
         dtype = str(vectors[0].ty.dtype).partition("x")[0]
-        return tirx.reinterpret(f"{dtype}x{lanes}", shuffle([tirx.reinterpret("int32x2", vectors[0])], [0]))
+        words = tirx.reinterpret(f"int32x{width_of(vectors[0]) // _LANES}", vectors[0])
+        return tirx.reinterpret(f"{dtype}x{lanes}", shuffle([words], [0]))
     return shuffle(vectors, range(lanes))
 
 
@@ -247,7 +248,8 @@ def _by_packing(cast: Any, facts: Facts, multiply_adds: bool, lanes: int) -> Any
     if step is None:
         return cast
     lanes = lanes if whole % lanes == 0 else _LANES
-    clamped = _clamped(step, facts, multiply_adds, f"float32x{whole}", below=False)
+    value = _clamped(step, facts, multiply_adds, f"float32x{whole}", below=False)
+    clamped = tirx.Var("clamped", str(value.ty.dtype))  # computed once, however many pieces are taken of it
     vectors = [
         _call(f"int32x{lanes}", f"llvm.x86.{_ROUND[lanes]}", piece(clamped, begin, lanes))
         for begin in range(0, whole, lanes)
@@ -256,10 +258,9 @@ def _by_packing(cast: Any, facts: Facts, multiply_adds: bool, lanes: int) -> Any
     dtype = str(cast.ty.dtype).partition("x")[0]
     groups = [vectors[at : at + together] for at in range(0, len(vectors), together)]
     result = _joined([_narrowed(group, step.zero, dtype) for group in groups], whole)
-    low = _LIMITS[dtype][0]
-    if is_known(step.low) and step.low <= low:
-        return result
-    return tirx.Max(result, lanes_with(step.low, str(result.ty.dtype)))
+    if not is_known(step.low) or step.low > _LIMITS[dtype][0]:
+        result = tirx.Max(result, lanes_with(step.low, str(result.ty.dtype)))
+    return tirx.Let(clamped, value, result)
 
 
 def _narrowed(vectors: Sequence[Any], zero: Number, dtype: str) -> Any:

@@ -76,7 +76,11 @@ class Numbers:
         missing = -len(weight) % self.group
         filled = np.pad(weight, [(0, missing), (0, 0), (0, 0)])
         steps = filled.reshape(-1, self.group, *weight.shape[1:]).swapaxes(1, 2)
-        return replace(self, kind=_kind(self.dtype, steps, limits)), self.join(steps)[:, :, 0]
+        return self.of_words(steps, limits), self.join(steps)[:, :, 0]
+
+    def of_words(self, weight: Array, limits: Limits) -> Numbers:
+        """The numbers for weights […, I, O] in another order."""
+        return replace(self, kind=_kind(self.dtype, weight, limits)) if self.group == WORD else self
 
     def join(self, packed: Array) -> Array:
         """[…, I, width] → […, I / group, width], the elements of a step side by side as one number."""

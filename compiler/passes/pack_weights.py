@@ -184,6 +184,7 @@ def _convolution(
     if few:
         # Few channels, as of a picture: a row of the kernel is one run of elements, of which vectors can be read.
         weight = in_runs(weight, numbers.group)
+        numbers = numbers.of_words(weight, limits)
         n, height, columns, _inputs = (int(d) for d in data.ty.shape)
         data = builder.emit(relax.op.reshape(data, [n, height, columns * inputs]))
         beyond = (shape[2] - 1) * strides[1] * inputs + weight.shape[2] - columns * inputs

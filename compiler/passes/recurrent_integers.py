@@ -24,12 +24,15 @@ from .constants import constant
 if TYPE_CHECKING:
     from .recurrent_program import Tile, Writer
 
-_MOST_IN_FLOAT = 1 << 12  # multiplications of a step; of so few, rounding the state takes what their product gains
+# Multiplications of a step: of so few, rounding the state takes what their product gains; and where dot products are
+# of pairs, as with AVX2, which gain less before the weights leave the caches.
+_MOST_IN_FLOAT, _MOST_BESIDE_PAIRS = 1 << 12, 1 << 15
 
 
 def pays(gates: int, hidden: int, limits: Limits) -> bool:
     """Whether rounding the state and a product of integers take less than a product of floats."""
-    return limits.dots and gates * hidden * hidden > _MOST_IN_FLOAT
+    most = _MOST_IN_FLOAT if limits.dots else _MOST_BESIDE_PAIRS
+    return (limits.dots or limits.multiplies_pairs) and gates * hidden * hidden > most
 
 
 def narrow_shape(rows: int, hidden: int) -> list[int]:

@@ -189,7 +189,7 @@ def _check(feeds: Mapping[str, Array], model: Model, where: str) -> Feeds:
             raise UserError(what, label, f"save them as numpy.{dtype}")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise UserError("the calibration data hold NaN or infinity", label, "leave such samples out")
-        checked[name] = np.ascontiguousarray(array, dtype)
+        checked[name] = np.asarray(array, dtype, order="C")  # scalars stay scalars
     return checked
 
 

@@ -23,7 +23,8 @@ _ALONE = "alone/"  # before the names of values that a layer computes with integ
 _FLOAT = "float/"  # before the name of a layer's float result, where its own name is for the one that is chosen
 _GATES = "gates/"  # the input that chooses
 
-_OUTPUT_SAMPLES = 4  # that each layer alone is quantised for, to see what that does to the outputs
+# Samples that each layer alone is quantised for, to see what that does to the outputs; fewer where layers are many.
+_FEWEST, _MOST, _RUNS = 2, 4, 160
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ def measure_layers(floats: Model, quantised: Model, samples: Samples, cache: boo
     outputs = [value.name for value in floats.proto.graph.output]
     none, single = np.zeros(len(tensors), np.float32), np.eye(len(tensors), dtype=np.float32)
     after = [{name: Similarity() for name in outputs} for _ in tensors]
-    few = range(0, len(samples), max(1, len(samples) // _OUTPUT_SAMPLES))[:_OUTPUT_SAMPLES]
+    count = min(max(_RUNS // len(tensors), _FEWEST), _MOST)
+    few = range(0, len(samples), max(1, len(samples) // count))[:count]
     gated, watched = with_gates(floats.proto, quantised.proto, tensors), (*tensors, *(_ALONE + t for t in tensors))
     with Runner(gated, watched, cache=cache) as run:
         for number, feeds in enumerate(samples):

@@ -1,7 +1,13 @@
-"""Runs ONNX models on this machine, compiled by edgec itself."""
+"""Runs ONNX models on this machine, compiled by edgec itself.
+
+A quantisation compiles a handful of models only to run them, and the next one of the same model compiles most of them
+again: so the cache keeps them whole.
+"""
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,10 +17,15 @@ from typing import Any
 import numpy as np
 import onnx
 
+from ..build.cache import Cache
 from ..frontend.shapes import value_table
 from ..pipeline import compile_model
 from ..runtime.loader import Model as Loaded
+from ..target import load_target
+from ..versions import EDGEC, TVM, TVM_FFI, llvm_version
 from .data import Feeds
+
+_MOST_KEPT = 64 << 20  # bytes of a model
 
 
 class Runner:
@@ -24,7 +35,7 @@ class Runner:
         proto: the model, of fixed shapes, with the types and shapes of its tensors where `extra` names some.
         extra: further tensors to return.
         threads: None for as many as there are fast cores.
-        cache: of compiled kernels, see `pipeline.compile_model`.
+        cache: of compiled kernels, see `pipeline.compile_model`, and of models that are not large.
 
     Raises:
         UserError: it cannot be compiled.
@@ -36,7 +47,7 @@ class Runner:
         self._folder = tempfile.TemporaryDirectory(prefix="edgec-quantize-")
         try:
             path = Path(self._folder.name) / "model.so"
-            compile_model(_returning(proto, extra), "host", path, verify=False, cache=cache)
+            _compile(_returning(proto, extra), path, cache)
             self._model = Loaded(path, threads)
         except BaseException:
             self._folder.cleanup()
@@ -53,6 +64,34 @@ class Runner:
     ) -> None:
         self._model.close()
         self._folder.cleanup()
+
+
+def _compile(proto: onnx.ModelProto, path: Path, cached: bool) -> None:
+    """Compiles a model for this machine, or takes what was compiled before."""
+    if not cached or proto.ByteSize() > _MOST_KEPT:
+        compile_model(proto, "host", path, verify=False, cache=cached)
+        return
+    cache = Cache()
+    host = load_target("host")
+    facts = (_sources(), EDGEC, TVM, TVM_FFI, llvm_version(), host.tvm_target(), host.fingerprint)
+    key = hashlib.sha256(repr(facts).encode() + proto.SerializeToString(deterministic=True)).hexdigest()
+    data = cache.load(key)
+    if data is not None:
+        path.write_bytes(data)
+        return
+    compile_model(proto, host, path, verify=False)
+    cache.store(key, path.read_bytes())
+    cache.trim()
+
+
+@functools.cache
+def _sources() -> str:
+    """A digest of all of our own code."""
+    package = Path(__file__).resolve().parent.parent
+    digest = hashlib.sha256()
+    for path in sorted(path for ending in ("py", "c", "h") for path in package.rglob(f"*.{ending}")):
+        digest.update(f"{path.relative_to(package)}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
 def _returning(proto: onnx.ModelProto, extra: Iterable[str]) -> onnx.ModelProto:

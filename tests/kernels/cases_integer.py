@@ -134,6 +134,10 @@ def _convolutions() -> Iterator[Case]:
                 name = f"convolution of few channels, {channels}, {rows}x{columns} {dtype} {settings}"
                 x, w = data_of(name, dtype, 2, channels, 11, 13), (19, channels, rows, columns)
                 yield convolution(name, x, weights_of(name, SMALL, *w), 3, **settings)
+        # Two neighbours of a row are too large together, though a channel has no neighbour.
+        x, w = np.full((1, channels, 8, 9), 255, np.uint8), np.full((5, channels, rows, columns), 127, np.int8)
+        w[:, 1:] = 0
+        yield convolution(f"convolution of few large channels, {channels}, {rows}x{columns}", x, w)
     yield winograd()
 
 
@@ -229,6 +233,15 @@ def quotients() -> list[Case]:
             wanted = np.clip(np.round(x / np.float32(scale)) + 3, 0, 255).astype(np.uint8)
         constants = {"scale": np.array(scale, np.float32), "zero": np.array(3, np.uint8)}
         cases.append(one("QuantizeLinear", f"quantised by {scale}", {"x": x}, constants, expected=(wanted,)))
+    # A function that is written out before the division.
+    x = rng_of("sigmoid").choice(np.array([-200, 0, 200], np.float32), (3, 96))
+    wanted = np.array([5, 133, 255], np.uint8)[np.sign(x).astype(int) + 1]
+    nodes = [
+        helper.make_node("Sigmoid", ["x"], ["s"]),
+        helper.make_node("QuantizeLinear", ["s", "scale", "zero"], ["y"]),
+    ]
+    constants = {"scale": np.array(1 / 256, np.float32), "zero": np.array(5, np.uint8)}
+    cases.append(Case("quantised after a sigmoid", nodes, {"x": x}, constants, expected=(wanted,)))
     return cases
 
 

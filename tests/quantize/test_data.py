@@ -43,6 +43,12 @@ def test_a_stack_of_samples(tmp_path: Path) -> None:
             assert np.array_equal(np.concatenate([one["x"] for one in found]), _ROWS)
 
 
+def test_scalars_stay_scalars() -> None:
+    for source in ([np.float32(2), np.float32(3)], np.float32([2, 3])):
+        found = [one["x"] for one in load_calibration(source, one_input())]
+        assert [one.shape for one in found] == [(), ()] and [float(one) for one in found] == [2, 3]
+
+
 def test_batches_leave_a_rest_out() -> None:
     found = list(load_calibration(_ROWS, one_input(2, 3)))
     assert [one["x"].tolist() for one in found] == [_ROWS[:2].tolist(), _ROWS[2:4].tolist()]

@@ -39,6 +39,7 @@ from .max_pool import max_pool, max_unpool
 from .max_roi_pool import max_roi_pool
 from .mish import mish
 from .modulo import modulo
+from .of_several import of_several
 from .onehot import one_hot
 from .pad import pad
 from .power import power
@@ -82,9 +83,12 @@ CONVERTERS: dict[str, Converter] = {
     "LSTM": recurrent,
     "LpNormalization": lp_normalization,
     "MatMulInteger": matmul_integer,
+    "Max": of_several,
     "MaxPool": max_pool,
     "MaxRoiPool": max_roi_pool,
     "MaxUnpool": max_unpool,
+    "Mean": of_several,
+    "Min": of_several,
     "Mish": mish,
     "Mod": modulo,
     "OneHot": one_hot,
@@ -101,6 +105,7 @@ CONVERTERS: dict[str, Converter] = {
     "RoiAlign": roi_align,
     "STFT": stft,
     "Sign": sign,
+    "Sum": of_several,
     "TensorScatter": tensor_scatter,
     "ThresholdedRelu": thresholded_relu,
     "Tile": tile,
