@@ -75,6 +75,7 @@ class Data:
         module: metrics.py.
         part: 0 for the samples that calibrate, 1 for those that are scored.
         most: how many of a reader's samples there are at most.
+        swapped: whether the halves change places.
         halved: whether a reader gave one half since this was last made False.
     """
 
@@ -82,11 +83,12 @@ class Data:
     module: ModuleType
     part: int = 0
     most: int | None = None
+    swapped: bool = False
     halved: bool = False
 
     def score(self, metric: str, run: Run, part: int) -> tuple[float, int]:
         """The score and how many samples it is of."""
-        self.part, self.halved = part, False
+        self.part, self.halved = part ^ self.swapped, False
         score, count, _ = self.module.METRICS[metric](run, str(self.folder))
         return float(score), int(count)
 
@@ -105,7 +107,9 @@ class Data:
         return read
 
 
-def read_corpus(folder: Path, readers: Sequence[str], most: int | None = None) -> tuple[list[Row], Data]:
+def read_corpus(
+    folder: Path, readers: Sequence[str], most: int | None = None, swapped: bool = False
+) -> tuple[list[Row], Data]:
     """The models that have a metric, and the data.
 
     Raises:
@@ -120,7 +124,7 @@ def read_corpus(folder: Path, readers: Sequence[str], most: int | None = None) -
     assert spec is not None and spec.loader is not None  # for it ends in .py
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    data = Data(folder, module, most=most)
+    data = Data(folder, module, most=most, swapped=swapped)
     for name in readers:
         if hasattr(module, name):
             setattr(module, name, data.half(getattr(module, name)))
@@ -211,7 +215,7 @@ def run_artifact(path: Path, target: Target, names: Sequence[str], feeds: Sequen
 
 def score_model(entry: Row, options: argparse.Namespace, scratch: Path) -> Row:
     """A row: scores by runtime and precision, with the reason where there is none."""
-    _, data = read_corpus(options.corpus, options.readers, options.scored)
+    _, data = read_corpus(options.corpus, options.readers, options.scored, options.swap)
     metric, path, target = entry["metric"]["fn"], options.corpus / entry["file"], load_target(options.target)
     reference = run_by_onnxruntime(path)
     seen: list[Feeds] = []
@@ -302,6 +306,7 @@ def main() -> int:
     parser.add_argument("--target", default="host", help="a target whose artifacts run here, or in an emulator")
     parser.add_argument("--samples", type=int, default=64, help="that calibrate, at most")
     parser.add_argument("--scored", type=int, help="samples of each reader, at most")
+    parser.add_argument("--swap", action="store_true", help="calibrate with the half that is scored without this")
     parser.add_argument("--readers", nargs="*", default=_READERS, help="functions of metrics.py that give samples")
     parser.add_argument("--out", type=Path, help="without its ending")
     options = parser.parse_args()

@@ -34,6 +34,8 @@ def interleaved(nest: Nest, style: Style) -> Interleaved | None:
     """How to write a nest so; None if it is no such nest."""
     if not nest.flat or len(nest.axes) < 2 or not 1 < nest.axes[-1].extent <= _MOST:
         return None
+    if str(nest.store.value.ty.dtype) == "bool":  # whose local vectors TVM makes bytes of, but not what is stored
+        return None
     *_, along, last = nest.axes
     written = write(nest.store)
     if (written.step(last.var), written.step(along.var)) != (1, last.extent) or seams(nest, len(nest.axes) - 2):

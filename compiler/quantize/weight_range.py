@@ -7,15 +7,13 @@ noise would grow too much by it keeps the whole range, and takes a kernel that i
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import onnx
 
 from ..frontend.graph import attributes_of
-from ..kernels.limits import Limits
 from ..kernels.weight_limit import WORD, WeightLimit, has_few_channels, in_runs
-from ..passes.pack_weights import SHORT_RUN
-from ..passes.patches import takes_patches
-from ..passes.winograd import integer_tile
 from .affine import channel_axis
 from .equalise import spread_factors
 from .graphs import Array, Graph
@@ -23,6 +21,9 @@ from .places import find_places, weight_axis
 from .ranges import STEPS, Statistics
 from .settings import WEIGHT_BITS, Settings
 from .weights import Limit, rounded_weights
+
+if TYPE_CHECKING:
+    from ..kernels.limits import Limits
 
 # How many times the noise power in a layer's results may be what it is with the whole range.
 _MOST_NOISE = 5.0
@@ -84,6 +85,10 @@ def find_limit(graph: Graph, node: onnx.NodeProto, settings: Settings) -> Limit 
 
 
 def _asked(graph: Graph, node: onnx.NodeProto, limits: Limits, limit: WeightLimit) -> Limit | None:
+    from ..passes.pack_weights import SHORT_RUN  # these bring TVM
+    from ..passes.patches import takes_patches
+    from ..passes.winograd import integer_tile
+
     attributes, shape = attributes_of(node), graph.shape(node.input[1])
     groups = int(attributes.get("group", 1))
     if node.op_type in ("Gemm", "MatMul"):

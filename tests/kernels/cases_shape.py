@@ -24,6 +24,8 @@ def moves() -> list[Case]:
         cases.append(one("Transpose", f"transpose_{perm}", {"x": floats("t4", 2, 16, 5, 19)}, perm=perm))
     cases += [
         one("Transpose", "transpose_large", {"x": floats("tl", 1, 67, 40, 48)}, perm=(0, 2, 3, 1)),
+        one("Transpose", "transpose_few_channels", {"x": floats("tf", 2, 3, 5, 19)}, perm=(0, 2, 3, 1)),
+        one("Transpose", "transpose_few_bools", {"x": floats("tb", 2, 2, 17) > 0}, perm=(0, 2, 1)),
         one("Transpose", "transpose_square", {"x": floats("ts", 192, 192)}),
         one("Transpose", "transpose_bytes", {"x": rng_of("tb").integers(0, 255, (40, 72), "uint8")}),
         one("Transpose", "transpose_bool", {"x": rng_of("tb").random((7, 9)) > 0.5}),

@@ -80,9 +80,9 @@ def test_weights_keep_to_the_limit_of_the_target(target: str) -> None:
     whole, limited = (quantize_model(made, one, seen).proto for one in (Settings(), settings))
     found = {n.name: find_limit(graph, n, settings) for n in made.proto.graph.node if len(n.input) > 1}
     asked = {name for name, limit in found.items() if name in integers_of(whole) and limit is not None}
-    common = {"wide", "depthwise", "transposed", "gemm", "matmul"}
-    # Of the others ARM multiplies 16 bits.
-    assert asked == (common | {"few", "grouped"} if target == "x86-64-v3" else common)
+    common = {"few", "wide", "depthwise", "transposed", "gemm", "matmul"}
+    # Those in groups ARM multiplies one by one.
+    assert asked == (common | {"grouped"} if target == "x86-64-v3" else common)
     before, after = integers_of(whole), integers_of(limited)
     for name in asked:
         limit = found[name]
