@@ -7,6 +7,7 @@
 
 const edgec_program edgec_program_ = {.abi = EDGEC_ABI};
 const char edgec_manifest_section[EDGEC_MANIFEST_HEADER_BYTES + 1];
+const uint8_t edgec_weights[1];
 
 static void keep_busy(uint64_t nanoseconds) {
   for (uint64_t end = edgec_now_ns() + nanoseconds; edgec_now_ns() < end;) {
