@@ -21,6 +21,19 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "edgec"
 
 
+def user_folder() -> Path:
+    """Where edgec keeps what cannot be made again."""
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "edgec"
+
+
+def shipped_folder(name: str) -> Path:
+    """A folder of data that comes with edgec: inside an installed wheel, or of the checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "_data" / name
+    return installed if installed.is_dir() else package.parent / name
+
+
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Lets `write` fill a temporary file beside `path`, then renames it into place.
 

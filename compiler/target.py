@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .cpu_features import FEATURES, IMPLIED
 from .errors import UserError
+from .files import shipped_folder
 from .target_model import Caches, Cluster, Cuda, Target
 from .target_schema import SECTIONS, TRIPLES, check_table, suggest
 
@@ -87,10 +88,8 @@ def _check_agreement(target: Target, where: str) -> None:
 
 
 def targets_dir() -> Path:
-    """The folder of the descriptors: inside an installed wheel, or of the checkout."""
-    package = Path(__file__).resolve().parent
-    installed = package / "_data" / "targets"
-    return installed if installed.is_dir() else package.parent / "targets"
+    """The folder of the descriptors."""
+    return shipped_folder("targets")
 
 
 def _load_file(path: Path) -> Target:

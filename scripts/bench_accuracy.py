@@ -55,6 +55,7 @@ from compiler.verify.labels import class_output, labels_of
 from compiler.verify.similarity import Similarity
 from scripts.bench_precision import quantize_by_onnxruntime
 from scripts.peers.measure import fix_model
+from scripts.peers.table import not_measured
 
 Array = np.ndarray[Any, Any]
 Feeds = Mapping[str, Array]
@@ -292,10 +293,7 @@ def markdown(rows: Sequence[Row]) -> str:
                 )
                 labels = f"{result['labels']:.4f}" if "labels" in result else "–"
                 lines.append(f"| {row['model']} | {name} | {labels} | {near} |")
-    lines += [f"- {row['model']}: {row['reason']}" for row in rows if "reason" in row]
-    for row in measured:
-        lines += [f"- {row['model']}, {n}: {r['reason']}" for n, r in row["results"].items() if "reason" in r]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *(f"- {reason}" for reason in not_measured(rows))]) + "\n"
 
 
 def main() -> int:

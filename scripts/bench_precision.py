@@ -39,7 +39,7 @@ from compiler.verify.vectors import seeded_inputs
 from scripts.bench_peers import find_models
 from scripts.peers.measure import Shapes, fix_model, input_tensors, take_turns
 from scripts.peers.runtimes import Case, Refused, load
-from scripts.peers.table import geometric_mean
+from scripts.peers.table import geometric_mean, not_measured
 
 # What a precision of ours is compared with beside our float32.
 RIVALS = {
@@ -181,10 +181,7 @@ def markdown(rows: Sequence[Row], precisions: Sequence[str]) -> str:
                 least = min(known, key=lambda model: known[model])
                 mean = geometric_mean(list(known.values()))
                 lines.append(f"| {threads} | {key} | {len(known)} | {mean:.2f} | {known[least]:.2f} | {least} |")
-    lines += [f"- {row['model']}: {row['reason']}" for row in rows if "reason" in row]
-    for row in measured:
-        lines += [f"- {row['model']}, {n}: {r['reason']}" for n, r in row["results"].items() if "reason" in r]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *(f"- {reason}" for reason in not_measured(rows))]) + "\n"
 
 
 def main() -> None:

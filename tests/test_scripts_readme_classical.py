@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from compiler.target import load_target
-from compiler.verify.execute import NoExecutor, find_executor
+from tests.executors import executor_or_skip
 
 ROOT = Path(__file__).resolve().parent.parent
 SECTION = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Classical models")[2].partition("\n## ")[0]
@@ -56,8 +56,5 @@ def test_here(tmp_path: Path) -> None:
 def test_on_the_board(tmp_path: Path) -> None:
     board, name = follow(None, tmp_path)
     target = load_target(name)
-    try:
-        executor = find_executor(target.os, target.machine, target)
-    except NoExecutor as reason:
-        pytest.skip(str(reason))
+    executor = executor_or_skip(target)
     check(run(*executor.python, "-c", RUN, cwd=board))

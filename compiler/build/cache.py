@@ -14,6 +14,7 @@ import logging
 import os
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..files import cache_folder
@@ -91,6 +92,14 @@ class Cache:
                     break
                 os.unlink(path)
                 total -= size
+
+
+def digest_of_files(paths: Iterable[Path], root: Path) -> str:
+    """64 hex digits over the names, relative to a folder that all are in, and contents of files."""
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        digest.update(f"{path.relative_to(root)}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
 def _private(folder: Path) -> Path | None:

@@ -26,7 +26,7 @@ from ..kernels.rule import Decision, Parameters
 from ..kernels.schedule import schedule
 from ..target import Target
 from ..versions import EDGEC, TVM, TVM_FFI, llvm_version
-from .cache import Cache
+from .cache import Cache, digest_of_files
 from .codegen import compile_kernel
 from .memory import ALIGNMENT
 
@@ -41,11 +41,7 @@ def _sources() -> str:
     """A digest of our own code that makes kernels."""
     build = Path(__file__).resolve().parent
     own = (build / name for name in ("codegen.py", "llvm_options.py", "objects.py"))
-    files = [*build.parent.glob("kernels/*.py"), *own]
-    digest = hashlib.sha256()
-    for path in sorted(files):
-        digest.update(f"{path.name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return digest.hexdigest()
+    return digest_of_files([*build.parent.glob("kernels/*.py"), *own], build.parent)
 
 
 # An edited schedule finds none of the old objects. Taken now, as the files may change after they were imported.

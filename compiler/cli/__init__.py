@@ -17,8 +17,8 @@ _COMMANDS = {
     "device": "Let other machines measure on this one.",
     "inspect": "Show what a model or an artifact is made of.",
     "run": "Run an artifact on this machine.",
-    "tune": "Search faster schedules by measuring them.",
     "targets": "Show the boards that models can be compiled for.",
+    "tune": "Search faster schedules by measuring them.",
     "verify": "Compare an artifact's results with the model's.",
 }
 

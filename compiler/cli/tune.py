@@ -171,7 +171,7 @@ def _print(result: Result, folder: Path) -> None:
         return
     rows: list[tuple[str, ...]] = [("TIME", "SCHEDULE", "KERNEL")]
     rows += [
-        (f"x {record.ratio:.3f}", record.decision.text if record.decision else "-", result.names[key][0])
+        (f"x {record.ratio:.3f}", record.text, result.names[key][0])
         for key, record in sorted(result.verdicts.items(), key=lambda item: item[1].ratio)
     ]
     click.echo(table(rows))

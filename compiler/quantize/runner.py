@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from ..build.cache import Cache
+from ..build.cache import Cache, digest_of_files
 from ..frontend.shapes import value_table
 from ..pipeline import compile_model
 from ..runtime.loader import Model as Loaded
@@ -71,9 +71,12 @@ def _compile(proto: onnx.ModelProto, path: Path, cached: bool) -> None:
     if not cached or proto.ByteSize() > _MOST_KEPT:
         compile_model(proto, "host", path, verify=False, cache=cached)
         return
+    from ..tune.logs import verdicts_for  # which brings TVM
+
     cache = Cache()
     host = load_target("host")
-    facts = (_sources(), EDGEC, TVM, TVM_FFI, llvm_version(), host.tvm_target(), host.fingerprint)
+    versions = (EDGEC, TVM, TVM_FFI, llvm_version())
+    facts = (_sources(), *versions, host.tvm_target(), host.fingerprint, verdicts_for(host))
     key = hashlib.sha256(repr(facts).encode() + proto.SerializeToString(deterministic=True)).hexdigest()
     data = cache.load(key)
     if data is not None:
@@ -88,10 +91,7 @@ def _compile(proto: onnx.ModelProto, path: Path, cached: bool) -> None:
 def _sources() -> str:
     """A digest of all of our own code."""
     package = Path(__file__).resolve().parent.parent
-    digest = hashlib.sha256()
-    for path in sorted(path for ending in ("py", "c", "h") for path in package.rglob(f"*.{ending}")):
-        digest.update(f"{path.relative_to(package)}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return digest.hexdigest()
+    return digest_of_files((path for ending in ("py", "c", "h") for path in package.rglob(f"*.{ending}")), package)
 
 
 def _returning(proto: onnx.ModelProto, extra: Iterable[str]) -> onnx.ModelProto:

@@ -73,9 +73,13 @@ def throttled() -> bool:
 
 
 class Worker:
-    """The process that runs trials; a new one after each that crashed or hung."""
+    """The process that runs trials; a new one after each that crashed or hung.
 
-    def __init__(self, most_memory: int) -> None:
+    Args:
+        most_memory: bytes that it may have; None for any.
+    """
+
+    def __init__(self, most_memory: int | None = None) -> None:
         self.most_memory = most_memory
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -111,7 +115,8 @@ class Worker:
         return made
 
     def _limit(self) -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (self.most_memory, self.most_memory))
+        if self.most_memory is not None:
+            resource.setrlimit(resource.RLIMIT_AS, (self.most_memory, self.most_memory))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
     def end(self) -> None:

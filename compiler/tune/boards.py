@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import math
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from ..process import CommandError, Server
-from ..runtime import measure
-
-WORKER = Path(measure.__file__)
-
-# A trial that takes so much longer than it was given hangs.
-_GRACE_SECONDS = 20.0
+from ..runtime.serve import Worker
 
 
 class BoardError(Exception):
@@ -49,12 +40,9 @@ class Times:
         low, high = np.percentile(self.seconds[:, place], (25, 75))
         return float(high - low) / 2
 
-    def ratio(self, place: int) -> tuple[float, float]:
-        """Of its time to the first one's in the same round: the median, and that median's standard error."""
-        ratios = self.seconds[:, place] / np.maximum(self.seconds[:, 0], 1e-9)
-        low, high = np.percentile(ratios, (25, 75))
-        # Of normal numbers, half of that range is 0.674 deviations, and a median's error is 1.253 of a mean's.
-        return float(np.median(ratios)), float(high - low) / 2 / 0.674 * 1.253 / math.sqrt(len(ratios))
+    def ratio(self, place: int) -> float:
+        """Of its time to the first one's in the same round, the median."""
+        return float(np.median(self.seconds[:, place] / np.maximum(self.seconds[:, 0], 1e-9)))
 
 
 class Board(Protocol):
@@ -79,23 +67,14 @@ class LocalBoard:
 
     def __init__(self, threads: int) -> None:
         self.name, self.threads = "this machine", threads
-        self._server: Server | None = None
+        self._worker = Worker()
 
     def measure(self, trial: Path, rounds: int, seconds: float) -> list[Times]:
-        if self._server is None:
-            self._server = Server([sys.executable, str(WORKER)])
         request = {"path": str(trial), "threads": self.threads, "rounds": rounds, "seconds": seconds}
-        try:
-            answer = self._server.ask(json.dumps(request), seconds + _GRACE_SECONDS)
-        except CommandError as error:
-            self.close()
-            raise BoardError(f"the trial {'never ended' if error.status is None else 'crashed'}") from error
-        return read_answer(json.loads(answer), trial)
+        return read_answer(self._worker.run(request, seconds), trial)
 
     def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        self._worker.end()
 
 
 def read_answer(answer: dict[str, Any], trial: Path) -> list[Times]:

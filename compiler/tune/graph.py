@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from ..build.cache import Cache
@@ -120,8 +120,3 @@ def _record(one: Turned, before: float, after: float, settings: Settings, fleet:
         threads=fleet.threads,
         date=now(),
     )
-
-
-def values_of(records: Sequence[Record]) -> dict[str, int]:
-    """Choices by key, as records decide them."""
-    return {record.workload: record.decision.parameters["value"] for record in records if record.decision is not None}

@@ -16,7 +16,7 @@ from .records import Record
 from .space import Space, distance
 from .workloads import Workload
 
-_EXPLORED = 0.25  # share of a batch that is drawn at random once there is a model
+_EXPLORED = 0.25  # share of a batch that is near the best, whatever the model thinks
 _NEAR_ROOF = 1.04  # no search this near to the roofline
 _PATIENCE = 3  # batches without a gain that end a kernel's search
 _LEAST_GAIN = 0.01
@@ -89,7 +89,7 @@ class KernelSearch:
         return 0.0 if self.finished else self.seconds * headroom * 0.5 ** (1 + self.stalled)
 
     def propose(self, ranking: Ranking, count: int, rng: random.Random) -> list[Decision]:
-        """Schedules to try next: those that the model thinks are fast, and some of no such promise.
+        """Schedules to try next: those that the model thinks are fast, and some that are near the best one.
 
         While there is no model, what differs from the default in few parameters comes first.
         """

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..files import shipped_folder, user_folder
 from ..kernels.rule import Decision
 from ..target import Target
 from .records import CHOICE, Log, current_versions
@@ -18,20 +19,12 @@ def user_logs() -> Path:
     """The folder that records are written to where none is given: the environment's, or one in the user's home."""
     if folder := os.environ.get(ENVIRONMENT):
         return Path(folder)
-    base = os.environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "edgec" / "tuning_logs"
-
-
-def shipped_logs() -> Path:
-    """The folder of the records that come with edgec: inside an installed wheel, or of the checkout."""
-    package = Path(__file__).resolve().parent.parent
-    installed = package / "_data" / "tuning_logs"
-    return installed if installed.is_dir() else package.parent / "tuning_logs"
+    return user_folder() / "tuning_logs"
 
 
 def folders(given: Path | None) -> tuple[Path, ...]:
     """The folders of records, the last one's being the newest: the shipped, then the given or the user's."""
-    return (shipped_logs(), given if given is not None else user_logs())
+    return (shipped_folder("tuning_logs"), given if given is not None else user_logs())
 
 
 @dataclass(frozen=True)
@@ -45,6 +38,14 @@ class Verdicts:
 
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     choices: Mapping[str, int] = field(default_factory=dict)
+
+    @staticmethod
+    def of(decided: Mapping[str, Decision]) -> Verdicts:
+        """Decisions of both kinds, by key."""
+        return Verdicts(
+            {key: decision for key, decision in decided.items() if decision.rule != CHOICE},
+            {key: decision.parameters["value"] for key, decision in decided.items() if decision.rule == CHOICE},
+        )
 
 
 def verdicts_for(target: Target, given: Path | None = None) -> Verdicts:
@@ -61,8 +62,4 @@ def verdicts_for(target: Target, given: Path | None = None) -> Verdicts:
         for record in Log(folder, target.name).read("verdict"):
             if record.fingerprint == target.fingerprint and record.versions == current_versions():
                 found[record.workload] = record.decision
-    decided = {key: decision for key, decision in found.items() if decision is not None}
-    return Verdicts(
-        {key: decision for key, decision in decided.items() if decision.rule != CHOICE},
-        {key: decision.parameters["value"] for key, decision in decided.items() if decision.rule == CHOICE},
-    )
+    return Verdicts.of({key: decision for key, decision in found.items() if decision is not None})

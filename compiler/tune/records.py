@@ -73,6 +73,11 @@ class Record:
         return self.seconds / self.base if self.base else math.inf
 
     @property
+    def text(self) -> str:
+        """The schedule for people; `default` for none."""
+        return self.decision.text if self.decision is not None else "default"
+
+    @property
     def family(self) -> str:
         """The kind of kernel, which names the file that the record belongs in."""
         family = str(self.work.get("family", ""))

@@ -53,6 +53,7 @@ class Searcher:
 
     Args:
         searches: the kernels; what earlier sessions measured is in them.
+        records: of this target, of other kernels.
         others: records of other machines of that kind, as a start for the model.
         deadline: on time.perf_counter's clock.
         report: called after every batch.
@@ -67,13 +68,14 @@ class Searcher:
         cache: Cache | None,
         begin: float,
         deadline: float,
+        records: Sequence[Record] = (),
         others: Sequence[Record] = (),
         report: Callable[[Progress], None] = lambda progress: None,
         seed: int = 0,
     ) -> None:
         self.searches, self.settings, self.fleet, self.log, self.cache = searches, settings, fleet, log, cache
         self.begin, self.deadline, self.report = begin, deadline, report
-        self.others = others
+        self.records, self.others = records, others
         self.trials = 0
         self.curve: list[Progress] = []
         self._rng = random.Random(seed)
@@ -128,7 +130,8 @@ class Searcher:
     def _ranking(self, search: KernelSearch) -> Ranking:
         """The model for the kernel's family, as of the last records."""
         family = str(search.work["family"])
-        records = [r for other in self.searches if other.work["family"] == family for r in other.records]
+        records = [record for record in self.records if record.work.get("family") == family]
+        records += [r for other in self.searches if other.work["family"] == family for r in other.records]
         known = self._rankings.get(family)
         if known is None or len(records) >= known[0] + _RETRAIN:
             others = [record for record in self.others if record.work.get("family") == family]

@@ -13,15 +13,15 @@ from typing import Any
 from ..build.cache import Cache
 from ..errors import UserError
 from ..frontend.prepare import Model
-from ..kernels.rule import Decision
 from ..pipeline import Clock, Lowered, Options, compile_with, lower_model
 from ..target import Target
 from .compare import Comparison, compare
 from .features import describe
 from .fleet import Fleet
-from .graph import measure_turned, turn_choices, values_of
+from .graph import measure_turned, turn_choices
 from .kernel import KernelSearch
-from .records import CHOICE, Log, Record
+from .logs import Verdicts
+from .records import Log, Record
 from .search import Progress, Searcher, roof_of
 from .space import space_of
 from .trials import Settings, now
@@ -66,15 +66,11 @@ class Result:
             "applied": self.applied,
             "trials": self.trials,
             "kernels": [
-                {"kernel": self.names[key][0], "schedule": _text(record), "ratio": record.ratio}
+                {"kernel": self.names[key][0], "schedule": record.text, "ratio": record.ratio}
                 for key, record in self.verdicts.items()
             ],
             "curve": [asdict(progress) for progress in self.curve],
         }
-
-
-def _text(record: Record) -> str:
-    return record.decision.text if record.decision is not None else ""
 
 
 class Session:
@@ -104,12 +100,21 @@ class Session:
         searcher: Searcher | None = None
         with contextlib.suppress(KeyboardInterrupt):  # what is measured is confirmed as if the time were over
             chosen = self._choose(untuned)
-            lowered = self._lower(values_of(list(chosen.values()))) if chosen else untuned
+            lowered = self._lower(_verdicts(chosen).choices) if chosen else untuned
             searches = self._searches(workloads_of(lowered.versions, lowered.programs))
+            mine = {search.workload.key for search in searches}
             searcher = Searcher(
-                searches, self.settings, self.fleet, self.log, self.cache, self.begin, self._until(_SEARCHING),
-                self.others + self.own, report,
-            )  # fmt: skip
+                searches,
+                self.settings,
+                self.fleet,
+                self.log,
+                self.cache,
+                self.begin,
+                self._until(_SEARCHING),
+                [record for record in self.own if record.workload not in mine],
+                self.others,
+                report,
+            )
             searcher.measure_defaults()
             self._check_budget(searches)
             searcher.run()
@@ -137,7 +142,9 @@ class Session:
                 search.roof = roof_of(search, self.settings, self.fleet.threads)
                 self.searches[workload.key] = search
                 self.names[workload.key] = workload.names
-            found.append(replace_workload(self.searches[workload.key], workload))
+            search = self.searches[workload.key]
+            search.workload = workload  # which has as many calls as in this lowering
+            found.append(search)
         return found
 
     def _choose(self, untuned: Lowered) -> dict[str, Record]:
@@ -181,18 +188,14 @@ class Session:
         return compare(untuned, self._compile(folder / "tuned.so", kept), self.fleet.threads)
 
     def _compile(self, out: Path, kept: Mapping[str, Record]) -> Path:
-        decisions: dict[str, Decision] = {}
-        choices: dict[str, int] = {}
-        for key, record in kept.items():
-            if record.decision is not None and record.decision.rule == CHOICE:
-                choices[key] = record.decision.parameters["value"]
-            elif record.decision is not None:
-                decisions[key] = record.decision
-        options = replace(self.options, out=out, verify=False, dump=None)
+        verdicts = _verdicts(kept)
         options = replace(
-            options,
-            decisions={**self.options.decisions, **decisions},
-            choices={**self.options.choices, **choices},
+            self.options,
+            out=out,
+            verify=False,
+            dump=None,
+            decisions={**self.options.decisions, **verdicts.decisions},
+            choices={**self.options.choices, **verdicts.choices},
         )
         compile_with(self.model, options, Clock())
         return out
@@ -215,10 +218,8 @@ def tune(
     return Session(model, options, fleet, log, budget, cache).run(report)
 
 
-def replace_workload(search: KernelSearch, workload: Workload) -> KernelSearch:
-    """The search, whose workload has as many calls as in this lowering."""
-    search.workload = workload
-    return search
+def _verdicts(records: Mapping[str, Record]) -> Verdicts:
+    return Verdicts.of({key: record.decision for key, record in records.items() if record.decision is not None})
 
 
 def _scrub(lowered: Lowered, target: Target) -> int:

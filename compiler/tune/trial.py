@@ -7,6 +7,7 @@ were read, which the model's kernels before it leave warm.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,8 +93,7 @@ class _Writer:
         nbytes = self.values[index].nbytes
         name = f"edgec_read_{nbytes}"
         if name not in self.kernels:
-            code = compile_kernel(_reader(nbytes), name, self.target)
-            self.kernels[name] = CompiledKernel(name, UNSCHEDULED, {}, {}, None, code)
+            self.kernels[name] = _compiled_reader(name, nbytes, self.target)
         self.steps.append(Step(name, (index, self.sink)))
 
     def add_group(self, group: Group) -> list[list[int]]:
@@ -125,6 +125,11 @@ class _Writer:
             self.steps.append(Step(name, tuple(args), sum(argument.kind == "result" for argument in arguments)))
             self.schedules += 1
         return table
+
+
+@functools.lru_cache(256)
+def _compiled_reader(name: str, nbytes: int, target: Target) -> CompiledKernel:
+    return CompiledKernel(name, UNSCHEDULED, {}, {}, None, compile_kernel(_reader(nbytes), name, target))
 
 
 def _reader(nbytes: int) -> Any:

@@ -131,7 +131,7 @@ class _Outcome:
             if not failure and self.times is not None:
                 column = self.good.index(place) + 1
                 # By the default's time in the same rounds: what changes the machine's speed changes both.
-                seconds, spread = search.base * self.times.ratio(column)[0], self.times.spread(column)
+                seconds, spread = search.base * self.times.ratio(column), self.times.spread(column)
             record = Record(
                 kind="trial",
                 workload=search.workload.key,

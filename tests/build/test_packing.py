@@ -26,6 +26,7 @@ from compiler.pipeline import compile_model
 from compiler.runtime.loader import Model
 from compiler.target import load_target
 from compiler.verify.execute import NoExecutor, execute, find_executor
+from tests.executors import executor_or_skip
 from tests.networks import convnet, model
 
 Array = np.ndarray[Any, Any]
@@ -165,10 +166,7 @@ def test_an_artifact_of_narrow_weights_is_the_same_packed_or_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, precision: str
 ) -> None:
     target = load_target(name)
-    try:
-        executor = find_executor(target.os, target.machine, target)
-    except NoExecutor as reason:
-        pytest.skip(str(reason))
+    executor = executor_or_skip(target)
     data = {"x": normal(1, 3, 9, 9)}
     found, sizes = [], []
     for packs in (True, False):

@@ -12,6 +12,7 @@ from compiler.build import sharing
 from compiler.pipeline import Artifact, compile_model
 from compiler.target import load_target
 from compiler.verify.execute import NoExecutor, execute, find_executor
+from tests.executors import executor_or_skip
 from tests.models import model, node, random_inputs
 
 # By what is before the quantisation, scales and zero points: even, odd, none and the greatest.
@@ -61,10 +62,7 @@ def test_steps_are_arguments_on_arm(target: str, dtype: Any, tmp_path: Path) -> 
 
 def check(target: str, dtype: Any, folder: Path) -> None:
     described = load_target(target)
-    try:
-        executor = find_executor(described.os, described.machine, described)
-    except NoExecutor as error:
-        pytest.skip(str(error))
+    executor = executor_or_skip(described)
     proto, inputs, expected = quantising(dtype)
     artifact = compile_model(proto, target, folder / "model.so", verify=False)
     assert not artifact.unscheduled

@@ -17,8 +17,9 @@ from compiler.pipeline import Artifact, compile_model
 from compiler.runtime.loader import LoadError, Model, read_manifest
 from compiler.target import load_target
 from compiler.verify.compare import compare
-from compiler.verify.execute import NoExecutor, execute, find_executor
+from compiler.verify.execute import execute
 from compiler.verify.reference import run_reference
+from tests.executors import executor_or_skip
 from tests.networks import convnet, model
 
 ELF_MACHINE = {"x86_64": 62, "aarch64": 183, "armv7l": 40, "riscv64": 243}
@@ -51,10 +52,7 @@ def test_results_under_the_emulator_equal_the_reference(
     name: str, builds: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     target = load_target(name)
-    try:
-        executor = find_executor(target.os, target.machine, target)
-    except NoExecutor as reason:
-        pytest.skip(str(reason))
+    executor = executor_or_skip(target)
     artifact = build(name, builds, tmp_path_factory)
     x = np.random.default_rng(2).standard_normal((1, 3, 9, 9)).astype(np.float32)
     _, expected = run_reference(convnet(), {"x": x})
@@ -113,10 +111,7 @@ def test_code_for_a_newer_core_is_refused_on_an_older_one(
     builds: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     old = load_target("raspberry-pi-4")
-    try:
-        executor = find_executor(old.os, old.machine, old)
-    except NoExecutor as reason:
-        pytest.skip(str(reason))
+    executor = executor_or_skip(old)
     artifact = build("raspberry-pi-5", builds, tmp_path_factory)
     from compiler.process import CommandError
 
@@ -128,10 +123,7 @@ def test_code_for_a_newer_core_is_refused_on_an_older_one(
 def test_copy_loops_are_whole_on_32_bit_arm(tmp_path: Path) -> None:
     """LLVM 22's optimiser of ARM loads and stores writes past the end of rows here; it has to be off."""
     target = load_target("generic-armv7")
-    try:
-        executor = find_executor(target.os, target.machine, target)
-    except NoExecutor as reason:
-        pytest.skip(str(reason))
+    executor = executor_or_skip(target)
     value = helper.make_tensor_value_info
     network = model(
         [helper.make_node("Transpose", ["x"], ["y"], perm=[0, 3, 1, 2])],

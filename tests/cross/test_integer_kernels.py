@@ -13,7 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from compiler.pipeline import compile_model
 from compiler.target import load_target
-from compiler.verify.execute import NoExecutor, execute, find_executor
+from compiler.verify.execute import execute
+from tests.executors import executor_or_skip
 from tests.networks import model
 
 Array = np.ndarray[Any, Any]
@@ -185,10 +186,7 @@ def test_products_are_bit_exact(name: str, tmp_path: Path) -> None:
         path.write_text(_I8MM)
         name = str(path)
     target = load_target(name)
-    try:
-        executor = find_executor(target.os, target.machine, target)
-    except NoExecutor as reason:
-        pytest.skip(str(reason))
+    executor = executor_or_skip(target)
     network, inputs, expected = build(CASES)
     artifact = compile_model(network, target, tmp_path / "net.so", verify=False)
     results = execute(executor, artifact.path, inputs)

@@ -19,7 +19,7 @@ from compiler.pipeline import compile_model
 from compiler.runtime.loader import Model
 from compiler.target import load_target
 from compiler.target_detect import missing_here, running_machine
-from compiler.verify.execute import NoExecutor, find_executor
+from tests.executors import executor_or_skip
 from tests.networks import model
 
 # Over the largest value of an output, after a handful of layers.
@@ -143,10 +143,7 @@ def bfloat16_board(folder: Path) -> Path:
 def test_results_on_arm_stay_near(target: str, precision: str, tmp_path: Path) -> None:
     path = str(bfloat16_board(tmp_path)) if target == "bfloat16" else target
     described = load_target(path)
-    try:
-        find_executor(described.os, described.machine, described)
-    except NoExecutor as error:
-        pytest.skip(str(error))
+    executor_or_skip(described)
     assert limits_of(described).pairs == (target == "bfloat16")
     assert limits_of(described).halves == (target in ("bfloat16", "raspberry-pi-5"))
     check(path, precision, tmp_path)
