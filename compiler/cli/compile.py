@@ -21,8 +21,8 @@ from ..frontend.shapes import parse_shapes, range_text
 from ..pipeline import QUANTISED, Artifact, Clock, Options, compile_with, count_phases, quantize_for, resolve
 from ..report.floats import float_lines
 from ..report.kernels import failed_rules
-from .arrays import read_samples
 from .precision import check_options, precision_options, print_accuracy
+from .samples import read_samples
 from .show import kib
 
 if TYPE_CHECKING:
