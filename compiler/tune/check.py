@@ -28,7 +28,8 @@ def check_candidates(
     for group in _groups(list(workloads.values())):
         keys = {workload.key for workload in group}
         members = [one for one in candidates if one.workload.key in keys]
-        for job in run_candidates(members, kernels_alone(subject, group), settings, fleet, cache):
+        alone = kernels_alone(subject.functions, subject.kernels, group)
+        for job in run_candidates(members, alone, settings, fleet, cache):
             for together, times in zip(job.versions, job.times[1:], strict=True):
                 for candidate in together:
                     _compare(candidate, times.differences)
