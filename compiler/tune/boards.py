@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,28 +22,20 @@ class LostError(BoardError):
 
 @dataclass(frozen=True)
 class Times:
-    """What a trial gave for one group.
+    """What a trial gave for one version.
 
     Attributes:
-        seconds: of each schedule in each round, [rounds, schedules].
-        differences: of each schedule's results from the first one's.
+        seconds: of each step in each round, [rounds, steps].
+        differences: of each output from the first version's, by name.
     """
 
     seconds: np.ndarray[Any, Any]
-    differences: tuple[float, ...]
+    differences: Mapping[str, float]
 
-    def median(self, place: int) -> float:
-        """Seconds of a schedule."""
-        return float(np.median(self.seconds[:, place]))
-
-    def spread(self, place: int) -> float:
-        """Half of the range between its quartiles, in seconds."""
-        low, high = np.percentile(self.seconds[:, place], (25, 75))
-        return float(high - low) / 2
-
-    def ratio(self, place: int) -> float:
-        """Of its time to the first one's in the same round, the median."""
-        return float(np.median(self.seconds[:, place] / np.maximum(self.seconds[:, 0], 1e-9)))
+    def of(self, steps: Sequence[int]) -> np.ndarray[Any, Any]:
+        """Seconds of some steps together in each round."""
+        total: np.ndarray[Any, Any] = self.seconds[:, list(steps)].sum(axis=1)
+        return total
 
 
 class Board(Protocol):
@@ -52,7 +45,7 @@ class Board(Protocol):
     threads: int
 
     def measure(self, trial: Path, rounds: int, seconds: float) -> list[Times]:
-        """Runs a trial; a result for each group. Raises BoardError."""
+        """Runs a trial; a result for each version. Raises BoardError."""
 
     def close(self) -> None:
         """Lets the machine go."""
@@ -78,18 +71,18 @@ class LocalBoard:
 
 
 def read_answer(answer: dict[str, Any], trial: Path) -> list[Times]:
-    """The groups in a worker's answer. Raises BoardError for an error, and for what is no such answer."""
+    """The versions in a worker's answer. Raises BoardError for an error, and for what is no such answer."""
     try:
         if "error" in answer:
             raise BoardError(str(answer["error"])[:500])
-        return [_times(group) for group in answer["groups"]]
-    except (ValueError, TypeError, KeyError) as error:
+        return [_times(version) for version in answer["versions"]]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BoardError(f"no answer to {trial.name} that makes sense: {error}") from None
 
 
-def _times(group: dict[str, Any]) -> Times:
-    seconds = np.array(group["nanoseconds"], np.float64) * 1e-9
-    differences = tuple(float(value) for value in group["differences"])
-    if seconds.ndim != 2 or seconds.shape[1] != len(differences) or not (seconds >= 0).all() or not len(seconds):
+def _times(version: dict[str, Any]) -> Times:
+    seconds = np.array(version["nanoseconds"], np.float64) * 1e-9
+    differences = {str(name): float(value) for name, value in version["differences"].items()}
+    if seconds.ndim != 2 or not (seconds >= 0).all() or not len(seconds):
         raise ValueError("of another shape")
     return Times(seconds, differences)

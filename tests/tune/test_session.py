@@ -40,13 +40,12 @@ class FakeBoard:
 
         self.trials += 1
         manifest = read_manifest(trial)
-        rules = {kernel["name"]: kernel for kernel in manifest["kernels"]}
+        kernels = manifest["kernels"]
         found = []
-        for group in manifest["trial"]:
-            times = [
-                1e-5 * (1 + sum(rules[f"schedule{number}"]["parameters"].values()) / 100) for number, _step in group
-            ]
-            found.append(Times(np.array([times] * rounds), (0.0,) * len(group)))
+        for version in manifest["shapes"]:
+            steps = [kernels[step]["parameters"] if step >= 0 else {} for step in version["steps"]]
+            times = [1e-5 * (1 + sum(parameters.values()) / 100) for parameters in steps]
+            found.append(Times(np.array([times] * rounds), {t["name"]: 0.0 for t in manifest["outputs"]}))
         return found
 
     def close(self) -> None:

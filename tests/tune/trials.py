@@ -13,7 +13,8 @@ from compiler.build.workload_key import workload_key
 from compiler.kernels.cost import cost_of
 from compiler.kernels.rule import Decision
 from compiler.target import load_target
-from compiler.tune.trial import Group, build_trial
+from compiler.tune.subject import kernels_alone
+from compiler.tune.trial import build_trial
 from compiler.tune.workloads import Argument, Workload
 
 
@@ -27,7 +28,7 @@ def product(m: int = 17, k: int = 24, n: int = 40) -> Workload:
         Argument("constant", "float32", weights.nbytes, weights.reshape(-1).view(np.uint8)),
         Argument("result", "float32", 4 * m * n),
     )
-    return Workload(workload_key(program), ("product",), program, arguments, 1, cost_of(program))
+    return Workload(workload_key(program), ("product",), program, arguments, (0,), cost_of(program))
 
 
 def small_trial(folder: Path) -> Path:
@@ -35,4 +36,6 @@ def small_trial(folder: Path) -> Path:
     target, workload = load_target("host"), product()
     decisions = {"other": Decision("tile", {"rows": 1})}
     made = compile_kernels(dict.fromkeys(("default", "other"), workload.program), target, Cache(), decisions).kernels
-    return build_trial([Group(workload, [made["default"], made["other"]])], 4096, target, folder, Cache())
+    subject = kernels_alone({"product": workload.program}, {"product": made["default"]}, [workload])
+    variants = [subject.variant({}), subject.variant({"product": made["other"]})]
+    return build_trial(variants, subject.inputs, subject.outputs, target, folder, Cache())
