@@ -15,7 +15,7 @@ from .quantised import Array, Step, Values
 
 _HOMOGENEOUS = ("Relu", "LeakyRelu", "PRelu")
 _DEEPEST = 32  # nodes between a QuantizeLinear and what is in its steps
-_LEAST_STEP = 1e-30  # below which products with a step may vanish
+_LEAST_STEP = 1e-30  # below which quotients by a step may have no end
 
 # Makes the nodes for a value in steps, and returns its name.
 _Made = Callable[[], str]
@@ -34,7 +34,10 @@ class Sweep(Protocol):
 
 
 class InSteps:
-    """Values in other steps than ones, at no cost: what is above them in the graph is private to them."""
+    """Values in other steps than ones, at no cost: what is above them in the graph is private to them.
+
+    Before a factor below zero steps are below zero too, but for what makes a difference between signs.
+    """
 
     def __init__(self, sweep: Sweep) -> None:
         self.sweep, self.values = sweep, sweep.values
@@ -52,11 +55,13 @@ class InSteps:
             return (lambda: self._dequantised(node, *found, step)) if alike else None
         if not self.values.private(name):
             return None
+        rising = bool((step.scale > 0).all())
         if node.op_type in _HOMOGENEOUS:
-            source = self.value(node.input[0], step, depth + 1)
+            source = self.value(node.input[0], step, depth + 1) if rising else None
             return None if source is None else lambda: self._again(node, [source(), *node.input[1:]])
         if node.op_type == "Clip":
-            clipped = self.value(node.input[0], step, depth + 1) if self.bounds(node) is not None else None
+            bounded = rising and self.bounds(node) is not None
+            clipped = self.value(node.input[0], step, depth + 1) if bounded else None
             return None if clipped is None else lambda: self._clip(node, clipped(), step)
         rules = {"Add": self._sum, "BatchNormalization": self._norm, "Concat": self._concat, "Mul": self._product}
         return rules[node.op_type](node, step, depth) if node.op_type in rules else None
@@ -155,7 +160,7 @@ class InSteps:
             return None
         with np.errstate(all="ignore"):
             scale = step.scale / factor.reshape(-1 if axes else ())
-        if not ((scale > _LEAST_STEP) & (scale < 1 / _LEAST_STEP)).all():
+        if not ((np.abs(scale) > _LEAST_STEP) & (np.abs(scale) < np.finfo(np.float32).max)).all():
             return None
         return replace(step, scale=scale.astype(np.float32), axis=axes[0] if axes else step.axis)
 
