@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from ..errors import UserError
+from ..files import write_text
 from ..frontend.prepare import load_model
 from ..frontend.shapes import parse_shapes
 from ..pipeline import QUANTISED, Options, quantize_for, resolve
@@ -58,6 +59,9 @@ def parse_budget(text: str) -> float:
 @click.option("--prune", "pruned", is_flag=True, help="Keep of each kernel the records that matter.")
 @click.option("--export", "exported", type=click.Path(path_type=Path), metavar="FILE", help="Write all records there.")
 @click.option("--import", "imported", type=click.Path(path_type=Path), metavar="FILE", help="Take records from there.")
+@click.option(
+    "--report", type=click.Path(path_type=Path), metavar="OUT.html", help="Write a page with the gain over time there."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else.")
 def command(
     model: Path | None,
@@ -78,6 +82,7 @@ def command(
     pruned: bool,
     exported: Path | None,
     imported: Path | None,
+    report: Path | None,
     as_json: bool,
 ) -> None:
     """Search faster schedules for MODEL's kernels by measuring them; `edgec compile` uses what is found.
@@ -111,6 +116,18 @@ def command(
         log = Log(folder, options.target.name)
         with _shown(as_json) as show:
             result = tune(loaded, options, fleet, log, seconds, show, Cache())
+        where = ", ".join(board.name for board in fleet.boards)
+    if report is not None:
+        from ..report.tuning import tuning_report
+
+        facts = {
+            "model": str(model),
+            "precision": precision,
+            "target": f"{options.target.name} ({options.target.triple}, {options.target.core})",
+            "measured on": f"{where}, {threads} threads" if threads > 1 else f"{where}, 1 thread",
+            "budget": budget,
+        }
+        write_text(report, tuning_report(f"{loaded.name}: tuning", facts, result.to_dict()))
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2))
     else:

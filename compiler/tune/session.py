@@ -46,6 +46,7 @@ class Result:
         curve: the search's progress.
         trials: schedules that were measured.
         applied: whether the whole model is faster, and the verdicts are in the log.
+        calls: in a run of the model, by workload.
     """
 
     untuned: float
@@ -56,6 +57,7 @@ class Result:
     curve: Sequence[Progress]
     trials: int
     applied: bool
+    calls: Mapping[str, int]
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -66,7 +68,13 @@ class Result:
             "applied": self.applied,
             "trials": self.trials,
             "kernels": [
-                {"kernel": self.names[key][0], "schedule": record.text, "ratio": record.ratio}
+                {
+                    "kernel": self.names[key][0],
+                    "schedule": record.text,
+                    "ratio": record.ratio,
+                    "calls": self.calls.get(key, 1),
+                    "saved": (record.base - record.seconds) * self.calls.get(key, 1),
+                }
                 for key, record in self.verdicts.items()
             ],
             "curve": [asdict(progress) for progress in self.curve],
@@ -182,7 +190,9 @@ class Session:
         if applied:
             self.log.append([replace(record, kind="verdict", date=now()) for record in kept.values()])
         verdicts = kept if applied else {}
-        return Result(*compared.medians, compared.ratio, verdicts, self.names, searcher.curve, searcher.trials, applied)
+        calls = {key: search.workload.calls for key, search in self.searches.items()}
+        done = searcher.curve, searcher.trials, applied
+        return Result(*compared.medians, compared.ratio, verdicts, self.names, *done, calls)
 
     def _compare(self, untuned: Path, kept: Mapping[str, Record], folder: Path) -> Comparison:
         return compare(untuned, self._compile(folder / "tuned.so", kept), self.fleet.threads)
