@@ -191,8 +191,8 @@ class Session:
             self.log.append([replace(record, kind="verdict", date=now()) for record in kept.values()])
         verdicts = kept if applied else {}
         calls = {key: search.workload.calls for key, search in self.searches.items()}
-        done = searcher.curve, searcher.trials, applied
-        return Result(*compared.medians, compared.ratio, verdicts, self.names, *done, calls)
+        curve, trials = searcher.curve, searcher.trials
+        return Result(*compared.medians, compared.ratio, verdicts, self.names, curve, trials, applied, calls)
 
     def _compare(self, untuned: Path, kept: Mapping[str, Record], folder: Path) -> Comparison:
         return compare(untuned, self._compile(folder / "tuned.so", kept), self.fleet.threads)
