@@ -190,7 +190,7 @@ def _link(toolchain: Toolchain, target: Target, sources: Sequence[Path], include
     command = [*toolchain.command, "-shared", *_C_FLAGS, "-I", str(include)]
     if target.os == "linux":
         exports = out.parent / "exports.map"
-        exports.write_text("{ global: edgec_*; local: *; };\n")
+        exports.write_text("{ global: edgec_*; __tvm_ffi_edgec_*; local: *; };\n")
         # The prefix of the API is the generated symbols' too; those are hidden, which a version script respects.
         command += ["-Wl,--gc-sections", "-Wl,-z,noexecstack", f"-Wl,--version-script={exports.name}"]
         command += ["-Wl,--as-needed", "-Wl,-z,defs", "-s"]

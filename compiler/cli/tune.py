@@ -54,6 +54,12 @@ def parse_budget(text: str) -> float:
     help="Measure on a board that runs `edgec device serve`, not here; repeatable for several of one kind.",
 )
 @click.option("--token-file", type=click.Path(path_type=Path), help="What those servers were started with.")
+@click.option(
+    "--tracker",
+    metavar="HOST:PORT",
+    help="Measure on the boards of a TVM RPC tracker; its protocol knows no passwords: for networks that you trust.",
+)
+@click.option("--key", metavar="NAME", help="Which of the tracker's boards.")
 @click.option("--tuning-logs", type=click.Path(path_type=Path), help="Folder of the records, in place of your own.")
 @click.option("--list", "listed", is_flag=True, help="Show what records there are, and tune nothing.")
 @click.option("--prune", "pruned", is_flag=True, help="Keep of each kernel the records that matter.")
@@ -77,6 +83,8 @@ def command(
     threads: int,
     addresses: tuple[str, ...],
     token_file: Path | None,
+    tracker: str | None,
+    key: str | None,
     tuning_logs: Path | None,
     listed: bool,
     pruned: bool,
@@ -101,11 +109,13 @@ def command(
         raise click.UsageError("give a MODEL to tune, or one of --list, --prune, --export and --import")
     if bool(addresses) != (token_file is not None):
         raise click.UsageError("--rpc and --token-file go together: boards want to know the token")
+    if (tracker is None) != (key is None):
+        raise click.UsageError("--tracker and --key go together: a tracker has boards of many kinds")
     check_options(precision, method=method, metric=metric, max_drop=max_drop, weight_range=weight_range)
     seconds, fixed = parse_budget(budget), parse_shapes(shapes)
     loaded = load_model(model)
     options = resolve(loaded, target, None, fixed, False, None, True, precision, tuning_logs)
-    with _fleet(addresses, token_file, threads, options) as fleet:
+    with _fleet(addresses, token_file, tracker, key, threads, options) as fleet:
         if precision in QUANTISED:
             quantised = quantize_for(loaded, options, calibration, method, metric, max_drop, None, weight_range)
             loaded, options = quantised.compiled(options)
@@ -135,12 +145,20 @@ def command(
 
 
 @contextmanager
-def _fleet(addresses: tuple[str, ...], token_file: Path | None, threads: int, options: Options) -> Iterator[Fleet]:
-    """This machine, or the boards at the addresses."""
+def _fleet(
+    addresses: tuple[str, ...],
+    token_file: Path | None,
+    tracker: str | None,
+    key: str | None,
+    threads: int,
+    options: Options,
+) -> Iterator[Fleet]:
+    """This machine, or the boards at the addresses and of the tracker."""
     from ..runtime.serve import read_token
     from ..tune.boards import Board, LocalBoard
     from ..tune.fleet import Fleet
     from ..tune.remote import RemoteBoard
+    from ..tune.tracker import tracker_boards
 
     boards: list[Board] = []
     if token_file is not None:
@@ -150,7 +168,9 @@ def _fleet(addresses: tuple[str, ...], token_file: Path | None, threads: int, op
             why = getattr(error, "strerror", None) or str(error)
             raise UserError(f"cannot read the token: {why}", str(token_file)) from error
         boards += [RemoteBoard(address, token, threads, options.target) for address in addresses]
-    else:
+    if tracker is not None and key is not None:
+        boards += tracker_boards(tracker, key, threads, options.target)
+    if not boards:
         boards.append(LocalBoard(threads))
     fleet = Fleet(boards, lambda name, why: click.echo(f"lost {name}: {why}", err=True))
     try:
