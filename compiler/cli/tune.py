@@ -23,6 +23,7 @@ from .precision import calibration_options, check_options
 from .show import milliseconds, table
 
 if TYPE_CHECKING:
+    from ..build.objects import Workers
     from ..tune.fleet import Fleet
     from ..tune.search import Progress
     from ..tune.session import Result
@@ -60,6 +61,11 @@ def parse_budget(text: str) -> float:
     help="Measure on the boards of a TVM RPC tracker; its protocol knows no passwords: for networks that you trust.",
 )
 @click.option("--key", metavar="NAME", help="Which of the tracker's boards.")
+@click.option(
+    "--workers",
+    metavar="tcp://HOST:PORT",
+    help="Compile what is measured on the workers of this Dask scheduler, not here; they are trusted.",
+)
 @click.option("--tuning-logs", type=click.Path(path_type=Path), help="Folder of the records, in place of your own.")
 @click.option("--list", "listed", is_flag=True, help="Show what records there are, and tune nothing.")
 @click.option("--prune", "pruned", is_flag=True, help="Keep of each kernel the records that matter.")
@@ -85,6 +91,7 @@ def command(
     token_file: Path | None,
     tracker: str | None,
     key: str | None,
+    workers: str | None,
     tuning_logs: Path | None,
     listed: bool,
     pruned: bool,
@@ -115,7 +122,7 @@ def command(
     seconds, fixed = parse_budget(budget), parse_shapes(shapes)
     loaded = load_model(model)
     options = resolve(loaded, target, None, fixed, False, None, True, precision, tuning_logs)
-    with _fleet(addresses, token_file, tracker, key, threads, options) as fleet:
+    with _fleet(addresses, token_file, tracker, key, threads, options) as fleet, _workers(workers) as compilers:
         if precision in QUANTISED:
             quantised = quantize_for(loaded, options, calibration, method, metric, max_drop, None, weight_range)
             loaded, options = quantised.compiled(options)
@@ -125,7 +132,7 @@ def command(
 
         log = Log(folder, options.target.name)
         with _shown(as_json) as show:
-            result = tune(loaded, options, fleet, log, seconds, show, Cache())
+            result = tune(loaded, options, fleet, log, seconds, show, Cache(), compilers)
         where = ", ".join(board.name for board in fleet.boards)
     if report is not None:
         from ..report.tuning import tuning_report
@@ -177,6 +184,21 @@ def _fleet(
         yield fleet
     finally:
         fleet.close()
+
+
+@contextmanager
+def _workers(address: str | None) -> Iterator[Workers | None]:
+    """Those of the scheduler at the address."""
+    if address is None:
+        yield None
+        return
+    from ..tune.workers import DaskWorkers
+
+    workers = DaskWorkers(address, lambda text: click.echo(text, err=True))
+    try:
+        yield workers
+    finally:
+        workers.close()
 
 
 @contextmanager

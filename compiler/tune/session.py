@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..build.cache import Cache
+from ..build.objects import Workers
 from ..errors import UserError
 from ..frontend.prepare import Model
 from ..pipeline import Clock, Lowered, Options, compile_with, lower_model
@@ -86,12 +87,21 @@ class Session:
 
     Args:
         options: of the compilation that is to become faster; its decisions and choices are started from.
+        workers: that compile schedules in place of this machine.
     """
 
     def __init__(
-        self, model: Model, options: Options, fleet: Fleet, log: Log, budget: float, cache: Cache | None
+        self,
+        model: Model,
+        options: Options,
+        fleet: Fleet,
+        log: Log,
+        budget: float,
+        cache: Cache | None,
+        workers: Workers | None = None,
     ) -> None:
         self.model, self.options, self.fleet, self.log, self.cache = model, options, fleet, log, cache
+        self.workers = workers
         self.begin, self.budget = time.perf_counter(), budget
         known = log.read("trial")
         own = options.target.fingerprint
@@ -103,7 +113,7 @@ class Session:
     def run(self, report: Callable[[Progress], None]) -> Result:
         """Tunes. Raises UserError if the budget is too small to measure anything."""
         untuned = self._lower({})
-        self.settings = Settings(self.options.target, _scrub(untuned, self.options.target))
+        self.settings = Settings(self.options.target, _scrub(untuned, self.options.target), workers=self.workers)
         chosen: dict[str, Record] = {}
         searcher: Searcher | None = None
         with contextlib.suppress(KeyboardInterrupt):  # what is measured is confirmed as if the time were over
@@ -190,7 +200,7 @@ class Session:
         if applied:
             self.log.append([replace(record, kind="verdict", date=now()) for record in kept.values()])
         verdicts = kept if applied else {}
-        calls = {key: search.workload.calls for key, search in self.searches.items()}
+        calls = {search.workload.key: search.workload.calls for search in searcher.searches}
         curve, trials = searcher.curve, searcher.trials
         return Result(*compared.medians, compared.ratio, verdicts, self.names, curve, trials, applied, calls)
 
@@ -219,13 +229,14 @@ def tune(
     budget: float,
     report: Callable[[Progress], None] = lambda progress: None,
     cache: Cache | None = None,
+    workers: Workers | None = None,
 ) -> Result:
     """Tunes a model for the options' target within about `budget` seconds.
 
     Raises:
         UserError: the model cannot be compiled, or the budget is too small to measure anything.
     """
-    return Session(model, options, fleet, log, budget, cache).run(report)
+    return Session(model, options, fleet, log, budget, cache, workers).run(report)
 
 
 def _verdicts(records: Mapping[str, Record]) -> Verdicts:

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from ..build.cache import Cache
-from ..build.objects import CompiledKernel, compile_kernels
+from ..build.objects import CompiledKernel, Workers, compile_kernels
 from ..kernels.rule import Decision
 from ..target import Target
 from .boards import Board, BoardError, Times
@@ -41,12 +41,14 @@ class Settings:
         scrub: bytes that the model reads and writes between two calls of a kernel.
         rounds: of a trial.
         seconds: that a trial may run.
+        workers: that compile schedules in place of this machine.
     """
 
     target: Target
     scrub: int
     rounds: int = 15
     seconds: float = 2.0
+    workers: Workers | None = None
 
 
 def run_plans(plans: Sequence[Plan], settings: Settings, fleet: Fleet, cache: Cache | None) -> list[list[Record]]:
@@ -68,7 +70,7 @@ def run_plans(plans: Sequence[Plan], settings: Settings, fleet: Fleet, cache: Ca
         for place, decision in enumerate(plan.decisions):
             programs[f"{number}_{place}"] = plan.search.workload.program
             decisions[f"{number}_{place}"] = decision
-    kernels = compile_kernels(programs, settings.target, cache, decisions).kernels
+    kernels = compile_kernels(programs, settings.target, cache, decisions, settings.workers).kernels
     made = []
     for number, plan in enumerate(plans):
         compiled = [kernels[f"{number}_{place}"] for place in range(len(plan.decisions))]

@@ -44,7 +44,17 @@ def made(applied: bool = True) -> Result:
     ]
     ratio = 0.8 if applied else 1.25
     verdicts = {"ab": record} if applied else {}
-    return Result(3e-3, 3e-3 * ratio, ratio, verdicts, {"ab": (KERNEL,)}, curve, 56, applied, {"ab": 4})
+    return Result(
+        untuned=3e-3,
+        tuned=3e-3 * ratio,
+        ratio=ratio,
+        verdicts=verdicts,
+        names={"ab": (KERNEL,)},
+        curve=curve,
+        trials=56,
+        applied=applied,
+        calls={"ab": 4},
+    )
 
 
 def page_of(result: dict[str, Any]) -> tuple[str, list[ElementTree.Element]]:
