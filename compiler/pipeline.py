@@ -51,6 +51,7 @@ class Options:
         samples: calibration data that show which values are too large for `fp16`; None for random ones.
         decisions: how kernels are to be scheduled, by the keys of their programs; the others as their rules derive it.
         choices: what a tuner decided for graph passes, see `passes.choices`.
+        keep_symbols: the names of functions stay in the artifact, for who looks into it.
     """
 
     target: Target
@@ -64,6 +65,7 @@ class Options:
     samples: Any = None
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     choices: Mapping[str, int] = field(default_factory=dict)
+    keep_symbols: bool = False
 
 
 @dataclass(frozen=True)
@@ -381,6 +383,7 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
             lowered.axes,
             options.precision,
             options.accuracy,
+            options.keep_symbols,
         )
     except CommandError as error:
         if "No space left on device" in error.output:

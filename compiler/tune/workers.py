@@ -23,6 +23,7 @@ from ..versions import EDGEC, TVM, TVM_FFI, check_tvm, llvm_version
 
 _CONNECT_SECONDS = 10
 _POLL_SECONDS = 1.0
+_ALONE_POLLS = 5  # without a worker, before this machine takes over: one may come back
 
 Versions = dict[str, str]
 
@@ -79,14 +80,13 @@ class DaskWorkers:
         ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for future in futures:
             future.add_done_callback(ended.put)
-        left = len(futures)
-        while left:
+        left, alone = len(futures), 0
+        while left and alone < _ALONE_POLLS:
             try:
                 ended.get(timeout=_POLL_SECONDS)
                 left -= 1
             except queue.Empty:
-                if not self.count:
-                    break
+                alone = 0 if self.count else alone + 1
         made, why = {}, "no worker is left"
         for job, future in zip(jobs, futures, strict=True):
             if future.status == "finished":
