@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from rich.console import Console
@@ -24,9 +25,14 @@ from .show import milliseconds, table
 
 if TYPE_CHECKING:
     from ..build.objects import Workers
+    from ..frontend.prepare import Model
     from ..tune.fleet import Fleet
+    from ..tune.records import Log
     from ..tune.search import Progress
     from ..tune.session import Result
+    from ..tune.static import StaticProgress
+
+Shown = TypeVar("Shown")
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -66,6 +72,8 @@ def parse_budget(text: str) -> float:
     metavar="tcp://HOST:PORT",
     help="Compile what is measured on the workers of this Dask scheduler, not here; they are trusted.",
 )
+@click.option("--static", is_flag=True, help="Measure nothing: rank schedules by what they cost as estimated.")
+@click.option("--count-instructions", is_flag=True, help="With --static: choose by instructions counted in qemu.")
 @click.option("--tuning-logs", type=click.Path(path_type=Path), help="Folder of the records, in place of your own.")
 @click.option("--list", "listed", is_flag=True, help="Show what records there are, and tune nothing.")
 @click.option("--prune", "pruned", is_flag=True, help="Keep of each kernel the records that matter.")
@@ -92,6 +100,8 @@ def command(
     tracker: str | None,
     key: str | None,
     workers: str | None,
+    static: bool,
+    count_instructions: bool,
     tuning_logs: Path | None,
     listed: bool,
     pruned: bool,
@@ -118,11 +128,17 @@ def command(
         raise click.UsageError("--rpc and --token-file go together: boards want to know the token")
     if (tracker is None) != (key is None):
         raise click.UsageError("--tracker and --key go together: a tracker has boards of many kinds")
+    if count_instructions and not static:
+        raise click.UsageError("--count-instructions goes with --static: else times are measured")
+    if static and (addresses or tracker or workers or report):
+        raise click.UsageError("--static measures nothing: leave out --rpc, --tracker, --workers and --report")
     check_options(precision, method=method, metric=metric, max_drop=max_drop, weight_range=weight_range)
     seconds, fixed = parse_budget(budget), parse_shapes(shapes)
     loaded = load_model(model)
     options = resolve(loaded, target, None, fixed, False, None, True, precision, tuning_logs)
-    with _fleet(addresses, token_file, tracker, key, threads, options) as fleet, _workers(workers) as compilers:
+    with contextlib.ExitStack() as stack:
+        fleet = None if static else stack.enter_context(_fleet(addresses, token_file, tracker, key, threads, options))
+        compilers = stack.enter_context(_workers(workers))
         if precision in QUANTISED:
             quantised = quantize_for(loaded, options, calibration, method, metric, max_drop, None, weight_range)
             loaded, options = quantised.compiled(options)
@@ -131,7 +147,10 @@ def command(
         from ..tune.session import tune
 
         log = Log(folder, options.target.name)
-        with _shown(as_json) as show:
+        if fleet is None:
+            _tune_static(loaded, options, log, seconds, count_instructions, as_json)
+            return
+        with _shown(as_json, progress_line) as show:
             result = tune(loaded, options, fleet, log, seconds, show, Cache(), compilers)
         where = ", ".join(board.name for board in fleet.boards)
     if report is not None:
@@ -201,15 +220,53 @@ def _workers(address: str | None) -> Iterator[Workers | None]:
         workers.close()
 
 
+def _tune_static(model: Model, options: Options, log: Log, seconds: float, count: bool, as_json: bool) -> None:
+    from ..emulation.emulator import emulate
+    from ..tune.static import tune_static
+
+    with contextlib.ExitStack() as stack:
+        emulator = stack.enter_context(emulate(options.target)) if count else None
+        with _shown(as_json, static_line) as show:
+            result = tune_static(model, options, log, seconds, emulator, show)
+    if as_json:
+        click.echo(json.dumps(result.to_dict(), indent=2))
+        return
+    for name in result.wrong:
+        click.echo(f"wrong results: some schedules of {name}, which were left out", err=True)
+    how = "counted in an emulator" if count else "estimated"
+    tried = f"{result.estimated} schedules estimated" + (f", {result.counted} counted" if count else "")
+    if not result.applied:
+        click.echo(f"nothing is applied: of {tried}, none is clearly better")
+        return
+    rows = [(f"{result.unit.upper()}", "SCHEDULE", "KERNEL")]
+    rows += [
+        (f"x {record.ratio:.3f}", record.text, result.names[key][0])
+        for key, record in sorted(result.verdicts.items(), key=lambda item: item[1].ratio)
+    ]
+    click.echo(table(rows))
+    click.echo(
+        f"{how}, not measured: {result.tuned / result.untuned:.3f} of the kernels' {result.unit}; "
+        f"{len(result.verdicts)} decisions, {tried}; records in {log.folder}"
+    )
+
+
+def static_line(progress: StaticProgress) -> str:
+    """The same while nothing is measured."""
+    return (
+        f"{progress.elapsed:5.0f} of {progress.budget:.0f} s  kernels {progress.done}/{progress.kernels}  "
+        f"{progress.estimated} schedules estimated, {progress.counted} counted"
+    )
+
+
 @contextmanager
-def _shown(as_json: bool) -> Iterator[Callable[[Progress], None]]:
+def _shown(as_json: bool, line: Callable[[Shown], str]) -> Iterator[Callable[[Shown], None]]:
     """What shows progress: a line that changes on a terminal, else a line each time."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield (lambda progress: None) if as_json else (lambda progress: click.echo(progress_line(progress)))
+        yield (lambda progress: None) if as_json else (lambda progress: click.echo(line(progress)))
         return
     with Live(console=console, transient=True, refresh_per_second=4) as live:
-        yield lambda progress: live.update(Text(progress_line(progress)))
+        yield lambda progress: live.update(Text(line(progress)))
 
 
 def progress_line(progress: Progress) -> str:
@@ -261,6 +318,6 @@ def _look_after(
     for name, value in done.items():
         click.echo(f"{name:<9} {value}")
     if listed:
-        rows = [("TARGET", "FINGERPRINT", "FAMILY", "KERNELS", "TRIALS", "VERDICTS", "USABLE", "NEWEST")]
+        rows = [("TARGET", "FINGERPRINT", "FAMILY", "KERNELS", "TRIALS", "VERDICTS", "STATIC", "USABLE", "NEWEST")]
         rows += [tuple(map(str, asdict(one).values())) for one in contents]  # type: ignore[misc]
         click.echo(table(rows) if contents else "no records")
