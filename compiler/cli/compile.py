@@ -145,7 +145,9 @@ def _print_result(artifact: Artifact) -> None:
         for line in [] if kernel["name"] in artifact.unscheduled else failed_rules(kernel):
             click.echo(line, err=True)
     if tuned := sum("tuned" in kernel for kernel in manifest["kernels"]):
-        click.echo(f"tuned: {tuned} of {len(manifest['kernels'])} kernels, as tuning records say")
+        estimated = sum("estimated" in kernel for kernel in manifest["kernels"])
+        how = f"; {estimated} of them by estimates, never measured" if estimated else ""
+        click.echo(f"tuned: {tuned} of {len(manifest['kernels'])} kernels, as tuning records say{how}")
     if artifact.dropped:
         channels = sum(before - after for before, after in artifact.dropped.values())
         click.echo(f"dropped {channels} dead output channels of {len(artifact.dropped)} layers")
