@@ -124,9 +124,7 @@ def compile_kernels(
         name = names[key]
         scheduled = schedule(canonical[name], target, chosen[name])
         in_place = overwritten_argument(scheduled.func)
-        if in_place is None and IN_PLACE in (
-            canonical[name].attrs or {}
-        ):  # the plain kernel, which may be there already
+        if in_place is None and IN_PLACE in (canonical[name].attrs or {}):  # the plain kernel, which may be there already
             key_of_code = kernel_key(canonical[name].without_attr(IN_PLACE), target, chosen[name])
         else:
             key_of_code = key
