@@ -44,7 +44,7 @@ class DaskWorkers:
         try:
             import distributed
         except ModuleNotFoundError as error:
-            raise UserError("--workers needs the package distributed", fix='pip install "edgec[workers]"') from error
+            raise UserError("--workers needs the package distributed", fix="pip install distributed") from error
         self.address, self._told = address, told
         fix = "start `dask scheduler`, and give its address: tcp://HOST:8786"
         if not re.fullmatch(r"(tcp|tls)://[^/]+:\d+", address):  # of which Dask would make something else
