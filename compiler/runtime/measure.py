@@ -1,14 +1,19 @@
-"""Measures trials: small artifacts that run several schedules of a kernel in turns. Needs NumPy and loader.py alone.
+"""Measures trials, small artifacts that run several schedules of a kernel in turns, and two whole models in turns.
 
 A process of its own, since code that is measured may crash or never end: it reads requests from its input, a line of
-JSON each, and answers each with one.
+JSON each, and answers each with one. When the input ends, so does the process, whatever it is doing. Needs NumPy and
+loader.py alone.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import queue
+import resource
+import signal
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +25,8 @@ else:  # as a file of its own, beside loader.py
     from loader import LoadError, Model
 
 _SEED = 0
+_LEAST_TURNS, _MOST_TURNS = 15, 20000  # of whole models
+_PATIENCE = 5  # times as long as asked for, until there are so many turns
 
 
 def measure(path: str, threads: int, rounds: int, seconds: float) -> dict[str, Any]:
@@ -32,7 +39,7 @@ def measure(path: str, threads: int, rounds: int, seconds: float) -> dict[str, A
     """
     with Model(path, threads) as model:
         rng = np.random.default_rng(_SEED)
-        inputs = {tensor.name: _values(rng, tensor.dtype, tensor.numpy_dtype, tensor.shape) for tensor in model.inputs}
+        inputs = {tensor.name: _values(rng, tensor, 256) for tensor in model.inputs}
         # What a kernel leaves as it is, as the padding around its result, is equal then.
         outputs = {tensor.name: np.zeros(tensor.shape, tensor.numpy_dtype) for tensor in model.outputs}
         groups = model.manifest["trial"]
@@ -50,15 +57,70 @@ def measure(path: str, threads: int, rounds: int, seconds: float) -> dict[str, A
     return {"groups": [{"nanoseconds": t, "differences": d} for t, d in zip(times, differences)]}
 
 
-def _values(rng: Any, dtype: str, numpy_dtype: Any, shape: Any) -> Any:
-    """Random data: floats around zero, any bytes, and integers that are valid as indices and flags."""
-    if dtype == "bfloat16":
-        return (rng.standard_normal(shape, np.float32).view(np.uint32) >> 16).astype(np.uint16)
-    if numpy_dtype.kind == "f":
-        return rng.standard_normal(shape).astype(numpy_dtype)
-    if dtype in ("int8", "uint8"):
-        return rng.integers(0, 256, shape).astype(np.uint8).view(numpy_dtype)
-    return rng.integers(0, 2, shape).astype(numpy_dtype)
+def compare(paths: list[str], threads: int, seconds: float) -> dict[str, Any]:
+    """Runs two artifacts of one model in turns for so long, or longer where that makes few turns.
+
+    Returns:
+        `medians` of the seconds of a run of each; `ratio`, the median of the second's time by the first's in the same
+        turn; `kernels`, that ratio for each kernel that both have, by name, from runs whose steps were timed.
+    """
+    with Model(paths[0], threads) as one, Model(paths[1], threads) as two:
+        rng = np.random.default_rng(_SEED)
+        words = np.array([*one.manifest.get("strings", ()), "a word that no model knows"], object)
+        inputs = {
+            tensor.name: rng.choice(words, tensor.shape) if tensor.strings else _values(rng, tensor, 2)
+            for tensor in one.inputs
+        }
+        sides = [_Side(one, inputs), _Side(two, inputs)]
+        begin, turns = time.perf_counter(), 0
+        while turns < _MOST_TURNS:
+            spent = (time.perf_counter() - begin) / seconds
+            if turns >= 3 and spent > (1 if turns >= _LEAST_TURNS else _PATIENCE):
+                break
+            for side in sides if turns % 2 else sides[::-1]:
+                side.turn()
+            turns += 1
+        times = np.array([side.whole for side in sides])
+        before, after = (side.by_kernel() for side in sides)
+    kernels = {name: float(np.median(after[name] / np.maximum(before[name], 1))) for name in before if name in after}
+    ratio = float(np.median(times[1] / np.maximum(times[0], 1e-9)))
+    return {"medians": np.median(times, axis=1).tolist(), "ratio": ratio, "kernels": kernels}
+
+
+class _Side:
+    """One of two artifacts that are compared."""
+
+    def __init__(self, model: Model, inputs: dict[str, Any]) -> None:
+        self.model, self.inputs = model, inputs
+        self.outputs = model.run(inputs)
+        self.took = np.zeros(len(model.manifest["steps"]), np.uint64)
+        self.whole: list[float] = []
+        self.steps: list[Any] = []
+
+    def turn(self) -> None:
+        """A run that is timed as a whole, and one whose steps are."""
+        begin = time.perf_counter()
+        self.model.run(self.inputs, self.outputs)
+        self.whole.append(time.perf_counter() - begin)
+        self.model.run(self.inputs, self.outputs, self.took)
+        self.steps.append(self.took.astype(np.float64))
+
+    def by_kernel(self) -> dict[str, Any]:
+        """Nanoseconds of each kernel in each run."""
+        table, places = np.array(self.steps), np.array(self.model.manifest["steps"])
+        kernels = self.model.manifest["kernels"]
+        return {kernel["name"]: table[:, places == place].sum(axis=1) for place, kernel in enumerate(kernels)}
+
+
+def _values(rng: Any, tensor: Any, end: int) -> Any:
+    """Random data: floats around zero, bytes below `end`, other integers that are valid as indices and flags."""
+    if tensor.dtype == "bfloat16":
+        return (rng.standard_normal(tensor.shape, np.float32).view(np.uint32) >> 16).astype(np.uint16)
+    if tensor.numpy_dtype.kind == "f":
+        return rng.standard_normal(tensor.shape).astype(tensor.numpy_dtype)
+    if tensor.dtype in ("int8", "uint8"):
+        return rng.integers(0, end, tensor.shape).astype(np.uint8).view(tensor.numpy_dtype)
+    return rng.integers(0, 2, tensor.shape).astype(tensor.numpy_dtype)
 
 
 def _worst(outputs: dict[str, Any], first: int, number: int) -> float:
@@ -82,17 +144,33 @@ def _difference(array: Any, reference: Any) -> float:
 
 
 def main() -> None:
-    """Answers requests until the input ends."""
+    """Answers requests until the input ends. The first argument is how many bytes of memory it may have, 0 for any."""
+    if most_memory := int(sys.argv[1]):
+        resource.setrlimit(resource.RLIMIT_AS, (most_memory, most_memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tuner, which waits for this measurement
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else is printed does not get among the answers
-    for line in sys.stdin:
-        request = json.loads(line)
+    requests: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_receive, args=(requests,), daemon=True).start()
+    while True:
+        request = json.loads(requests.get())
+        paths, threads, seconds = request["paths"], request["threads"], request["seconds"]
         try:
-            answer = measure(request["path"], request["threads"], request["rounds"], request["seconds"])
+            if request["operation"] == "compare":
+                answer = compare(paths, threads, seconds)
+            else:
+                answer = measure(paths[0], threads, request["rounds"], seconds)
         except (LoadError, ValueError, RuntimeError, MemoryError, OSError) as error:
-            answer = {"error": str(error)}
+            answer = {"error": str(error) or type(error).__name__}
         out.write(json.dumps(answer) + "\n")
         out.flush()
+
+
+def _receive(requests: queue.Queue[str]) -> None:
+    for line in sys.stdin:
+        requests.put(line)
+    os._exit(0)  # nobody is left to answer, and the main thread may be in a kernel that never ends
 
 
 if __name__ == "__main__":

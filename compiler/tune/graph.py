@@ -13,7 +13,7 @@ from ..passes.choices import Choice
 from ..pipeline import Lowered
 from .fleet import Fleet
 from .kernel import KernelSearch
-from .records import CHOICE, Log, Record
+from .records import CHOICE, THROTTLED, Log, Record, current_versions
 from .trials import Plan, Settings, now, run_plans
 from .workloads import Workload, workloads_of
 
@@ -81,31 +81,39 @@ def measure_turned(
     log: Log,
     cache: Cache | None,
     deadline: float,
+    known: Iterable[Record] = (),
 ) -> dict[str, Record]:
     """The best option of each choice, where one is faster than what is taken, as a record by the choice's key.
 
     Args:
         searches: of all workloads.
+        known: of earlier sessions; what they say is not measured again.
     """
     best: dict[str, Record] = {}
+    measured = {(record.workload, record.text): record for record in known if record.versions == current_versions()}
     for one in turned:
         if time.perf_counter() > deadline:
             break
         keys = [*one.gone, *one.new]
         if not all(key in searches for key in keys):
             continue  # a kernel that cannot be measured alone
-        plans = [Plan(searches[key], (searches[key].space.default,)) for key in keys]
-        run_plans(plans, settings, fleet, cache)
-        before = sum(searches[key].base * calls for key, calls in one.gone.items())
-        after = sum(searches[key].base * calls for key, calls in one.new.items())
-        record = _record(one, before, after, settings, fleet)
-        log.append([record])
+        record = measured.get((one.key, Decision(CHOICE, {"value": one.value}).text))
+        if record is None:
+            plans = [Plan(searches[key], (searches[key].space.default,)) for key in keys]
+            batches = run_plans(plans, settings, fleet, cache)
+            before = sum(searches[key].base * calls for key, calls in one.gone.items())
+            after = sum(searches[key].base * calls for key, calls in one.new.items())
+            throttled = any(record.source == THROTTLED for records in batches for record in records)
+            record = _record(one, before, after, settings, fleet, THROTTLED if throttled else "measured")
+            log.append([record])
+        if record.source == THROTTLED:
+            continue
         if record.ratio < 1 - _LEAST_GAIN and (one.key not in best or record.ratio < best[one.key].ratio):
             best[one.key] = record
     return best
 
 
-def _record(one: Turned, before: float, after: float, settings: Settings, fleet: Fleet) -> Record:
+def _record(one: Turned, before: float, after: float, settings: Settings, fleet: Fleet, source: str) -> Record:
     return Record(
         kind="trial",
         workload=one.key,
@@ -119,4 +127,5 @@ def _record(one: Turned, before: float, after: float, settings: Settings, fleet:
         rounds=settings.rounds,
         threads=fleet.threads,
         date=now(),
+        source=source,
     )

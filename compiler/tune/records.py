@@ -11,6 +11,7 @@ import fcntl
 import json
 import math
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from ..versions import EDGEC, TVM, llvm_version
 
 FORMAT = 1
 CHOICE = "choice"  # the rule in records of choices of graph passes, whose parameter `value` is what is chosen
+THROTTLED = "throttled"  # the source of times of a board that lowered its clock meanwhile; nothing is decided by them
 
 _MOST_FILE_BYTES = 64 << 20
 _MOST_LINE_BYTES = 16 << 10
@@ -45,7 +47,7 @@ class Record:
         base: seconds of the default schedule in the same turns.
         rounds: measurements behind the medians.
         threads: of the run.
-        source: how the times were obtained: `measured`, or `static`.
+        source: how the times were obtained: `measured`, `throttled`, or `static`.
         failure: why there is no time; empty if there is.
         versions: of edgec, TVM and LLVM.
         date: in UTC, as `2026-11-21T16:00:00Z`.
@@ -128,7 +130,7 @@ def parse_line(line: str, where: str) -> Record:
         rounds=reader.count("rounds"),
         threads=reader.count("threads"),
         date=reader.text("date"),
-        source=reader.choice("source", ("measured", "static")),
+        source=reader.choice("source", ("measured", THROTTLED, "static")),
         failure=reader.text("failure"),
         versions=reader.texts("versions"),
     )
@@ -273,6 +275,14 @@ class Log:
         lines = {record.to_line(): record for path in self.files() for record in read_file(path, kind)}
         return [lines[line] for line in sorted(lines, key=lambda line: (lines[line].date, line))]
 
+    def check_writable(self) -> None:
+        """Raises UserError if records cannot be written, rather than after they were measured."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.folder).close()
+        except OSError as error:
+            raise self._refusal(error) from error
+
     def append(self, records: Iterable[Record]) -> None:
         """Adds lines, each whole or not at all, on the disk when this returns.
 
@@ -287,8 +297,11 @@ class Log:
             for family, lines in by_file.items():
                 _append(self.folder / f"{family}.jsonl", "".join(lines).encode())
         except OSError as error:
-            what = f"cannot write tuning records: {error.strerror or error}"
-            raise UserError(what, str(self.folder), "free some space there, or give another --tuning-logs") from error
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: OSError) -> UserError:
+        what = f"cannot write tuning records: {error.strerror or error}"
+        return UserError(what, str(self.folder), "free some space there, or give another --tuning-logs")
 
 
 def _append(path: Path, data: bytes) -> None:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from ..build.cache import Cache
 from ..kernels.estimate import seconds_on_one_core
 from ..kernels.rule import Decision
-from .fleet import Fleet
+from .fleet import Fleet, State
 from .kernel import KernelSearch
 from .ranking import Ranking
-from .records import Log, Record
+from .records import THROTTLED, Log, Record
 from .trials import Plan, Settings, run_plans
 
 _CANDIDATES = 7  # of a trial, beside the default
@@ -36,6 +36,7 @@ class Progress:
         trials: schedules measured in this session.
         untuned, best: seconds of all calls of all kernels, by the defaults and by the best schedules so far.
         expected: seconds that the next batches may still save.
+        boards: how each of them is.
     """
 
     elapsed: float
@@ -46,6 +47,7 @@ class Progress:
     untuned: float
     best: float
     expected: float
+    boards: Sequence[State] = ()
 
 
 class Searcher:
@@ -82,12 +84,12 @@ class Searcher:
         self._rankings: dict[str, tuple[int, Ranking]] = {}
 
     def measure_defaults(self) -> None:
-        """Times the default of every kernel, in the same turns as itself."""
+        """Times the default of every kernel whose time no earlier session found, in the same turns as itself."""
         settings = replace(self.settings, rounds=_DEFAULT_ROUNDS)
-        for at in range(0, len(self.searches), _DEFAULTS):
-            plans = [Plan(search, (search.space.default,)) for search in self.searches[at : at + _DEFAULTS]]
-            for records in run_plans(plans, settings, self.fleet, self.cache):
-                self.log.append(records)
+        unknown = [search for search in self.searches if not search.base]
+        for at in range(0, len(unknown), _DEFAULTS):
+            plans = [Plan(search, (search.space.default,)) for search in unknown[at : at + _DEFAULTS]]
+            run_plans(plans, settings, self.fleet, self.cache, self.log.append)
         self._tell()
 
     def run(self) -> None:
@@ -102,8 +104,8 @@ class Searcher:
             plans = [plan for plan in plans if plan.decisions]
             if not plans:
                 break
-            for plan, records in zip(plans, run_plans(plans, self.settings, self.fleet, self.cache), strict=True):
-                self.log.append(records)
+            batches = run_plans(plans, self.settings, self.fleet, self.cache, self.log.append)
+            for plan, records in zip(plans, batches, strict=True):
                 plan.search.add(records)
                 self.trials += len(records)
             self._tell()
@@ -119,9 +121,11 @@ class Searcher:
                     best[record.decision.text] = record.decision
             if not best:
                 continue
-            (records,) = run_plans([Plan(search, tuple(best.values()))], settings, self.fleet, self.cache)
-            self.log.append(records)
+            plans = [Plan(search, tuple(best.values()))]
+            (records,) = run_plans(plans, settings, self.fleet, self.cache, self.log.append)
             winner = min(records, key=lambda record: record.ratio)
+            if winner.source == THROTTLED:
+                continue  # the cooling was measured
             error = _SIGNIFICANT * winner.spread / max(winner.base, 1e-12) / max(winner.rounds, 1) ** 0.5
             if winner.ratio < 1.0 - max(error, _LEAST_GAIN):
                 found[search.workload.key] = winner
@@ -148,6 +152,7 @@ class Searcher:
             sum(search.base * search.workload.calls for search in self.searches),
             sum(search.seconds for search in self.searches),
             sum(search.expected for search in self.searches),
+            [replace(state) for state in self.fleet.states.values()],
         )
         self.curve.append(progress)
         self.report(progress)

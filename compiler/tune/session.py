@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,12 +11,14 @@ from typing import Any
 
 from ..build.cache import Cache
 from ..errors import UserError
+from ..files import remove_abandoned, scratch_folder
 from ..frontend.prepare import Model
 from ..pipeline import Clock, Lowered, Options, compile_with, lower_model
 from ..target import Target
-from .compare import Comparison, compare
+from .boards import Comparison
+from .compare import compare
 from .features import describe
-from .fleet import Fleet
+from .fleet import Fleet, State
 from .graph import measure_turned, turn_choices
 from .kernel import KernelSearch
 from .logs import Verdicts
@@ -46,6 +47,7 @@ class Result:
         curve: the search's progress.
         trials: schedules that were measured.
         applied: whether the whole model is faster, and the verdicts are in the log.
+        boards: that measured, and how they were.
     """
 
     untuned: float
@@ -56,6 +58,7 @@ class Result:
     curve: Sequence[Progress]
     trials: int
     applied: bool
+    boards: Sequence[State]
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -69,6 +72,7 @@ class Result:
                 {"kernel": self.names[key][0], "schedule": record.text, "ratio": record.ratio}
                 for key, record in self.verdicts.items()
             ],
+            "boards": [asdict(state) for state in self.boards],
             "curve": [asdict(progress) for progress in self.curve],
         }
 
@@ -85,6 +89,8 @@ class Session:
     ) -> None:
         self.model, self.options, self.fleet, self.log, self.cache = model, options, fleet, log, cache
         self.begin, self.budget = time.perf_counter(), budget
+        log.check_writable()
+        remove_abandoned()
         known = log.read("trial")
         own = options.target.fingerprint
         self.own = [record for record in known if record.fingerprint == own and record.threads == fleet.threads]
@@ -151,7 +157,9 @@ class Session:
         deadline = self._until(_CHOOSING)
         turned, workloads = turn_choices(untuned, self._lower, self.options.choices, deadline)
         self._searches(list(workloads.values()))
-        found = measure_turned(turned, self.searches, self.settings, self.fleet, self.log, self.cache, deadline)
+        found = measure_turned(
+            turned, self.searches, self.settings, self.fleet, self.log, self.cache, deadline, self.own
+        )
         self.names |= {one.key: (one.choice.text,) for one in turned}
         return found
 
@@ -166,8 +174,7 @@ class Session:
 
     def _decide(self, chosen: Mapping[str, Record], winners: Mapping[str, Record], searcher: Searcher) -> Result:
         """Keeps of what was found that with which the whole model runs faster."""
-        with tempfile.TemporaryDirectory(prefix="edgec-tuned-") as name:
-            folder = Path(name)
+        with scratch_folder("tuned") as folder:
             untuned = self._compile(folder / "untuned.so", {})
             kept = {**chosen, **winners}
             compared = self._compare(untuned, kept, folder)
@@ -178,14 +185,23 @@ class Session:
             if chosen and compared.ratio >= 1.0:
                 kept = {key: record for key, record in kept.items() if key not in chosen}
                 compared = self._compare(untuned, kept, folder)
-        applied = bool(kept) and compared.ratio < 1.0
+        applied = bool(kept) and compared.ratio < 1.0 and not compared.heat.throttled
         if applied:
             self.log.append([replace(record, kind="verdict", date=now()) for record in kept.values()])
         verdicts = kept if applied else {}
-        return Result(*compared.medians, compared.ratio, verdicts, self.names, searcher.curve, searcher.trials, applied)
+        return Result(
+            *compared.medians,
+            compared.ratio,
+            verdicts,
+            self.names,
+            searcher.curve,
+            searcher.trials,
+            applied,
+            list(self.fleet.states.values()),
+        )
 
     def _compare(self, untuned: Path, kept: Mapping[str, Record], folder: Path) -> Comparison:
-        return compare(untuned, self._compile(folder / "tuned.so", kept), self.fleet.threads)
+        return compare(untuned, self._compile(folder / "tuned.so", kept), self.fleet)
 
     def _compile(self, out: Path, kept: Mapping[str, Record]) -> Path:
         verdicts = _verdicts(kept)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
 
 from ..build.cache import Cache
 from ..build.objects import CompiledKernel, compile_kernels
+from ..files import scratch_folder
 from ..kernels.rule import Decision
 from ..target import Target
 from .boards import Board, BoardError, Times
 from .fleet import Fleet
 from .kernel import KernelSearch
-from .records import Record
+from .records import THROTTLED, Record
 from .trial import Group, build_trial
 
 # Results may differ by the order of sums; by more than this share of the largest, they are wrong.
@@ -49,10 +48,19 @@ class Settings:
     seconds: float = 2.0
 
 
-def run_plans(plans: Sequence[Plan], settings: Settings, fleet: Fleet, cache: Cache | None) -> list[list[Record]]:
+def run_plans(
+    plans: Sequence[Plan],
+    settings: Settings,
+    fleet: Fleet,
+    cache: Cache | None,
+    keep: Callable[[Sequence[Record]], None] = lambda records: None,
+) -> list[list[Record]]:
     """Compiles all schedules on all cores, then measures them: on one board in one trial, on several in one a plan.
 
     A trial of several plans that fails is taken apart, so that a schedule that crashes spoils only its own plan.
+
+    Args:
+        keep: gets a plan's records as soon as it is measured, while others still are.
 
     Returns:
         For each plan, a record for each of its schedules. Those that do not fit the program, or give wrong results,
@@ -74,24 +82,37 @@ def run_plans(plans: Sequence[Plan], settings: Settings, fleet: Fleet, cache: Ca
         compiled = [kernels[f"{number}_{place}"] for place in range(len(plan.decisions))]
         made.append(_Outcome(plan, kernels[f"{number}"], compiled))
 
+    done: dict[str, list[Record]] = {}
+
+    def finish(outcome: _Outcome) -> None:
+        records = done[outcome.plan.search.workload.key] = outcome.records(settings, fleet.threads)
+        keep(records)
+
     def work(outcomes: list[_Outcome], board: Board) -> None:
-        _measure(outcomes, settings, board, cache)
+        _measure(outcomes, settings, fleet, board, cache)
+        for outcome in outcomes:
+            finish(outcome)
+
+    def give_up(outcomes: list[_Outcome], reason: str) -> None:
+        outcomes[0].fail(reason)
+        finish(outcomes[0])
 
     if len(fleet.boards) == 1 and len(made) > 1:
         fleet.run([made], work, lambda outcomes, reason: None)
     alone = [[outcome] for outcome in made if outcome.times is None]
-    fleet.run(alone, work, lambda outcomes, reason: outcomes[0].fail(reason))
+    fleet.run(alone, work, give_up)
     spent = time.perf_counter() - start
     for plan in plans:
         plan.search.cost = spent / len(plans)
-    return [outcome.records(settings, fleet.threads) for outcome in made]
+    return [done[plan.search.workload.key] for plan in plans]
 
 
-def _measure(outcomes: Sequence[_Outcome], settings: Settings, board: Board, cache: Cache | None) -> None:
+def _measure(outcomes: Sequence[_Outcome], settings: Settings, fleet: Fleet, board: Board, cache: Cache | None) -> None:
     groups = [outcome.group for outcome in outcomes]
-    with tempfile.TemporaryDirectory(prefix="edgec-trial-") as folder:
-        path = build_trial(groups, settings.scrub, settings.target, Path(folder), cache)
-        measured = board.measure(path, settings.rounds, settings.seconds * len(groups))
+    with scratch_folder("trial") as folder:
+        path = build_trial(groups, settings.scrub, settings.target, folder, cache)
+        seconds = settings.seconds * len(groups)
+        measured = fleet.measure(board, lambda: board.measure(path, settings.rounds, seconds))
     if [len(times.differences) for times in measured] != [len(group.kernels) for group in groups]:
         raise BoardError("an answer to another trial")
     for outcome, times in zip(outcomes, measured, strict=True):
@@ -145,6 +166,7 @@ class _Outcome:
                 rounds=0 if self.times is None else len(self.times.seconds),
                 threads=threads,
                 date=now(),
+                source=THROTTLED if self.times is not None and self.times.heat.throttled else "measured",
                 failure=failure,
             )
             made.append(record)
