@@ -100,7 +100,7 @@ def measure_turned(
         record = measured.get((one.key, Decision(CHOICE, {"value": one.value}).text))
         if record is None:
             plans = [Plan(searches[key], (searches[key].space.default,)) for key in keys]
-            batches = run_plans(plans, settings, fleet, cache)
+            batches = run_plans(plans, settings, fleet, cache, log.append)
             before = sum(searches[key].base * calls for key, calls in one.gone.items())
             after = sum(searches[key].base * calls for key, calls in one.new.items())
             throttled = any(record.source == THROTTLED for records in batches for record in records)
