@@ -81,6 +81,7 @@ def build_artifact(
     rows: Mapping[str, int] | None = None,
     precision: str = "fp32",
     accuracy: Mapping[str, Any] | None = None,
+    pack: bool = True,
 ) -> Linked:
     """Links everything in `folder`, which ought to be empty and private.
 
@@ -93,9 +94,10 @@ def build_artifact(
             any number.
         precision: one of `pipeline.PRECISIONS`.
         accuracy: what quantisation cost, for the manifest.
+        pack: weights that become smaller by it, which takes time.
     """
     with _weights_file(folder, target) as file:
-        weights = write_weights(versions[0].program.constants, file)
+        weights = write_weights(versions[0].program.constants, file, pack)
     arena = max(version.plan.arena_bytes for version in versions)
     if arena >= 1 << 32 or weights.nbytes >= 1 << 31:
         raise UserError(

@@ -52,7 +52,7 @@ class Weights:
     unpacked_bytes: int = 0
 
 
-def write_weights(constants: Sequence[np.ndarray[Any, Any]], file: BinaryIO) -> Weights:
+def write_weights(constants: Sequence[np.ndarray[Any, Any]], file: BinaryIO, pack: bool = True) -> Weights:
     """Writes the arrays in little-endian bytes: in order and 64-byte aligned, then what is packed, without gaps."""
     digest = hashlib.sha256()
     position = 0
@@ -65,7 +65,7 @@ def write_weights(constants: Sequence[np.ndarray[Any, Any]], file: BinaryIO) -> 
         position += size
         return position - size
 
-    packed = pack_all(constants)
+    packed = pack_all(constants) if pack else []
     inside = {number for _, members in packed for number in members}
     offsets = {
         number: write(as_bytes(array), align(array.nbytes))

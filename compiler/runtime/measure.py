@@ -1,4 +1,4 @@
-"""Measures trials, small artifacts that run several schedules of a kernel in turns, and two whole models in turns.
+"""Measures trials, artifacts with several versions of a program which run in turns, and two artifacts in turns.
 
 A process of its own, since code that is measured may crash or never end: it reads requests from its input, a line of
 JSON each, and answers each with one. When the input ends, so does the process, whatever it is doing. Needs NumPy and
@@ -27,36 +27,65 @@ else:  # as a file of its own, beside loader.py
 _SEED = 0
 _LEAST_TURNS, _MOST_TURNS = 15, 20000  # of whole models
 _PATIENCE = 5  # times as long as asked for, until there are so many turns
+_RUNS = 2  # of a version in a round that count, after one that brings its own code and constants into the caches
 
 
 def measure(path: str, threads: int, rounds: int, seconds: float) -> dict[str, Any]:
-    """Runs a trial until there are so many rounds, or the time is over after three.
+    """Runs a trial until there are so many rounds, or the time is over.
 
     Returns:
-        For each group of schedules, `nanoseconds`, a list for each round with a number for each schedule; and
-        `differences`, for each schedule how far its results are from the first one's: the largest difference by the
-        largest value, for integers the share of elements that differ.
+        For each version `nanoseconds`, a list for each round with a number for each step, the smallest of its runs; and
+        `differences`, for each output how far it is from the first version's: the largest difference by the largest
+        value, for integers the share of elements that differ.
     """
     with Model(path, threads) as model:
         rng = np.random.default_rng(_SEED)
-        inputs = {tensor.name: _values(rng, tensor, 256) for tensor in model.inputs}
-        # What a kernel leaves as it is, as the padding around its result, is equal then.
-        outputs = {tensor.name: np.zeros(tensor.shape, tensor.numpy_dtype) for tensor in model.outputs}
-        for slot in model._targets:  # where the loader has kernels write if not there
-            slot.stage()[...] = 0
-        groups = model.manifest["trial"]
-        took = np.zeros(len(model.manifest["steps"]), np.uint64)
-        outputs = model.run(inputs, outputs, took)
-        differences = [[_worst(outputs, group[0][0], number) for number, _ in group] for group in groups]
-        times: list[list[list[int]]] = [[] for _ in groups]
-        end = time.perf_counter() + seconds
-        done = 0
-        while done < rounds and (done < 3 or time.perf_counter() < end):
-            model.run(inputs, outputs, took)
+        *tensors, _ = model.inputs
+        inputs = {tensor.name: _values(rng, tensor, 256) for tensor in tensors}
+        versions = [_Version(model, inputs, shapes) for shapes in model.manifest["shapes"]]
+        first = versions[0].results()
+        differences = [version.differences(first) for version in versions]
+        end, done = time.perf_counter() + seconds, 0
+        while done < rounds and (done < 1 or time.perf_counter() < end):
             done += 1
-            for group, rows in zip(groups, times):
-                rows.append([int(took[step]) for _, step in group])
-    return {"groups": [{"nanoseconds": t, "differences": d} for t, d in zip(times, differences)]}
+            for place in rng.permutation(len(versions)):
+                versions[place].time()
+    return {
+        "versions": [
+            {"nanoseconds": version.nanoseconds, "differences": difference}
+            for version, difference in zip(versions, differences)
+        ]
+    }
+
+
+class _Version:
+    """One of a trial's versions; the last input's shape chooses it."""
+
+    def __init__(self, model: Model, inputs: dict[str, Any], shapes: dict[str, Any]) -> None:
+        self.model, chooses = model, np.zeros(shapes["inputs"][-1], np.uint8)
+        self.inputs = {**inputs, model.inputs[-1].name: chooses}
+        # What a kernel leaves as it is, as the padding around its result, is equal then.
+        self.outputs = {tensor.name: np.zeros(tensor.shape, tensor.numpy_dtype) for tensor in model.outputs}
+        self.took = np.zeros(len(shapes["steps"]), np.uint64)
+        self.nanoseconds: list[list[int]] = []
+
+    def results(self) -> dict[str, Any]:
+        self.model.run(self.inputs, self.outputs)
+        for slot in self.model._targets:  # of this version now: where kernels write if not to our outputs
+            slot.stage()[...] = 0
+        return self.model.run(self.inputs, self.outputs)
+
+    def differences(self, first: dict[str, Any]) -> dict[str, float]:
+        return {name: _difference(array, first[name]) for name, array in self.results().items()}
+
+    def time(self) -> None:
+        """A round."""
+        self.model.run(self.inputs, self.outputs)
+        best = np.full(len(self.took), np.iinfo(np.uint64).max)
+        for _ in range(_RUNS):
+            self.model.run(self.inputs, self.outputs, self.took)
+            np.minimum(best, self.took, out=best)
+        self.nanoseconds.append(best.tolist())
 
 
 def compare(paths: list[str], threads: int, seconds: float) -> dict[str, Any]:
@@ -123,13 +152,6 @@ def _values(rng: Any, tensor: Any, end: int) -> Any:
     if tensor.dtype in ("int8", "uint8"):
         return rng.integers(0, end, tensor.shape).astype(np.uint8).view(tensor.numpy_dtype)
     return rng.integers(0, 2, tensor.shape).astype(tensor.numpy_dtype)
-
-
-def _worst(outputs: dict[str, Any], first: int, number: int) -> float:
-    """How far the results of a schedule are from those of the first of its group."""
-    prefix = f"result{number}_"
-    mine = {name[len(prefix) :]: array for name, array in outputs.items() if name.startswith(prefix)}
-    return max([_difference(array, outputs[f"result{first}_{place}"]) for place, array in mine.items()], default=0.0)
 
 
 def _difference(array: Any, reference: Any) -> float:

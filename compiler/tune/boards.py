@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,30 +36,22 @@ class Heat:
 
 @dataclass(frozen=True)
 class Times:
-    """What a trial gave for one group.
+    """What a trial gave for one version.
 
     Attributes:
-        seconds: of each schedule in each round, [rounds, schedules].
-        differences: of each schedule's results from the first one's.
+        seconds: of each step in each round, [rounds, steps].
+        differences: of each output from the first version's, by name.
         heat: of the board.
     """
 
     seconds: np.ndarray[Any, Any]
-    differences: tuple[float, ...]
+    differences: Mapping[str, float]
     heat: Heat = Heat()
 
-    def median(self, place: int) -> float:
-        """Seconds of a schedule."""
-        return float(np.median(self.seconds[:, place]))
-
-    def spread(self, place: int) -> float:
-        """Half of the range between its quartiles, in seconds."""
-        low, high = np.percentile(self.seconds[:, place], (25, 75))
-        return float(high - low) / 2
-
-    def ratio(self, place: int) -> float:
-        """Of its time to the first one's in the same round, the median."""
-        return float(np.median(self.seconds[:, place] / np.maximum(self.seconds[:, 0], 1e-9)))
+    def of(self, steps: Sequence[int]) -> np.ndarray[Any, Any]:
+        """Seconds of some steps together in each round."""
+        total: np.ndarray[Any, Any] = self.seconds[:, list(steps)].sum(axis=1)
+        return total
 
 
 @dataclass(frozen=True)
@@ -86,7 +78,7 @@ class Board(Protocol):
     threads: int
 
     def measure(self, trial: Path, rounds: int, seconds: float) -> list[Times]:
-        """Runs a trial; a result for each group. Raises BoardError."""
+        """Runs a trial; a result for each version. Raises BoardError."""
 
     def compare(self, first: Path, second: Path, seconds: float) -> Comparison:
         """Runs two artifacts in turns. Raises BoardError."""
@@ -108,7 +100,7 @@ class LocalBoard:
 
     def measure(self, trial: Path, rounds: int, seconds: float) -> list[Times]:
         request = {"operation": "trial", "paths": [str(trial)], "threads": self.threads, "rounds": rounds}
-        return read_times(self._worker.run({**request, "seconds": seconds}, seconds), trial)
+        return read_answer(self._worker.run({**request, "seconds": seconds}, seconds), trial)
 
     def compare(self, first: Path, second: Path, seconds: float) -> Comparison:
         request = {"operation": "compare", "paths": [str(first), str(second)], "threads": self.threads}
@@ -118,16 +110,16 @@ class LocalBoard:
         self._worker.end()
 
 
-def read_times(answer: Mapping[str, Any], trial: Path) -> list[Times]:
-    """The groups in a worker's answer. Raises BoardError for an error, and for what is no such answer."""
+def read_answer(answer: Mapping[str, Any], trial: Path) -> list[Times]:
+    """The versions in a worker's answer. Raises BoardError for an error, and for what is no such answer."""
     if "error" in answer:
         raise BoardError(str(answer["error"])[:500])
     try:
-        times = [_times(group, _heat(answer)) for group in answer["groups"]]
+        times = [_times(version, _heat(answer)) for version in answer["versions"]]
         if not times:
             raise ValueError("nothing was measured")
         return times
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BoardError(f"no answer to {trial.name} that makes sense: {error}") from None
 
 
@@ -152,9 +144,9 @@ def _heat(answer: Mapping[str, Any]) -> Heat:
     return Heat(None if temperature is None else float(temperature), throttled[:120])
 
 
-def _times(group: Mapping[str, Any], heat: Heat) -> Times:
-    seconds = np.array(group["nanoseconds"], np.float64) * 1e-9
-    differences = tuple(float(value) for value in group["differences"])
-    if seconds.ndim != 2 or seconds.shape[1] != len(differences) or not (seconds >= 0).all() or not len(seconds):
+def _times(version: Mapping[str, Any], heat: Heat) -> Times:
+    seconds = np.array(version["nanoseconds"], np.float64) * 1e-9
+    differences = {str(name): float(value) for name, value in version["differences"].items()}
+    if seconds.ndim != 2 or not (seconds >= 0).all() or not len(seconds):
         raise ValueError("of another shape")
     return Times(seconds, differences, heat)

@@ -1,131 +1,166 @@
-"""Chooses algorithms of graph passes: each choice is turned, and the kernels that change with it are measured."""
+"""Chooses algorithms of graph passes, all choices at once.
+
+The model is lowered some times, with a random option of every choice each time, and measured beside the model as it is.
+A kernel belongs to that option which was taken in just those lowerings that have the kernel. So a few lowerings say how
+fast the kernels of all options are.
+
+The kernels of a sample that only one of the two models has are in the log, so that a tuner that was killed goes on
+after it.
+"""
 
 from __future__ import annotations
 
-import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+import hashlib
+import random
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..build.cache import Cache
+import numpy as np
+
 from ..kernels.rule import Decision
 from ..passes.choices import Choice
-from ..pipeline import Lowered
-from .fleet import Fleet
-from .kernel import KernelSearch
-from .records import CHOICE, THROTTLED, Log, Record, current_versions
-from .trials import Plan, Settings, now, run_plans
-from .workloads import Workload, workloads_of
+from .boards import Times
+from .records import CHOICE, Record, current_versions
+from .trials import Settings, now
+from .workloads import Workload
 
-_ROUNDS = 15
-_LEAST_GAIN = 0.03  # of the time of the kernels that change; less is not told from noise
+MOST_SAMPLES = 12  # lowerings that tell some hundred options apart
+_LEAST_GAIN = 0.03  # of the time of a choice's kernels; less is not told from noise
+
+Option = tuple[str, int]  # a choice's key, and what it may be
 
 
 @dataclass(frozen=True)
-class Turned:
-    """What turning one choice would change.
+class Sample:
+    """The model with choices made at random, measured beside the model as it is.
 
     Attributes:
-        key: of the choice.
-        value: what is taken instead.
-        gone, new: workloads that the model has less often and more often, with how many times.
+        taken: the options.
+        seconds: of all calls of each of its kernels, by workload.
+        base: those of the model as it is.
+        rounds: behind these medians.
     """
 
-    key: str
-    choice: Choice
-    value: int
-    gone: Mapping[str, int]
-    new: Mapping[str, int]
+    taken: Mapping[str, int]
+    seconds: Mapping[str, float]
+    base: Mapping[str, float]
+    rounds: int
 
 
-def turn_choices(
-    lowered: Lowered, lower: Callable[[Mapping[str, int]], Lowered], decided: Mapping[str, int], deadline: float
-) -> tuple[list[Turned], dict[str, Workload]]:
-    """Every other option of every choice, with the workloads that it brings, while there is time.
-
-    Args:
-        lower: the model with choices decided.
-        decided: choices that are decided already.
-        deadline: on time.perf_counter's clock.
-    """
-    before = {workload.key: workload for workload in workloads_of(lowered.versions, lowered.programs)}
-    known = dict(before)
-    found: list[Turned] = []
-    for key, choice in lowered.choices.items():
-        for value in choice.options:
-            if value == decided.get(key, choice.default):
-                continue
-            if time.perf_counter() > deadline:
-                return found, known
-            other = lower({**decided, key: value})
-            after = {workload.key: workload for workload in workloads_of(other.versions, other.programs)}
-            known |= {name: workload for name, workload in after.items() if name not in known}
-            gone, new = _difference(before, after), _difference(after, before)
-            if new:
-                found.append(Turned(key, choice, value, gone, new))
-    return found, known
+def draw(choices: Mapping[str, Choice], rng: random.Random) -> dict[str, int]:
+    """A random option of every choice."""
+    return {key: rng.choice(choice.options) for key, choice in choices.items()}
 
 
-def _difference(first: Mapping[str, Workload], second: Mapping[str, Workload]) -> dict[str, int]:
-    """By workload, how many more calls the first has."""
-    calls = Counter({key: workload.calls for key, workload in first.items()})
-    calls.subtract({key: workload.calls for key, workload in second.items()})
-    return {key: count for key, count in calls.items() if count > 0}
+def seconds_of(workloads: Sequence[Workload], times: Times) -> dict[str, float]:
+    """Medians, by workload."""
+    return {workload.key: float(np.median(times.of(workload.steps))) for workload in workloads}
 
 
-def measure_turned(
-    turned: Iterable[Turned],
-    searches: Mapping[str, KernelSearch],
+def name_of(base: Sequence[Workload], other: Sequence[Workload]) -> int:
+    """What a sample is known by in records, of a model and the same with other choices."""
+    calls = [sorted((workload.key, workload.calls) for workload in workloads) for workloads in (base, other)]
+    return int(hashlib.sha256(repr(calls).encode()).hexdigest()[:15], 16)
+
+
+def known_sample(
+    taken: Mapping[str, int], base: Sequence[Workload], other: Sequence[Workload], records: Iterable[Record]
+) -> Sample | None:
+    """The sample if records have it; of kernels that both models have, without their times."""
+    name = name_of(base, other)
+    mine = [one for one in records if one.work.get("sample") == name and one.versions == current_versions()]
+    seconds = {record.workload: record.seconds for record in mine}
+    if not mine or seconds.keys() != {workload.key for workload in base} ^ {workload.key for workload in other}:
+        return None
+    times = [{one.key: seconds.get(one.key, 0.0) * one.calls for one in workloads} for workloads in (other, base)]
+    return Sample(taken, times[0], times[1], mine[0].rounds)
+
+
+def records_of_sample(
+    sample: Sample, base: Sequence[Workload], other: Sequence[Workload], settings: Settings, threads: int
+) -> list[Record]:
+    """A sample for the log."""
+    workloads = {workload.key: workload for workload in (*base, *other)}
+    seconds = {key: {**sample.seconds, **sample.base}[key] for key in sample.seconds.keys() ^ sample.base.keys()}
+    return [
+        Record(
+            kind="trial",
+            workload=key,
+            work={"family": CHOICE, "sample": name_of(base, other)},
+            target=settings.target.name,
+            fingerprint=settings.target.fingerprint,
+            decision=None,
+            seconds=time / workloads[key].calls,
+            spread=0.0,
+            base=time / workloads[key].calls,
+            rounds=sample.rounds,
+            threads=threads,
+            date=now(),
+        )
+        for key, time in seconds.items()
+    ]
+
+
+def best_options(
+    choices: Mapping[str, Choice],
+    usual: Mapping[str, int],
+    samples: Sequence[Sample],
     settings: Settings,
-    fleet: Fleet,
-    log: Log,
-    cache: Cache | None,
-    deadline: float,
-    known: Iterable[Record] = (),
-) -> dict[str, Record]:
-    """The best option of each choice, where one is faster than what is taken, as a record by the choice's key.
+    threads: int,
+) -> tuple[list[Record], dict[str, Record]]:
+    """What the samples say: a record of every option whose kernels are known, and, by choice, of the best ones.
 
     Args:
-        searches: of all workloads.
-        known: of earlier sessions; what they say is not measured again.
+        usual: what is taken in the model as it is.
     """
+    kernels = _kernels_of_options(choices, usual, samples)
+    records: list[Record] = []
     best: dict[str, Record] = {}
-    measured = {(record.workload, record.text): record for record in known if record.versions == current_versions()}
-    for one in turned:
-        if time.perf_counter() > deadline:
-            break
-        keys = [*one.gone, *one.new]
-        if not all(key in searches for key in keys):
-            continue  # a kernel that cannot be measured alone
-        record = measured.get((one.key, Decision(CHOICE, {"value": one.value}).text))
-        if record is None:
-            plans = [Plan(searches[key], (searches[key].space.default,)) for key in keys]
-            batches = run_plans(plans, settings, fleet, cache, log.append)
-            before = sum(searches[key].base * calls for key, calls in one.gone.items())
-            after = sum(searches[key].base * calls for key, calls in one.new.items())
-            throttled = any(record.source == THROTTLED for records in batches for record in records)
-            record = _record(one, before, after, settings, fleet, THROTTLED if throttled else "measured")
-            log.append([record])
-        if record.source == THROTTLED:
-            continue
-        if record.ratio < 1 - _LEAST_GAIN and (one.key not in best or record.ratio < best[one.key].ratio):
-            best[one.key] = record
-    return best
+    for key, choice in choices.items():
+        before = kernels.get((key, usual[key]))
+        for value in choice.options:
+            after = kernels.get((key, value))
+            found = [one for one in samples if one.taken[key] == value]
+            if value == usual[key] or not before or not after or not found:
+                continue
+            bases = [sum(one.base[kernel] for kernel in before) for one in found]
+            ratios = [
+                sum(one.seconds[kernel] for kernel in after) / base for one, base in zip(found, bases, strict=True)
+            ]
+            base, ratio = float(np.median(bases)), float(np.median(ratios))
+            record = Record(
+                kind="trial",
+                workload=key,
+                work={"family": CHOICE, "text": choice.text[:200]},
+                target=settings.target.name,
+                fingerprint=settings.target.fingerprint,
+                decision=Decision(CHOICE, {"value": value}),
+                seconds=base * ratio,
+                spread=base * float(np.ptp(ratios)) / 2,
+                base=base,
+                rounds=sum(one.rounds for one in found),
+                threads=threads,
+                date=now(),
+            )
+            records.append(record)
+            if ratio < 1 - _LEAST_GAIN and (key not in best or ratio < best[key].ratio):
+                best[key] = record
+    return records, best
 
 
-def _record(one: Turned, before: float, after: float, settings: Settings, fleet: Fleet, source: str) -> Record:
-    return Record(
-        kind="trial",
-        workload=one.key,
-        work={"family": CHOICE, "text": one.choice.text[:200]},
-        target=settings.target.name,
-        fingerprint=settings.target.fingerprint,
-        decision=Decision(CHOICE, {"value": one.value}),
-        seconds=after,
-        spread=0.0,
-        base=before,
-        rounds=settings.rounds,
-        threads=fleet.threads,
-        date=now(),
-        source=source,
-    )
+def _kernels_of_options(
+    choices: Mapping[str, Choice], usual: Mapping[str, int], samples: Sequence[Sample]
+) -> dict[Option, list[str]]:
+    """The workloads that the model has if, and only if, an option is taken; of those options that were told apart."""
+    taken = [usual, *(one.taken for one in samples)]
+    options: dict[tuple[bool, ...], list[Option]] = {}
+    for key, choice in choices.items():
+        for value in choice.options:
+            options.setdefault(tuple(one[key] == value for one in taken), []).append((key, value))
+    models = [samples[0].base, *(one.seconds for one in samples)] if samples else []
+    found: dict[Option, list[str]] = {}
+    for kernel in {kernel for model in models for kernel in model}:
+        alike = options.get(tuple(kernel in model for model in models), [])
+        if len(alike) == 1:
+            found.setdefault(alike[0], []).append(kernel)
+    return found

@@ -34,7 +34,6 @@ class KernelSearch:
         roof: seconds that the machine needs at least.
         records: what was measured, of this target.
         stalled: batches since the best one got better.
-        cost: seconds that a batch takes, as the last ones did.
     """
 
     workload: Workload
@@ -44,7 +43,6 @@ class KernelSearch:
     roof: float = 0.0
     records: list[Record] = field(default_factory=list)
     stalled: int = 0
-    cost: float = 1.0
 
     def __post_init__(self) -> None:
         self.tried = {record.decision.text for record in self.records if record.decision}
@@ -56,7 +54,6 @@ class KernelSearch:
         """Takes a batch's results."""
         before = self.best_ratio
         self.records += records
-        self.tried |= {record.decision.text for record in records if record.decision}
         self.stalled = 0 if self.best_ratio < before - _LEAST_GAIN else self.stalled + 1
 
     @property
@@ -69,6 +66,15 @@ class KernelSearch:
     def best_ratio(self) -> float:
         best = self.best
         return best.ratio if best is not None else 1.0
+
+    def fastest(self, count: int) -> list[Decision]:
+        """The schedules that were faster than the default, in order."""
+        found = {
+            record.decision.text: record.decision
+            for record in sorted(self.records, key=lambda record: record.ratio)
+            if record.decision is not None and record.ratio < 1.0
+        }
+        return list(found.values())[:count]
 
     @property
     def seconds(self) -> float:
@@ -114,4 +120,5 @@ class KernelSearch:
                 break
             if decision not in chosen:
                 chosen.append(decision)
+        self.tried |= {decision.text for decision in chosen}  # they are being compiled while others are measured
         return chosen

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import UserError
 from ..runtime.serve import MOST_SECONDS, PROTOCOL, cut_after, set_timeouts
 from ..target import Target
-from .boards import BoardError, Comparison, LostError, Times, read_comparison, read_times
+from .boards import BoardError, Comparison, LostError, Times, read_answer, read_comparison
 
 _MOST_ANSWER = 16 << 20
 _CONNECT_SECONDS = 10.0
@@ -78,7 +78,7 @@ class RemoteBoard:
 
     def measure(self, trial: Path, rounds: int, seconds: float) -> list[Times]:
         request = {"operation": "trial", "threads": self.threads, "rounds": rounds, "seconds": seconds}
-        return read_times(self._ask(request, seconds + _GRACE_SECONDS, [trial]), trial)
+        return read_answer(self._ask(request, seconds + _GRACE_SECONDS, [trial]), trial)
 
     def compare(self, first: Path, second: Path, seconds: float) -> Comparison:
         request = {"operation": "compare", "threads": self.threads, "seconds": seconds}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,25 +15,23 @@ from ..errors import UserError
 from ..files import remove_abandoned, scratch_folder
 from ..frontend.prepare import Model
 from ..pipeline import Clock, Lowered, Options, compile_with, lower_model
-from ..target import Target
 from .boards import Comparison
 from .compare import compare
 from .features import describe
 from .fleet import Fleet, State
-from .graph import measure_turned, turn_choices
+from .graph import MOST_SAMPLES, Sample, best_options, draw, known_sample, records_of_sample, seconds_of
 from .kernel import KernelSearch
 from .logs import Verdicts
 from .records import Log, Record
 from .search import Progress, Searcher, roof_of
 from .space import space_of
-from .trials import Settings, now
-from .workloads import Workload, workloads_of
+from .subject import Subject, whole_model
+from .trials import Settings, now, time_subjects
 
 # Shares of the budget: until choices of graph passes are decided, and until the search ends. The rest confirms what was
 # found, and measures the whole model.
 _CHOOSING, _SEARCHING = 0.3, 0.8
-_MOST_SCRUB = 64 << 20
-_LEAST_SCRUB = 4 << 10
+_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -95,21 +94,23 @@ class Session:
         own = options.target.fingerprint
         self.own = [record for record in known if record.fingerprint == own and record.threads == fleet.threads]
         self.others = [record for record in known if record.fingerprint != own]
-        self.searches: dict[str, KernelSearch] = {}
+        self.settings = Settings(options.target)
         self.names: dict[str, Sequence[str]] = {}
 
     def run(self, report: Callable[[Progress], None]) -> Result:
         """Tunes. Raises UserError if the budget is too small to measure anything."""
         untuned = self._lower({})
-        self.settings = Settings(self.options.target, _scrub(untuned, self.options.target))
+        subject = whole_model(untuned, self.options.target, self.cache)
         chosen: dict[str, Record] = {}
         searcher: Searcher | None = None
         with contextlib.suppress(KeyboardInterrupt):  # what is measured is confirmed as if the time were over
-            chosen = self._choose(untuned)
-            lowered = self._lower(_verdicts(chosen).choices) if chosen else untuned
-            searches = self._searches(workloads_of(lowered.versions, lowered.programs))
+            chosen = self._choose(untuned, subject)
+            if chosen:
+                subject = whole_model(self._lower(_verdicts(chosen).choices), self.options.target, self.cache)
+            searches = self._searches(subject)
             mine = {search.workload.key for search in searches}
             searcher = Searcher(
+                subject,
                 searches,
                 self.settings,
                 self.fleet,
@@ -134,34 +135,51 @@ class Session:
     def _lower(self, choices: Mapping[str, int]) -> Lowered:
         return lower_model(self.model, replace(self.options, dump=None, choices={**self.options.choices, **choices}))
 
-    def _searches(self, workloads: Sequence[Workload]) -> list[KernelSearch]:
-        """Of those workloads that can be measured alone."""
+    def _searches(self, subject: Subject) -> list[KernelSearch]:
+        """Of those kernels that there is something to try for."""
         found = []
-        for workload in workloads:
-            if workload.key not in self.searches:
-                space = space_of(workload.program, self.options.target)
-                if space is None or any(argument.nbytes == 0 for argument in workload.arguments):
-                    continue
-                work = describe(workload.program, workload.cost, space.default.rule)
-                records = [record for record in self.own if record.workload == workload.key]
-                search = KernelSearch(workload, work, space, records=records)
-                search.roof = roof_of(search, self.settings, self.fleet.threads)
-                self.searches[workload.key] = search
-                self.names[workload.key] = workload.names
-            search = self.searches[workload.key]
-            search.workload = workload  # which has as many calls as in this lowering
+        for workload in subject.workloads:
+            space = space_of(workload.program, self.options.target)
+            if space is None or any(argument.nbytes == 0 for argument in workload.arguments):
+                continue
+            work = describe(workload.program, workload.cost, space.default.rule)
+            records = [record for record in self.own if record.workload == workload.key]
+            search = KernelSearch(workload, work, space, records=records)
+            search.roof = roof_of(search, self.settings, self.fleet.threads)
+            self.names[workload.key] = workload.names
             found.append(search)
         return found
 
-    def _choose(self, untuned: Lowered) -> dict[str, Record]:
-        deadline = self._until(_CHOOSING)
-        turned, workloads = turn_choices(untuned, self._lower, self.options.choices, deadline)
-        self._searches(list(workloads.values()))
-        found = measure_turned(
-            turned, self.searches, self.settings, self.fleet, self.log, self.cache, deadline, self.own
-        )
-        self.names |= {one.key: (one.choice.text,) for one in turned}
-        return found
+    def _choose(self, untuned: Lowered, subject: Subject) -> dict[str, Record]:
+        """The options of graph passes that are faster than the usual ones, by choice."""
+        choices, deadline, rng = untuned.choices, self._until(_CHOOSING), random.Random(_SEED)
+        usual = {key: self.options.choices.get(key, choice.default) for key, choice in choices.items()}
+        samples: list[Sample] = []
+        took, begin = 0.0, time.perf_counter()
+        while choices and len(samples) < MOST_SAMPLES and begin + took < deadline:
+            taken = draw(choices, rng)
+            other = whole_model(self._lower(taken), self.options.target, self.cache)
+            sample = known_sample(taken, subject.workloads, other.workloads, self.own)
+            if sample is None:
+                sample = self._sample(taken, subject, other)
+            if sample is not None:
+                samples.append(sample)
+            took, begin = time.perf_counter() - begin, time.perf_counter()
+        records, best = best_options(choices, usual, samples, self.settings, self.fleet.threads)
+        self.log.append(records)
+        self.names |= {key: (choice.text,) for key, choice in choices.items()}
+        return best
+
+    def _sample(self, taken: Mapping[str, int], subject: Subject, other: Subject) -> Sample | None:
+        """Measures the model with other choices beside the model as it is; it is in the log then."""
+        times = time_subjects([subject, other], self.settings, self.fleet, self.cache)
+        if times is None or times[0].heat.throttled:
+            return None
+        seconds = seconds_of(other.workloads, times[1]), seconds_of(subject.workloads, times[0])
+        sample = Sample(taken, *seconds, len(times[0].seconds))
+        workloads = subject.workloads, other.workloads
+        self.log.append(records_of_sample(sample, *workloads, self.settings, self.fleet.threads))
+        return sample
 
     def _check_budget(self, searches: Sequence[KernelSearch]) -> None:
         spent = time.perf_counter() - self.begin
@@ -236,14 +254,6 @@ def tune(
 
 def _verdicts(records: Mapping[str, Record]) -> Verdicts:
     return Verdicts.of({key: record.decision for key, record in records.items() if record.decision is not None})
-
-
-def _scrub(lowered: Lowered, target: Target) -> int:
-    """Bytes that a run of the model touches, up to twice the caches."""
-    weights = sum(array.nbytes for array in lowered.versions[0].program.constants)
-    touched = weights + max(version.plan.arena_bytes for version in lowered.versions)
-    caches = 1024 * (target.caches.l3_kib or target.caches.l2_kib)
-    return int(max(_LEAST_SCRUB, min(touched, 2 * caches, _MOST_SCRUB))) // 64 * 64
 
 
 def _slower(compared: Comparison, kept: Mapping[str, Record], names: Mapping[str, Sequence[str]]) -> list[str]:

@@ -1,8 +1,8 @@
 """Runs `edgec tune` for each line of its input, a JSON list of arguments, in a process forked from this one.
 
-To start TVM takes seconds, which a test that starts a tuner twenty times does not have. Prints the process's id, and when
-it has ended its status, of a signal the negative. To the file that the first argument names, the tuner adds a line for
-each measurement that it has, before it does anything else with it: how many schedules were measured beside defaults.
+To start TVM takes seconds, which a test that starts a tuner twenty times does not have. Prints the process's id, and
+when it has ended its status, of a signal the negative. What a tuner does it writes to the file that the first argument
+names: `measured` when it has measured times, and `logged` with the number of records when these are in the log.
 """
 
 from __future__ import annotations
@@ -11,27 +11,38 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 
 import compiler.cli.tune
 import compiler.tune.compare
-import compiler.tune.session  # noqa: F401  (imported once, here)
+import compiler.tune.session
 from compiler.cli import main
 from compiler.tune.boards import LocalBoard, Times
+from compiler.tune.records import Log, Record
 
 
-def tune(arguments: list[str], measured: Path) -> None:
+def tune(arguments: list[str], events: Path) -> None:
     """Runs the command; does not return."""
     compiler.tune.compare._SECONDS = 0.3
-    original = LocalBoard.measure
+    measure, append = LocalBoard.measure, Log.append
 
-    def measure(self: LocalBoard, trial: Path, rounds: int, seconds: float) -> list[Times]:
-        groups = original(self, trial, rounds, seconds)
-        with measured.open("a") as file:
-            file.write(f"{sum(len(times.differences) - 1 for times in groups)}\n")
-        return groups
+    def note(event: str) -> None:
+        with events.open("a") as file:
+            file.write(f"{event}\n")
 
-    LocalBoard.measure = measure  # type: ignore[method-assign]
+    def noted_measure(self: LocalBoard, trial: Path, rounds: int, seconds: float) -> list[Times]:
+        times = measure(self, trial, rounds, seconds)
+        if rounds > 1:  # else results are checked
+            note("measured")
+        return times
+
+    def noted_append(self: Log, records: Iterable[Record]) -> None:
+        records = list(records)
+        append(self, records)
+        note(f"logged {len(records)}")
+
+    LocalBoard.measure, Log.append = noted_measure, noted_append  # type: ignore[method-assign]
     sys.argv = ["edgec", "tune", *arguments]
     main()
 

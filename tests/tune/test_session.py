@@ -39,13 +39,13 @@ class FakeBoard:
 
         self.trials += 1
         manifest = read_manifest(trial)
-        rules = {kernel["name"]: kernel for kernel in manifest["kernels"]}
         found = []
-        for group in manifest["trial"]:
-            times = [
-                1e-5 * (1 + sum(rules[f"schedule{number}"]["parameters"].values()) / 100) for number, _step in group
-            ]
-            found.append(Times(np.array([times] * rounds), (0.0,) * len(group)))
+        for version in manifest["shapes"]:
+            kernels = [manifest["kernels"][step] for step in version["steps"]]
+            times = [1e-5 * (1 + sum(kernel["parameters"].values()) / 100) for kernel in kernels]
+            found.append(
+                Times(np.array([times] * rounds), dict.fromkeys((one["name"] for one in manifest["outputs"]), 0.0))
+            )
         return found
 
     def close(self) -> None:
