@@ -82,7 +82,7 @@ class Fleet:
                 except LostError as error:
                     left.put(job)
                     self.boards.remove(board)
-                    reasons.append(str(error))
+                    reasons.append(f"lost {board.name}: {error}")
                     self.states[id(board)].lost = str(error)
                     self._lost(board.name, str(error))
                     return

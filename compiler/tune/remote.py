@@ -56,7 +56,7 @@ class RemoteBoard:
         except BaseException as error:
             self.close()
             if isinstance(error, BoardError):
-                raise UserError(str(error), "--rpc", "run `edgec device serve` there") from error
+                raise UserError(f"cannot reach {address}: {error}", "--rpc", "run `edgec device serve` there") from error
             raise
         self._most_artifact = int(about["most_artifact"])
 
@@ -95,16 +95,16 @@ class RemoteBoard:
             for payload in payloads:
                 self._connection.send_bytes(payload)
             if not self._connection.poll(timeout):
-                raise LostError(f"no answer from {self.name} within {timeout:.0f} seconds")
+                raise LostError(f"no answer within {timeout:.0f} seconds")
             answer = json.loads(self._connection.recv_bytes(_MOST_ANSWER))
         except (OSError, EOFError) as error:
-            raise LostError(f"lost {self.name}: {str(error) or 'it closed the connection'}") from error
+            raise LostError(str(error) or "it closed the connection") from error
         except ValueError as error:
-            raise LostError(f"{self.name} answered what is not JSON: {error}") from error
+            raise LostError(f"it answered what is not JSON: {error}") from error
         if not isinstance(answer, dict):
-            raise LostError(f"{self.name} answered what makes no sense")
+            raise LostError("it answered what makes no sense")
         if answer.get("lost"):
-            raise LostError(f"{self.name} cannot measure: {answer.get('error')!s:.200}")
+            raise LostError(f"it cannot measure: {answer.get('error')!s:.200}")
         return answer
 
     def close(self) -> None:
