@@ -115,10 +115,10 @@ class Worker:
                 answer += part
                 if not part or len(answer) > _MOST_ANSWER:
                     return None
-        except BrokenPipeError:
+            made = json.loads(answer)
+        except (BrokenPipeError, ValueError):
             return None
-        made: dict[str, Any] = json.loads(answer)
-        return made
+        return made if isinstance(made, dict) else None
 
     def end(self) -> None:
         """Kills the process."""
