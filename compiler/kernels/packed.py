@@ -27,6 +27,7 @@ _DEPTHWISE_ROWS = 8
 _MOST_UNROLLED = 49
 _NARROWEST = 4  # lanes
 _MOST_VECTORS = 4
+_WORSE = 1.1  # cost of a tile beyond which others are not tried
 _PREFETCH = 64  # rounds of the innermost loop ahead
 
 ACCUMULATOR = "packed_accumulator"  # the block that this rule recognises
@@ -47,11 +48,21 @@ def block_width(channels: int, limits: Limits) -> int:
     return min(narrow, limits.lanes)
 
 
-def block_choices(channels: int, limits: Limits) -> tuple[int, ...]:
-    """Vectors that a block may have instead, 0 for those of `block_width`."""
+def block_choices(channels: int, rows: int, limits: Limits) -> tuple[int, ...]:
+    """Vectors that a block may have instead, 0 for those of `block_width`: those that may be as fast."""
     vectors = -(-channels // limits.lanes)
     derived = block_width(channels, limits) // limits.lanes
-    return (0, *(n for n in range(1, _MOST_VECTORS + 1) if n <= vectors and n != derived and vectors > 1))
+    if vectors == 1:
+        return (0,)
+
+    def cost(count: int) -> float:
+        mr = rows_of_tile(rows, count * limits.lanes, limits, None, limits.by_element)
+        tiles = -(-rows // mr) * -(-vectors // count)
+        return tiles * mr * count * tile_cost(mr, count, limits, limits.by_element)
+
+    most = _WORSE * cost(derived)
+    others = [n for n in range(1, min(vectors, _MOST_VECTORS) + 1) if n != derived and cost(n) <= most]
+    return (0, *others)
 
 
 def takes_elements(anchor: Block, limits: Limits) -> bool:

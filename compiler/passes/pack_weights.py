@@ -69,8 +69,8 @@ def pack_weights(
 
 def choose_block(call: Any, limits: Limits, choices: Choices | None) -> Limits:
     """The limits, with the width of blocks of output channels that was chosen for an operator."""
-    channels = int(call.ty.shape[-1])
-    options = block_choices(channels, limits)
+    *_, rows, channels = (1, *(int(extent) for extent in call.ty.shape))
+    options = block_choices(channels, rows, limits)
     if choices is None or len(options) == 1:
         return limits
     return replace(limits, block_vectors=choices.pick("block", call, 0, options))

@@ -59,7 +59,7 @@ class Comparison:
     """How fast two artifacts of one model are.
 
     Attributes:
-        medians: seconds of a run of each.
+        medians: seconds of each one's turns.
         ratio: of the second's time to the first's in the same turn, the median.
         kernels: that ratio by kernel, of those that both have, from runs whose steps were timed.
         heat: of the board.

@@ -28,7 +28,8 @@ def check_candidates(
     for group in _groups(list(workloads.values())):
         keys = {workload.key for workload in group}
         members = [one for one in candidates if one.workload.key in keys]
-        run_candidates(members, kernels_alone(subject, group), settings, fleet, cache, _check)
+        alone = kernels_alone(subject.functions, subject.kernels, group)
+        run_candidates(members, alone, settings, fleet, cache, _check)
 
 
 def _check(job: Job) -> None:

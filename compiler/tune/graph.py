@@ -1,30 +1,32 @@
-"""Chooses algorithms of graph passes, all choices at once.
+"""Chooses algorithms of graph passes, all choices of a kind at once.
 
 The model is lowered some times, with a random option of every choice each time, and measured beside the model as it is.
 A kernel belongs to that option which was taken in just those lowerings that have the kernel. So a few lowerings say how
 fast the kernels of all options are.
-
-The kernels of a sample that only one of the two models has are in the log, so that a tuner that was killed goes on
-after it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import random
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..build.cache import Cache
 from ..kernels.rule import Decision
 from ..passes.choices import Choice
+from ..pipeline import Lowered
 from .boards import Times
-from .records import CHOICE, Record, current_versions
-from .trials import Settings, now
-from .workloads import Workload
+from .fleet import Fleet
+from .records import CHOICE, Record
+from .samples import known_sample, records_of_sample
+from .subject import Subject, whole_model
+from .trials import Settings, now, time_subjects
 
-MOST_SAMPLES = 12  # lowerings that tell some hundred options apart
+_MOST_SAMPLES = 12
+_DRAWS = 50
 _LEAST_GAIN = 0.03  # of the time of a choice's kernels; less is not told from noise
 
 Option = tuple[str, int]  # a choice's key, and what it may be
@@ -47,81 +49,97 @@ class Sample:
     rounds: int
 
 
-def draw(choices: Mapping[str, Choice], rng: random.Random) -> dict[str, int]:
-    """A random option of every choice."""
-    return {key: rng.choice(choice.options) for key, choice in choices.items()}
-
-
-def seconds_of(workloads: Sequence[Workload], times: Times) -> dict[str, float]:
-    """Medians, by workload."""
-    return {workload.key: float(np.median(times.of(workload.steps))) for workload in workloads}
-
-
-def name_of(base: Sequence[Workload], other: Sequence[Workload]) -> int:
-    """What a sample is known by in records, of a model and the same with other choices."""
-    calls = [sorted((workload.key, workload.calls) for workload in workloads) for workloads in (base, other)]
-    return int(hashlib.sha256(repr(calls).encode()).hexdigest()[:15], 16)
-
-
-def known_sample(
-    taken: Mapping[str, int], base: Sequence[Workload], other: Sequence[Workload], records: Iterable[Record]
-) -> Sample | None:
-    """The sample if records have it; of kernels that both models have, without their times."""
-    name = name_of(base, other)
-    mine = [one for one in records if one.work.get("sample") == name and one.versions == current_versions()]
-    seconds = {record.workload: record.seconds for record in mine}
-    if not mine or seconds.keys() != {workload.key for workload in base} ^ {workload.key for workload in other}:
-        return None
-    times = [{one.key: seconds.get(one.key, 0.0) * one.calls for one in workloads} for workloads in (other, base)]
-    return Sample(taken, times[0], times[1], mine[0].rounds)
-
-
-def records_of_sample(
-    sample: Sample, base: Sequence[Workload], other: Sequence[Workload], settings: Settings, threads: int
-) -> list[Record]:
-    """A sample for the log."""
-    workloads = {workload.key: workload for workload in (*base, *other)}
-    seconds = {key: {**sample.seconds, **sample.base}[key] for key in sample.seconds.keys() ^ sample.base.keys()}
-    return [
-        Record(
-            kind="trial",
-            workload=key,
-            work={"family": CHOICE, "sample": name_of(base, other)},
-            target=settings.target.name,
-            fingerprint=settings.target.fingerprint,
-            decision=None,
-            seconds=time / workloads[key].calls,
-            spread=0.0,
-            base=time / workloads[key].calls,
-            rounds=sample.rounds,
-            threads=threads,
-            date=now(),
-        )
-        for key, time in seconds.items()
-    ]
-
-
-def best_options(
-    choices: Mapping[str, Choice],
-    usual: Mapping[str, int],
-    samples: Sequence[Sample],
+def choose(
+    lowered: Lowered,
+    subject: Subject,
+    lower: Callable[[Mapping[str, int]], Lowered],
     settings: Settings,
-    threads: int,
-) -> tuple[list[Record], dict[str, Record]]:
-    """What the samples say: a record of every option whose kernels are known, and, by choice, of the best ones.
+    fleet: Fleet,
+    cache: Cache | None,
+    deadline: float,
+    known: Sequence[Record] = (),
+) -> Iterator[tuple[list[Record], dict[str, Record]]]:
+    """For each kind of choices, records of what was measured, and of the best options, by choice.
 
     Args:
-        usual: what is taken in the model as it is.
+        lowered: the model as it is.
+        subject: the same.
+        lower: the model with choices made otherwise than it is.
+        deadline: on time.perf_counter's clock.
+        known: of earlier sessions; what they measured is not measured again.
     """
-    kernels = _kernels_of_options(choices, usual, samples)
+    best: dict[str, int] = {}
+    for kind in dict.fromkeys(choice.kind for choice in lowered.choices.values()):
+        choices = {key: choice for key, choice in lowered.choices.items() if choice.kind == kind}
+        samples: list[Sample] = []
+        taken = [{key: choice.taken for key, choice in choices.items()}]
+        begin, took = time.perf_counter(), 0.0
+        while (drawn := _draw(choices, taken)) is not None and begin + took < deadline:
+            other = whole_model(lower({**best, **drawn}), settings.target, cache)
+            workloads = other.workloads, subject.workloads
+            measured = known_sample(*workloads, known)
+            if measured is None:
+                times = time_subjects([subject, other], settings, fleet, cache)
+                if times is not None and not times[0].heat.throttled:
+                    measured = _seconds(other, times[1]), _seconds(subject, times[0]), len(times[0].seconds)
+                    yield records_of_sample(measured, *workloads, settings, fleet.threads), {}
+            if measured is not None:
+                samples.append(Sample(drawn, *measured))
+                taken.append(drawn)
+            begin, took = time.perf_counter(), time.perf_counter() - begin
+        records, found = _best_options(choices, samples, settings, fleet.threads)
+        yield records, found
+        if found:
+            best |= {key: record.decision.parameters["value"] for key, record in found.items() if record.decision}
+            lowered = lower(best)
+            subject = whole_model(lowered, settings.target, cache)
+
+
+def _draw(choices: Mapping[str, Choice], taken: Sequence[Mapping[str, int]]) -> dict[str, int] | None:
+    """An option of every choice, which tells as many options apart as some draws can; None if all have been."""
+    if len(taken) > _MOST_SAMPLES or _told_apart(choices, taken) == sum(
+        len(choice.options) for choice in choices.values()
+    ):
+        return None
+    rng = random.Random(len(taken))
+    draws = [{key: rng.choice(choice.options) for key, choice in choices.items()} for _ in range(_DRAWS)]
+    return max(draws, key=lambda draw: _told_apart(choices, [*taken, draw]))
+
+
+def _told_apart(choices: Mapping[str, Choice], taken: Sequence[Mapping[str, int]]) -> int:
+    """How many options were taken, and not always together with another."""
+    return sum(len(alike) == 1 and any(pattern) for pattern, alike in _patterns(choices, taken).items())
+
+
+def _patterns(
+    choices: Mapping[str, Choice], taken: Sequence[Mapping[str, int]]
+) -> dict[tuple[bool, ...], list[Option]]:
+    """Options by which of the models take them."""
+    found: dict[tuple[bool, ...], list[Option]] = {}
+    for key, choice in choices.items():
+        for value in choice.options:
+            found.setdefault(tuple(one[key] == value for one in taken), []).append((key, value))
+    return found
+
+
+def _seconds(subject: Subject, times: Times) -> dict[str, float]:
+    """Medians, by workload."""
+    return {workload.key: float(np.median(times.of(workload.steps))) for workload in subject.workloads}
+
+
+def _best_options(
+    choices: Mapping[str, Choice], samples: Sequence[Sample], settings: Settings, threads: int
+) -> tuple[list[Record], dict[str, Record]]:
+    """What the samples say: a record of every option whose kernels are known, and, by choice, of the best ones."""
+    kernels = _kernels_of_options(choices, samples)
     records: list[Record] = []
     best: dict[str, Record] = {}
     for key, choice in choices.items():
-        before = kernels.get((key, usual[key]))
+        before = kernels.get((key, choice.taken))
         for value in choice.options:
             after = kernels.get((key, value))
             found = [one for one in samples if one.taken[key] == value]
-            if value == usual[key] or not before or not after or not found:
+            if value == choice.taken or not before or not after or not found:
                 continue
             bases = [sum(one.base[kernel] for kernel in before) for one in found]
             ratios = [
@@ -148,18 +166,13 @@ def best_options(
     return records, best
 
 
-def _kernels_of_options(
-    choices: Mapping[str, Choice], usual: Mapping[str, int], samples: Sequence[Sample]
-) -> dict[Option, list[str]]:
+def _kernels_of_options(choices: Mapping[str, Choice], samples: Sequence[Sample]) -> dict[Option, list[str]]:
     """The workloads that the model has if, and only if, an option is taken; of those options that were told apart."""
-    taken = [usual, *(one.taken for one in samples)]
-    options: dict[tuple[bool, ...], list[Option]] = {}
-    for key, choice in choices.items():
-        for value in choice.options:
-            options.setdefault(tuple(one[key] == value for one in taken), []).append((key, value))
+    usual = {key: choice.taken for key, choice in choices.items()}
+    options = _patterns(choices, [usual, *(one.taken for one in samples)])
     models = [samples[0].base, *(one.seconds for one in samples)] if samples else []
     found: dict[Option, list[str]] = {}
-    for kernel in {kernel for model in models for kernel in model}:
+    for kernel in dict.fromkeys(kernel for model in models for kernel in model):
         alike = options.get(tuple(kernel in model for model in models), [])
         if len(alike) == 1:
             found.setdefault(alike[0], []).append(kernel)

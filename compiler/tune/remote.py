@@ -56,7 +56,9 @@ class RemoteBoard:
         except BaseException as error:
             self.close()
             if isinstance(error, BoardError):
-                raise UserError(f"cannot reach {address}: {error}", "--rpc", "run `edgec device serve` there") from error
+                raise UserError(
+                    f"cannot reach {address}: {error}", "--rpc", "run `edgec device serve` there"
+                ) from error
             raise
         self._most_artifact = int(about["most_artifact"])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,19 +18,18 @@ from .boards import Comparison
 from .compare import compare
 from .features import describe
 from .fleet import Fleet, State
-from .graph import MOST_SAMPLES, Sample, best_options, draw, known_sample, records_of_sample, seconds_of
+from .graph import choose
 from .kernel import KernelSearch
 from .logs import Verdicts
 from .records import Log, Record
 from .search import Progress, Searcher, roof_of
 from .space import space_of
 from .subject import Subject, whole_model
-from .trials import Settings, now, time_subjects
+from .trials import Settings, now
 
 # Shares of the budget: until choices of graph passes are decided, and until the search ends. The rest confirms what was
 # found, and measures the whole model.
 _CHOOSING, _SEARCHING = 0.3, 0.8
-_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -151,35 +149,14 @@ class Session:
         return found
 
     def _choose(self, untuned: Lowered, subject: Subject) -> dict[str, Record]:
-        """The options of graph passes that are faster than the usual ones, by choice."""
-        choices, deadline, rng = untuned.choices, self._until(_CHOOSING), random.Random(_SEED)
-        usual = {key: self.options.choices.get(key, choice.default) for key, choice in choices.items()}
-        samples: list[Sample] = []
-        took, begin = 0.0, time.perf_counter()
-        while choices and len(samples) < MOST_SAMPLES and begin + took < deadline:
-            taken = draw(choices, rng)
-            other = whole_model(self._lower(taken), self.options.target, self.cache)
-            sample = known_sample(taken, subject.workloads, other.workloads, self.own)
-            if sample is None:
-                sample = self._sample(taken, subject, other)
-            if sample is not None:
-                samples.append(sample)
-            took, begin = time.perf_counter() - begin, time.perf_counter()
-        records, best = best_options(choices, usual, samples, self.settings, self.fleet.threads)
-        self.log.append(records)
-        self.names |= {key: (choice.text,) for key, choice in choices.items()}
+        """The options of graph passes that are faster than those that are taken, by choice."""
+        self.names |= {key: (choice.text,) for key, choice in untuned.choices.items()}
+        best: dict[str, Record] = {}
+        where = self.settings, self.fleet, self.cache
+        for records, found in choose(untuned, subject, self._lower, *where, self._until(_CHOOSING), self.own):
+            self.log.append(records)
+            best |= found
         return best
-
-    def _sample(self, taken: Mapping[str, int], subject: Subject, other: Subject) -> Sample | None:
-        """Measures the model with other choices beside the model as it is; it is in the log then."""
-        times = time_subjects([subject, other], self.settings, self.fleet, self.cache)
-        if times is None or times[0].heat.throttled:
-            return None
-        seconds = seconds_of(other.workloads, times[1]), seconds_of(subject.workloads, times[0])
-        sample = Sample(taken, *seconds, len(times[0].seconds))
-        workloads = subject.workloads, other.workloads
-        self.log.append(records_of_sample(sample, *workloads, self.settings, self.fleet.threads))
-        return sample
 
     def _check_budget(self, searches: Sequence[KernelSearch]) -> None:
         spent = time.perf_counter() - self.begin

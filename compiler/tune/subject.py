@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import tvm_ffi
 
@@ -32,7 +33,7 @@ class Subject:
     program: Program
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    functions: Mapping[str, object]
+    functions: Mapping[str, Any]
     kernels: Mapping[str, CompiledKernel]
     workloads: tuple[Workload, ...]
     apart: bool = False
@@ -55,9 +56,16 @@ def whole_model(lowered: Lowered, target: Target, cache: Cache | None) -> Subjec
     return Subject(version.program, version.inputs, version.outputs, functions, kernels, tuple(workloads))
 
 
-def kernels_alone(subject: Subject, workloads: Sequence[Workload]) -> Subject:
-    """A call of each kernel, on data of its own and the model's constants; its results are outputs that begin with
-    the workload's key."""
+def kernels_alone(
+    functions: Mapping[str, Any], kernels: Mapping[str, CompiledKernel], workloads: Sequence[Workload]
+) -> Subject:
+    """A call of each kernel, on data of its own and the model's constants.
+
+    Its results are outputs whose names begin with the workload's key.
+
+    Args:
+        functions, kernels: of the workloads, by name.
+    """
     program, inputs, outputs = Program(), list[Tensor](), list[Tensor]()
     for workload in workloads:
         args = []
@@ -75,6 +83,6 @@ def kernels_alone(subject: Subject, workloads: Sequence[Workload]) -> Subject:
         results = sum(argument.kind == "result" for argument in workload.arguments)
         program.steps.append(Step(workload.names[0], tuple(args), results))
     names = [workload.names[0] for workload in workloads]
-    functions = {name: subject.functions[name] for name in names}
-    kernels = {name: subject.kernels[name] for name in names}
+    functions = {name: functions[name] for name in names}
+    kernels = {name: kernels[name] for name in names}
     return Subject(program, tuple(inputs), tuple(outputs), functions, kernels, tuple(workloads), apart=True)

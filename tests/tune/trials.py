@@ -1,21 +1,36 @@
-"""Small things to measure."""
+"""Small kernels to measure."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
+from tvm import te, topi
 
 from compiler.build.cache import Cache
-from compiler.build.objects import compile_kernels
-from compiler.frontend.prepare import load_model
+from compiler.build.objects import canonical_form, compile_kernels
+from compiler.build.workload_key import workload_key
+from compiler.kernels.cost import cost_of
 from compiler.kernels.rule import Decision
-from compiler.pipeline import lower_model, resolve
-from compiler.tune.subject import whole_model
+from compiler.target import load_target
+from compiler.tune.subject import kernels_alone
 from compiler.tune.trial import build_trial
+from compiler.tune.workloads import Argument, Workload
 from tests.networks import model
+
+
+def product(m: int = 17, k: int = 24, n: int = 40) -> Workload:
+    """A product by a constant, with a Relu."""
+    x, w = te.placeholder((m, k), name="x"), te.placeholder((k, n), name="w")
+    program = canonical_form(te.create_prim_func([x, w, topi.nn.relu(topi.matmul(x, w))], index_dtype_override="int64"))
+    weights = np.random.default_rng(0).standard_normal((k, n)).astype(np.float32)
+    arguments = (
+        Argument("data", "float32", 4 * m * k),
+        Argument("constant", "float32", weights.nbytes, weights.reshape(-1).view(np.uint8)),
+        Argument("result", "float32", 4 * m * n),
+    )
+    return Workload(workload_key(program), ("product",), program, arguments, (0,), cost_of(program))
 
 
 def small_network() -> onnx.ModelProto:
@@ -31,17 +46,10 @@ def small_network() -> onnx.ModelProto:
 
 
 def small_trial(folder: Path) -> Path:
-    """A product by a constant, as it is by default, and with tiles of a single row."""
-    weights = np.random.default_rng(0).standard_normal((24, 40)).astype(np.float32)
-    x, y = (onnx.helper.make_tensor_value_info(*of) for of in (("x", 1, [17, 24]), ("y", 1, [17, 40])))
-    nodes = [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])]
-    onnx.save(model(nodes, [x], [y], [onnx.numpy_helper.from_array(weights, "w")]), folder / "product.onnx")
-    loaded = load_model(folder / "product.onnx")
-    options = resolve(loaded, "host", None, None, False, None, True, tuning_logs=folder / "none")
-    subject = whole_model(lower_model(loaded, replace(options, dump=None)), options.target, Cache())
-    (name,) = subject.functions
-    kernel = subject.kernels[name]
-    decisions = {name: Decision(kernel.rule, {**kernel.parameters, "rows": 1})}
-    made = compile_kernels(subject.functions, options.target, Cache(), decisions).kernels
-    variants = [subject.variant({}), subject.variant(made)]
-    return build_trial(variants, subject.inputs, subject.outputs, options.target, folder, Cache())
+    """The default schedule of a product, and one with tiles of a single row."""
+    target, workload = load_target("host"), product()
+    decisions = {"other": Decision("tile", {"rows": 1})}
+    made = compile_kernels(dict.fromkeys(("default", "other"), workload.program), target, Cache(), decisions).kernels
+    subject = kernels_alone({"product": workload.program}, {"product": made["default"]}, [workload])
+    variants = [subject.variant({}), subject.variant({"product": made["other"]})]
+    return build_trial(variants, subject.inputs, subject.outputs, target, folder, Cache())
