@@ -205,7 +205,7 @@ class Server:
                     answer, open_still = refused.answer, not refused.close
                     _log(f"refused a request: {refused}")
                 connection.send_bytes(json.dumps(answer).encode())
-        except (AuthenticationError, EOFError, OSError) as error:
+        except (AuthenticationError, AssertionError, EOFError, OSError) as error:  # an assertion of answer_challenge
             _log(f"{type(error).__name__} {error}" if str(error) else "a tuner left")
         finally:
             connection.close()

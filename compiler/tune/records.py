@@ -25,6 +25,7 @@ FORMAT = 1
 CHOICE = "choice"  # the rule in records of choices of graph passes, whose parameter `value` is what is chosen
 THROTTLED = "throttled"  # the source of times of a board that lowered its clock meanwhile; nothing is decided by them
 
+_KINDS = ("trial", "verdict")
 _MOST_FILE_BYTES = 64 << 20
 _MOST_LINE_BYTES = 16 << 10
 _MOST_PARAMETERS, _MOST_EXTENTS, _MOST_TEXT = 32, 32, 200
@@ -118,7 +119,7 @@ def parse_line(line: str, where: str) -> Record:
     reader = _Reader(data, where)
     rule, parameters = reader.text("rule", optional=True), reader.numbers("parameters")
     record = Record(
-        kind=reader.choice("kind", ("trial", "verdict")),
+        kind=reader.choice("kind", _KINDS),
         workload=reader.digits("workload"),
         work=reader.work("work"),
         target=reader.text("target"),
@@ -240,9 +241,9 @@ def read_file(path: Path, kind: str = "") -> Iterator[Record]:
     if len(data) > _MOST_FILE_BYTES:
         raise UserError(f"larger than {_MOST_FILE_BYTES >> 20} MiB", str(path), "`edgec tune --prune` makes it smaller")
     *lines, _torn = data.split(b"\n")
-    wanted = f'"kind":"{kind}"'.encode() if kind else b""
+    others = [f'"kind":"{other}"'.encode() for other in _KINDS if kind and other != kind]
     for number, line in enumerate(lines, 1):
-        if wanted not in line:
+        if any(other in line for other in others):  # quicker than to read it
             continue
         where = f"{path}:{number}"
         if len(line) > _MOST_LINE_BYTES:
@@ -251,8 +252,8 @@ def read_file(path: Path, kind: str = "") -> Iterator[Record]:
             text = line.decode("utf-8")
         except UnicodeDecodeError as error:
             raise UserError(f"not a tuning record: {error.reason}", where, _FIX) from None
-        if text.strip():
-            yield parse_line(text, where)
+        if text.strip() and (record := parse_line(text, where)).kind in ((kind,) if kind else _KINDS):
+            yield record
 
 
 class Log:

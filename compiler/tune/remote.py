@@ -123,7 +123,9 @@ def _connect(host: str, port: int, token: bytes) -> Connection:
         with cut_after(connection, _CONNECT_SECONDS):
             answer_challenge(connection, token)
             deliver_challenge(connection, token)
-    except BaseException:
+    except BaseException as error:
         connection.close()
+        if isinstance(error, AssertionError):  # of answer_challenge
+            raise ConnectionError("what listens there is something else") from error
         raise
     return connection

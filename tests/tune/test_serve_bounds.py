@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -202,6 +203,19 @@ def test_mutated_messages_are_answered_or_cut_off(
             errors += "error" in answer
             assert isinstance(answer, dict) and ("error" in answer or "protocol" in answer or "versions" in answer)
     assert errors > 150
+    assert board_of(server).measure(trial, 1, 30.0)
+
+
+@pytest.mark.parametrize("says", [b"", b"\0\0\0\4what", b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 300])
+def test_who_does_not_prove_the_token_is_cut_off(says: bytes, start: Callable[..., Server], trial: Path) -> None:
+    server = start()
+    with socket.create_connection(("127.0.0.1", server.port), 20) as stranger:
+        stranger.recv(100)  # the challenge
+        stranger.sendall(says)
+        stranger.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionResetError):  # which is cut off too
+            while stranger.recv(100):
+                pass
     assert board_of(server).measure(trial, 1, 30.0)
 
 
