@@ -22,13 +22,15 @@ from .rule import Offer, Parameters
 from .tails import mark_tail
 from .tile import compute_tile, tile_cost
 
-# Rows of a depthwise tile, whose inputs overlap and are best read once.
-_DEPTHWISE_ROWS = 8
+# Registers of a depthwise tile that hold weights and data, and rows that it has at least: inputs of rows overlap, and
+# are best read once.
+_DEPTHWISE_OPERANDS, _DEPTHWISE_ROWS = 18, 8
 _MOST_UNROLLED = 49
 _NARROWEST = 4  # lanes
 _MOST_VECTORS = 4
 _WORSE = 1.1  # cost of a tile beyond which others are not tried
 _PREFETCH = 64  # rounds of the innermost loop ahead
+_LINE = 64  # bytes of a cache line
 
 ACCUMULATOR = "packed_accumulator"  # the block that this rule recognises
 CONVERTED = "converted"  # the one that makes its data, of numbers that are stored in another type
@@ -100,7 +102,8 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
     room = limits
     if _operands(sch, anchor)[1].dtype == "int32":
         room = replace(limits, registers=limits.registers - limits.dot_registers)
-    rows = rows_of_tile(extent, width, room, _DEPTHWISE_ROWS if depthwise else None, by_element)
+    cap = max(_DEPTHWISE_ROWS, limits.registers - _DEPTHWISE_OPERANDS) if depthwise else None
+    rows = rows_of_tile(extent, width, room, cap, by_element)
     unrolled = depthwise and math.prod(anchor.reduction) <= _MOST_UNROLLED
     return Offer(
         lambda chosen: _apply(sch, anchor, rest[0], limits, chosen, bool(converted)),
@@ -136,8 +139,11 @@ def _channels_outside(sch: Any, anchor: Block, rows: int, limits: Limits) -> boo
     """Whether the loop over channels goes around those over rows.
 
     It reads the data again for each block of channels; the other way round, each tile of rows reads all weights
-    again. What does not fit half of the second-level cache comes from beyond it every time.
+    again. What does not fit half of the second-level cache comes from beyond it every time. Each block of a depthwise
+    convolution reads data of its own; if these are whole lines, its few weights best stay in registers.
     """
+    if len(anchor.reduction) == 2:
+        return anchor.spatial[-1] * _operands(sch, anchor)[0].itemsize >= _LINE
     data, weights = (buffer.size * buffer.itemsize for buffer in _operands(sch, anchor))
     products = _products(sch, anchor)
     passes = math.prod(anchor.spatial[:-3]) // products * -(-anchor.spatial[-3] // rows)

@@ -16,13 +16,14 @@ from .affine import channel_axis
 from .dynamic import quantize_dynamically, quantize_recurrent, recurrent_layers
 from .equalise import even_out, spread_factors
 from .graphs import Array, Graph
+from .multipliers import short_scales, stored_result
 from .places import Places, data_of, find_places, weight_axis
 from .prune import prune_apart
 from .ranges import STEPS, Histogram, Statistics, choose_range, scale_of
 from .settings import WEIGHT_BITS, Settings
 from .weight_only import FUSED, quantize_weights_only, weight_only_products
 from .weight_range import limit_of
-from .weights import quantize_weights, rounded_weights
+from .weights import Choose, dequantized, quantize_weights
 
 
 def quantizable(model: Model, settings: Settings) -> list[str]:
@@ -189,9 +190,9 @@ class _Writer:
         spread = np.float32(1) if factors is None else spread_factors(node, weights, factors)
         axis = weight_axis(node) if self._settings.per_channel else None
         limit = limit_of(self._graph, node, weights * spread, self._settings, self._statistics)
-        integers, scales = quantize_weights(weights * spread, axis, limit)
+        integers, scales = quantize_weights(weights * spread, axis, limit, self._choice(node))
         if self._settings.correct_bias:
-            self._correct_bias(node, rounded_weights(weights * spread, axis, limit) / spread - weights)
+            self._correct_bias(node, dequantized(integers, scales, axis) / spread - weights)
         if axis is not None:
             axis %= weights.ndim
         name = node.input[1] if len(self._graph.users[node.input[1]]) == 1 else f"{node.name}/{node.input[1]}"
@@ -203,6 +204,18 @@ class _Writer:
         made = helper.make_node("DequantizeLinear", inputs, [f"{name}/dq"], name=f"{name}/dq", axis=axis or 0)
         self._nodes.append(made)
         node.input[1] = f"{name}/dq"
+
+    def _choice(self, node: onnx.NodeProto) -> Choose:
+        """Scales of a product's weights that make its multipliers short."""
+        data = self._graph.constant(self._scales[self._places.stored[node.input[0]]][0])
+        assert data is not None
+        result: Array = np.ones((), np.float32)
+        name = stored_result(self._graph, node, self._places.stored)
+        if name is not None:
+            one = self._graph.constant(self._scales[self._places.stored[name]][0])
+            assert one is not None
+            result = (one * self._factors.get(name, np.float32(1))).astype(np.float32)
+        return lambda scales: short_scales(scales, data, result) if result.size in (1, scales.size) else scales
 
     def _correct_bias(self, node: onnx.NodeProto, change: Array) -> None:
         """Takes the mean of what changed weights add to a product's results off its bias (Nagel et al., 2019).

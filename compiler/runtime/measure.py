@@ -1,8 +1,8 @@
 """Measures trials, artifacts with several versions of a program which run in turns, and two artifacts in turns.
 
 A process of its own, since code that is measured may crash or never end: it reads requests from its input, a line of
-JSON each, and answers each with one. When the input ends, so does the process, whatever it is doing. Needs NumPy and
-loader.py alone.
+JSON each, and answers each with one. When the input ends, so does the process, whatever it is doing, unless it
+is a file. Needs NumPy and loader.py alone.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import queue
 import resource
 import signal
+import stat
 import sys
 import threading
 import time
@@ -175,8 +176,9 @@ def _difference(array: Any, reference: Any) -> float:
 
 
 def main() -> None:
-    """Answers requests until the input ends. The first argument is how many bytes of memory it may have, 0 for any."""
-    if most_memory := int(sys.argv[1]):
+    """Answers requests until the input ends. The first argument, if there is one, is how many bytes it may have."""
+    if len(sys.argv) > 1:
+        most_memory = int(sys.argv[1])
         resource.setrlimit(resource.RLIMIT_AS, (most_memory, most_memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tuner, which waits for this measurement
@@ -184,8 +186,8 @@ def main() -> None:
     os.dup2(2, 1)  # whatever else is printed does not get among the answers
     requests: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_receive, args=(requests,), daemon=True).start()
-    while True:
-        request = json.loads(requests.get())
+    for line in iter(requests.get, ""):
+        request = json.loads(line)
         paths, threads, seconds = request["paths"], request["threads"], request["seconds"]
         try:
             if request["operation"] == "compare":
@@ -201,7 +203,10 @@ def main() -> None:
 def _receive(requests: queue.Queue[str]) -> None:
     for line in sys.stdin:
         requests.put(line)
-    os._exit(0)  # nobody is left to answer, and the main thread may be in a kernel that never ends
+    if stat.S_ISREG(os.fstat(0).st_mode):
+        requests.put("")  # these were all
+    else:
+        os._exit(0)  # nobody is left to answer, and the main thread may be in a kernel that never ends
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ class Worker:
     def _ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any] | None:
         if self.process is None:
             self.process = subprocess.Popen(
-                [sys.executable, str(WORKER), str(self.most_memory or 0)],
+                [sys.executable, str(WORKER), *([] if self.most_memory is None else [str(self.most_memory)])],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

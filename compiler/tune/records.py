@@ -22,10 +22,12 @@ from ..kernels.rule import Decision
 from ..versions import EDGEC, TVM, llvm_version
 
 FORMAT = 1
+STATIC = "static"  # the kind of verdicts without a measurement
+ESTIMATED, COUNTED = "static", "counted"  # their sources: of cycles, and of instructions in an emulator
 CHOICE = "choice"  # the rule in records of choices of graph passes, whose parameter `value` is what is chosen
 THROTTLED = "throttled"  # the source of times of a board that lowered its clock meanwhile; nothing is decided by them
 
-_KINDS = ("trial", "verdict")
+_KINDS = ("trial", "verdict", STATIC)
 _MOST_FILE_BYTES = 64 << 20
 _MOST_LINE_BYTES = 16 << 10
 _MOST_PARAMETERS, _MOST_EXTENTS, _MOST_TEXT = 32, 32, 200
@@ -38,7 +40,8 @@ class Record:
 
     Attributes:
         kind: `trial`, a measurement; `verdict`, that this schedule is to be used for the kernel from now on, as it was
-            faster in a whole model; or that the default is, if there is no decision.
+            faster in a whole model; or that the default is, if there is no decision; `static`, a verdict without a
+            measurement, for kernels that were never measured on the target.
         workload: key of the kernel's program, see `workloads.workload_key`.
         work: features of the program, see `features.describe`.
         target, fingerprint: where it was measured; the name is for people.
@@ -48,7 +51,8 @@ class Record:
         base: seconds of the default schedule in the same turns.
         rounds: measurements behind the medians.
         threads: of the run.
-        source: how the times were obtained: `measured`, `throttled`, or `static`.
+        source: how the times were obtained: `measured`, `throttled`, `static` for an estimate, or `counted` for
+            instructions.
         failure: why there is no time; empty if there is.
         versions: of edgec, TVM and LLVM.
         date: in UTC, as `2026-11-21T16:00:00Z`.
@@ -131,7 +135,7 @@ def parse_line(line: str, where: str) -> Record:
         rounds=reader.count("rounds"),
         threads=reader.count("threads"),
         date=reader.text("date"),
-        source=reader.choice("source", ("measured", THROTTLED, "static")),
+        source=reader.choice("source", ("measured", THROTTLED, ESTIMATED, COUNTED)),
         failure=reader.text("failure"),
         versions=reader.texts("versions"),
     )

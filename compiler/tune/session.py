@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..build.cache import Cache
+from ..build.objects import Workers
 from ..errors import UserError
 from ..files import remove_abandoned, scratch_folder
 from ..frontend.prepare import Model
@@ -29,7 +30,7 @@ from .trials import Settings, now
 
 # Shares of the budget: until choices of graph passes are decided, and until the search ends. The rest confirms what was
 # found, and measures the whole model.
-_CHOOSING, _SEARCHING = 0.3, 0.8
+_CHOOSING, _SEARCHING = 0.2, 0.8
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Result:
         curve: the search's progress.
         trials: schedules that were measured.
         applied: whether the whole model is faster, and the verdicts are in the log.
+        calls: in a run of the model, by workload.
         boards: that measured, and how they were.
     """
 
@@ -55,6 +57,7 @@ class Result:
     curve: Sequence[Progress]
     trials: int
     applied: bool
+    calls: Mapping[str, int]
     boards: Sequence[State]
 
     def to_dict(self) -> dict[str, Any]:
@@ -66,7 +69,13 @@ class Result:
             "applied": self.applied,
             "trials": self.trials,
             "kernels": [
-                {"kernel": self.names[key][0], "schedule": record.text, "ratio": record.ratio}
+                {
+                    "kernel": self.names[key][0],
+                    "schedule": record.text,
+                    "ratio": record.ratio,
+                    "calls": self.calls.get(key, 1),
+                    "saved": (record.base - record.seconds) * self.calls.get(key, 1),
+                }
                 for key, record in self.verdicts.items()
             ],
             "boards": [asdict(state) for state in self.boards],
@@ -79,10 +88,18 @@ class Session:
 
     Args:
         options: of the compilation that is to become faster; its decisions and choices are started from.
+        workers: that compile schedules in place of this machine.
     """
 
     def __init__(
-        self, model: Model, options: Options, fleet: Fleet, log: Log, budget: float, cache: Cache | None
+        self,
+        model: Model,
+        options: Options,
+        fleet: Fleet,
+        log: Log,
+        budget: float,
+        cache: Cache | None,
+        workers: Workers | None = None,
     ) -> None:
         self.model, self.options, self.fleet, self.log, self.cache = model, options, fleet, log, cache
         self.begin, self.budget = time.perf_counter(), budget
@@ -92,7 +109,7 @@ class Session:
         own = options.target.fingerprint
         self.own = [record for record in known if record.fingerprint == own and record.threads == fleet.threads]
         self.others = [record for record in known if record.fingerprint != own]
-        self.settings = Settings(options.target)
+        self.settings = Settings(options.target, workers=workers)
         self.names: dict[str, Sequence[str]] = {}
 
     def run(self, report: Callable[[Progress], None]) -> Result:
@@ -184,6 +201,7 @@ class Session:
         if applied:
             self.log.append([replace(record, kind="verdict", date=now()) for record in kept.values()])
         verdicts = kept if applied else {}
+        calls = {search.workload.key: search.workload.calls for search in searcher.searches}
         return Result(
             *compared.medians,
             compared.ratio,
@@ -192,6 +210,7 @@ class Session:
             searcher.curve,
             searcher.trials,
             applied,
+            calls,
             list(self.fleet.states.values()),
         )
 
@@ -220,13 +239,14 @@ def tune(
     budget: float,
     report: Callable[[Progress], None] = lambda progress: None,
     cache: Cache | None = None,
+    workers: Workers | None = None,
 ) -> Result:
     """Tunes a model for the options' target within about `budget` seconds.
 
     Raises:
         UserError: the model cannot be compiled, or the budget is too small to measure anything.
     """
-    return Session(model, options, fleet, log, budget, cache).run(report)
+    return Session(model, options.without_estimates(), fleet, log, budget, cache, workers).run(report)
 
 
 def _verdicts(records: Mapping[str, Record]) -> Verdicts:

@@ -258,7 +258,7 @@ def test_a_worker_ends_with_who_started_it(tmp_path: Path) -> None:
     """Even in a kernel that never ends."""
     (tmp_path / "stub.py").write_text(STUB.format(body="os.write(2, b'in it'); ctypes.CDLL(None).sleep(600)"))
     worker = subprocess.Popen(
-        [sys.executable, tmp_path / "stub.py", "0"],
+        [sys.executable, tmp_path / "stub.py"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
