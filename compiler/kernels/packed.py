@@ -29,7 +29,8 @@ _MOST_UNROLLED = 49
 _NARROWEST = 4  # lanes
 _MOST_VECTORS = 4
 _WORSE = 1.1  # cost of a tile beyond which others are not tried
-_PREFETCH = 64  # rounds of the innermost loop ahead
+PREFETCH = 64  # rounds of the innermost loop ahead
+PREFETCHES = (0, 16, PREFETCH)
 _LINE = 64  # bytes of a cache line
 
 ACCUMULATOR = "packed_accumulator"  # the block that this rule recognises
@@ -111,13 +112,13 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
             "rows": rows,
             "unrolled": int(unrolled),
             "channels_outside": int(_channels_outside(sch, anchor, rows, limits)),
-            "prefetch": 0 if depthwise else _PREFETCH,
+            "prefetch": 0 if depthwise else PREFETCH,
         },
         {
             "rows": tuple(range(1, min(extent, limits.registers) + 1)),
             "unrolled": (0, 1),
             "channels_outside": (0, 1),
-            "prefetch": (0, 16, _PREFETCH),
+            "prefetch": PREFETCHES,
         },
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import ml_dtypes
 import numpy as np
 import onnx
 from onnx import helper
@@ -24,6 +25,8 @@ from .settings import WEIGHT_BITS, Settings
 from .weight_only import FUSED, quantize_weights_only, weight_only_products
 from .weight_range import limit_of
 from .weights import Choose, dequantized, quantize_weights
+
+_MOST_STEPS = 1 << 24  # which float32 counts
 
 
 def quantizable(model: Model, settings: Settings) -> list[str]:
@@ -97,6 +100,8 @@ class _Writer:
             product = node.name in self._places.products
             if product:
                 self._quantize_weights(node)
+            elif node.op_type == "PRelu" and node.output[0] in stored:
+                self._shorten_slopes(node)
             for place, name in enumerate(node.input):
                 if name in stored and node.name not in self._places.floats:
                     node.input[place] = self._dequantized(name, even=product)
@@ -193,6 +198,7 @@ class _Writer:
         integers, scales = quantize_weights(weights * spread, axis, limit, self._choice(node))
         if self._settings.correct_bias:
             self._correct_bias(node, dequantized(integers, scales, axis) / spread - weights)
+        self._round_bias(node, scales)
         if axis is not None:
             axis %= weights.ndim
         name = node.input[1] if len(self._graph.users[node.input[1]]) == 1 else f"{node.name}/{node.input[1]}"
@@ -204,6 +210,28 @@ class _Writer:
         made = helper.make_node("DequantizeLinear", inputs, [f"{name}/dq"], name=f"{name}/dq", axis=axis or 0)
         self._nodes.append(made)
         node.input[1] = f"{name}/dq"
+
+    def _round_bias(self, node: onnx.NodeProto, scales: Array) -> None:
+        """A product's bias as a whole number of its sums' steps, which the compiler finds again."""
+        bias = self._graph.constant(node.input[2]) if len(node.input) > 2 else None
+        if node.op_type not in ("Conv", "Gemm") or bias is None or bias.shape != scales.shape:
+            return
+        data = self._graph.constant(self._scales[self._places.stored[node.input[0]]][0])
+        steps = (data * scales).astype(np.float64)
+        with np.errstate(all="ignore"):
+            counts = np.rint(bias / steps)
+        if (np.abs(counts) < _MOST_STEPS).all():
+            rounded = (counts * steps).astype(np.float32)
+            node.input[2] = self._graph.add_constant(f"{node.output[0]}/whole_bias", rounded)
+
+    def _shorten_slopes(self, node: onnx.NodeProto) -> None:
+        """Slopes in bfloat16, with as many bits as weights have, before results of 8 bits."""
+        slopes = self._graph.constant(node.input[1])
+        if slopes is None:
+            return
+        short = slopes.astype(ml_dtypes.bfloat16).astype(np.float32)
+        if np.isfinite(short).all():
+            node.input[1] = self._graph.add_constant(f"{node.output[0]}/slopes", short)
 
     def _choice(self, node: onnx.NodeProto) -> Choose:
         """Scales of a product's weights that make its multipliers short."""

@@ -16,8 +16,8 @@ from .graphs import Array, Graph
 
 # What a product's sums pass on their way to a QuantizeLinear whose scale they are divided by at once.
 _ON_THE_WAY = frozenset(("Add", "Clip", "LeakyRelu", "PRelu", "Relu"))
-_CANDIDATES = 4  # multipliers that are tried, each larger than the one before
-_MOST = 1.035  # times the least scale
+_CANDIDATES = 8  # multipliers that are tried, each larger than the one before
+_MOST = 1.07  # times the least scale
 _NEIGHBOURS = (0, 1, -1, 2, -2)  # of a scale among the float32 numbers
 
 

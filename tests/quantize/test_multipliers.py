@@ -30,15 +30,15 @@ def test_scales_are_little_larger_and_multipliers_short(seed: int, channels: int
     for size in ((), channels):
         result = np.exp(rng.uniform(-9, 9, size)).astype(np.float32)
         scales = short_scales(least, np.asarray(data), result)
-        assert scales.dtype == np.float32 and (scales >= 0.999998 * least).all() and (scales < 1.035 * least).all()
-        assert channels < 64 or is_short(data * scales / result).mean() > 0.8
+        assert scales.dtype == np.float32 and (scales >= 0.999998 * least).all() and (scales <= 1.0701 * least).all()
+        assert channels < 64 or is_short(data * scales / result).mean() > 0.98
 
 
 @pytest.mark.parametrize("scale", [1e-45, 1e-38, 3e38])
 def test_scales_at_the_edges_of_floats(scale: float) -> None:
     for data in (1e-38, 1.0, 1e38):
         found = short_scales(np.full(3, scale, np.float32), np.asarray(np.float32(data)), np.ones((), np.float32))
-        assert np.isfinite(found).all() and (found > 0).all() and np.allclose(found, scale, rtol=0.04)
+        assert np.isfinite(found).all() and (found > 0).all() and np.allclose(found, scale, rtol=0.071)
 
 
 @pytest.mark.parametrize("axis", [0, 1])
@@ -46,7 +46,7 @@ def test_integers_are_rounded_to_the_scales_that_are_chosen(axis: int) -> None:
     weights = np.random.default_rng(0).standard_normal((6, 5, 3)).astype(np.float32)
     one, data = np.ones((), np.float32), np.asarray(np.float32(0.0371))
     integers, scales = quantize_weights(weights, axis, choose=lambda least: short_scales(least, data, one))
-    assert is_short(data * scales).all() and 124 <= np.abs(integers).max() <= 127
+    assert is_short(data * scales).all() and 118 <= np.abs(integers).max() <= 127
     step = np.expand_dims(scales, [i for i in range(3) if i != axis])
     assert (np.abs(dequantized(integers, scales, axis) - weights) <= 0.5001 * step).all()
 
