@@ -328,7 +328,8 @@ def main(arguments: list[str] | None = None) -> None:
     except (OSError, ValueError, OverflowError) as error:
         parser.error(str(error))
     print(f"edgec device: {platform.machine()}, listening on {options.host}:{server.port}", flush=True)
-    server.serve()
+    with contextlib.suppress(KeyboardInterrupt):
+        server.serve()
 
 
 if __name__ == "__main__":

@@ -82,31 +82,37 @@ class Fleet:
                 except LostError as error:
                     left.put(job)
                     self.boards.remove(board)
-                    reasons.append(f"lost {board.name}: {error}")
                     self.states[id(board)].lost = str(error)
+                    reasons.append(f"lost {board.name}: {error}")
                     self._lost(board.name, str(error))
                     return
                 except BoardError as error:
                     failed(job, str(error))
-                except BaseException as error:
-                    errors.append(error)
-                    return
+
+        def serve_until(board: Board, ended: threading.Event) -> None:
+            try:
+                serve(board)
+            except BaseException as error:
+                errors.append(error)
+            finally:
+                ended.set()
 
         # A board that is lost last leaves its job to those that had nothing left to do: they come again.
         while not left.empty() and not errors:
             if not self.boards:
                 raise LostError(f"no board is left: {reasons[-1] if reasons else 'there was none'}")
-            threads = [threading.Thread(target=serve, args=(board,), daemon=True) for board in self.boards]
-            for thread in threads:
-                thread.start()
+            # Not joined: a join that is interrupted takes the thread for one that has ended.
+            ends = {threading.Event(): board for board in self.boards}
+            for ended, board in ends.items():
+                threading.Thread(target=serve_until, args=(board, ended), daemon=True).start()
             try:
-                for thread in threads:
-                    thread.join()
+                for ended in ends:
+                    ended.wait()
             except KeyboardInterrupt:
                 # Boards that are interrupted in a measurement would take its answer for that of the next.
                 stopped.set()
-                for thread in threads:
-                    thread.join()
+                for ended in ends:
+                    ended.wait()
                 raise
         if errors:
             raise errors[0]

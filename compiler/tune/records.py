@@ -13,9 +13,10 @@ import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..errors import UserError
 from ..kernels.rule import Decision
@@ -309,9 +310,27 @@ class Log:
         return UserError(what, str(self.folder), "free some space there, or give another --tuning-logs")
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[BinaryIO]:
+    """A file of records, made if it is not there, that nobody else adds to or replaces meanwhile."""
+    while True:
+        with path.open("a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not _is_at(file, path):
+                continue  # it was replaced while we waited: what is added to it is lost
+            yield file
+            return
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
 def _append(path: Path, data: bytes) -> None:
-    with path.open("a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locked(path) as file:
         size = file.seek(0, os.SEEK_END)
         if size:
             file.seek(max(0, size - _MOST_LINE_BYTES))

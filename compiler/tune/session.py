@@ -58,7 +58,7 @@ class Result:
     trials: int
     applied: bool
     calls: Mapping[str, int]
-    boards: Sequence[State]
+    boards: Sequence[State] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

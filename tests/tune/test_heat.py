@@ -88,7 +88,7 @@ def tuned(board: Any, folder: Path) -> Result:
     onnx.save(small_network(), folder / "net.onnx")
     model = load_model(folder / "net.onnx")
     options = resolve(model, "host", None, None, False, None, True, tuning_logs=folder / "logs")
-    return tune(model, options, Fleet([board]), Log(folder / "logs", "host"), 30.0, cache=Cache())
+    return tune(model, options, Fleet([board]), Log(folder / "logs", "host"), 20.0, cache=Cache())
 
 
 def test_times_of_a_hot_board_decide_nothing(tmp_path: Path) -> None:

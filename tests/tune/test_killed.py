@@ -19,6 +19,7 @@ import pytest
 from compiler import compile_model
 from compiler.frontend.prepare import load_model
 from compiler.pipeline import lower_model, resolve
+from compiler.runtime.serve import WORKER
 from compiler.target import load_target
 from compiler.tune.records import Log
 from compiler.tune.space import space_of
@@ -91,16 +92,20 @@ class Nursery:
         """Of the log, without those that have no end."""
         return sum(path.read_bytes().count(b"\n") for path in self.logs.glob("*/*.jsonl"))
 
-    def orphans(self) -> list[str]:
-        """Commands of the processes that tuners left."""
-        found = []
+    def workers(self) -> list[int]:
+        """The processes that measure."""
+        return [process for process, command in self.processes().items() if WORKER.name in command]
+
+    def processes(self) -> dict[int, str]:
+        """Tuners and what they started, each with its command."""
+        found = {}
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 environment, command = (folder / "environ").read_bytes(), (folder / "cmdline").read_bytes()
             except OSError:  # of somebody else, or gone
                 continue
             if f"TMPDIR={self.scratch}".encode() in environment and int(folder.name) != self.process.pid:
-                found.append(command.replace(b"\0", b" ").decode())
+                found[int(folder.name)] = command.replace(b"\0", b" ").decode()
         return found
 
 
@@ -135,9 +140,9 @@ def test_twenty_kills(tmp_path: Path) -> None:
         assert nursery.events().count("measured") >= KILLS // 2, "tuners were killed before they measured"
 
         end = time.monotonic() + 20
-        while nursery.orphans() and time.monotonic() < end:  # a linker ends when it is done
+        while nursery.processes() and time.monotonic() < end:  # a linker ends when it is done
             time.sleep(0.1)
-        assert not nursery.orphans()
+        assert not nursery.processes()
         for path in nursery.scratch.iterdir():  # as if it were long ago
             os.utime(path, (0, 0))
         nursery.start(*arguments)
@@ -147,6 +152,24 @@ def test_twenty_kills(tmp_path: Path) -> None:
         nursery.close()
     check_nothing_was_measured_twice(model, nursery.logs)
     assert compile_model(model, out=tmp_path / "net.so", tuning_logs=nursery.logs).verified == "passed"
+
+
+def test_an_interrupted_tuner_ends_in_order(tmp_path: Path) -> None:
+    """Its worker, which gets the signal of Ctrl-C too, measures on."""
+    onnx.save(small_network(), tmp_path / "net.onnx")
+    nursery = Nursery(tmp_path)
+    try:
+        process = nursery.start(tmp_path / "net.onnx", "--budget", "40s")
+        nursery.wait_for(1, seconds=30.0)
+        for pid in (*nursery.workers(), process):
+            os.kill(pid, signal.SIGINT)
+        assert nursery.wait() in (0, 130), nursery.printed()  # 130 before there is anything to decide by
+        assert "Traceback" not in nursery.printed()
+        assert not list(nursery.scratch.glob("edgec-*"))
+        assert Log(nursery.logs, "host").read()
+        assert not [record for record in Log(nursery.logs, "host").read() if "crash" in record.failure]
+    finally:
+        nursery.close()
 
 
 def check_nothing_was_measured_twice(model: Path, logs: Path) -> None:
