@@ -12,7 +12,7 @@ import numpy as np
 
 from ..kernels.rule import Decision
 from .ranking import Ranking
-from .records import Record
+from .records import Record, current_versions
 from .space import Space, distance
 from .workloads import Workload
 
@@ -46,6 +46,9 @@ class KernelSearch:
 
     def __post_init__(self) -> None:
         self.tried = {record.decision.text for record in self.records if record.decision}
+        known = [record for record in self.records if record.base and record.versions == current_versions()]
+        if known:
+            self.base = max(known, key=lambda record: record.date).base
 
     def add(self, records: Sequence[Record]) -> None:
         """Takes a batch's results."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,11 +12,13 @@ from typing import Any
 from ..build.cache import Cache
 from ..build.objects import Workers
 from ..errors import UserError
+from ..files import remove_abandoned, scratch_folder
 from ..frontend.prepare import Model
 from ..pipeline import Clock, Lowered, Options, compile_with, lower_model
-from .compare import Comparison, compare
+from .boards import Comparison
+from .compare import compare
 from .features import describe
-from .fleet import Fleet
+from .fleet import Fleet, State
 from .graph import choose
 from .kernel import KernelSearch
 from .logs import Verdicts
@@ -45,6 +46,7 @@ class Result:
         trials: schedules that were measured.
         applied: whether the whole model is faster, and the verdicts are in the log.
         calls: in a run of the model, by workload.
+        boards: that measured, and how they were.
     """
 
     untuned: float
@@ -56,6 +58,7 @@ class Result:
     trials: int
     applied: bool
     calls: Mapping[str, int]
+    boards: Sequence[State] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -75,6 +78,7 @@ class Result:
                 }
                 for key, record in self.verdicts.items()
             ],
+            "boards": [asdict(state) for state in self.boards],
             "curve": [asdict(progress) for progress in self.curve],
         }
 
@@ -99,6 +103,8 @@ class Session:
     ) -> None:
         self.model, self.options, self.fleet, self.log, self.cache = model, options, fleet, log, cache
         self.begin, self.budget = time.perf_counter(), budget
+        log.check_writable()
+        remove_abandoned()
         known = log.read("trial")
         own = options.target.fingerprint
         self.own = [record for record in known if record.fingerprint == own and record.threads == fleet.threads]
@@ -164,7 +170,7 @@ class Session:
         self.names |= {key: (choice.text,) for key, choice in untuned.choices.items()}
         best: dict[str, Record] = {}
         where = self.settings, self.fleet, self.cache
-        for records, found in choose(untuned, subject, self._lower, *where, self._until(_CHOOSING)):
+        for records, found in choose(untuned, subject, self._lower, *where, self._until(_CHOOSING), self.own):
             self.log.append(records)
             best |= found
         return best
@@ -180,8 +186,7 @@ class Session:
 
     def _decide(self, chosen: Mapping[str, Record], winners: Mapping[str, Record], searcher: Searcher) -> Result:
         """Keeps of what was found that with which the whole model runs faster."""
-        with tempfile.TemporaryDirectory(prefix="edgec-tuned-") as name:
-            folder = Path(name)
+        with scratch_folder("tuned") as folder:
             untuned = self._compile(folder / "untuned.so", {})
             kept = {**chosen, **winners}
             compared = self._compare(untuned, kept, folder)
@@ -192,16 +197,25 @@ class Session:
             if chosen and compared.ratio >= 1.0:
                 kept = {key: record for key, record in kept.items() if key not in chosen}
                 compared = self._compare(untuned, kept, folder)
-        applied = bool(kept) and compared.ratio < 1.0
+        applied = bool(kept) and compared.ratio < 1.0 and not compared.heat.throttled
         if applied:
             self.log.append([replace(record, kind="verdict", date=now()) for record in kept.values()])
         verdicts = kept if applied else {}
         calls = {search.workload.key: search.workload.calls for search in searcher.searches}
-        curve, trials = searcher.curve, searcher.trials
-        return Result(*compared.medians, compared.ratio, verdicts, self.names, curve, trials, applied, calls)
+        return Result(
+            *compared.medians,
+            compared.ratio,
+            verdicts,
+            self.names,
+            searcher.curve,
+            searcher.trials,
+            applied,
+            calls,
+            list(self.fleet.states.values()),
+        )
 
     def _compare(self, untuned: Path, kept: Mapping[str, Record], folder: Path) -> Comparison:
-        return compare(untuned, self._compile(folder / "tuned.so", kept), self.fleet.threads)
+        return compare(untuned, self._compile(folder / "tuned.so", kept), self.fleet)
 
     def _compile(self, out: Path, kept: Mapping[str, Record]) -> Path:
         verdicts = _verdicts(kept)
