@@ -12,11 +12,11 @@ import onnx
 import pytest
 
 from compiler import load_target
+from compiler.emulation import profile
+from compiler.emulation.board import describe_cores
+from compiler.emulation.profile import Block, Mapping
 from compiler.files import cache_folder
 from scripts import bench_arm
-from scripts.emulation import profile
-from scripts.emulation.board import describe_cores
-from scripts.emulation.profile import Block, Mapping
 from tests.models import model, node
 
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "bench_arm"

@@ -82,6 +82,7 @@ def build_artifact(
     precision: str = "fp32",
     accuracy: Mapping[str, Any] | None = None,
     pack: bool = True,
+    keep_symbols: bool = False,
 ) -> Linked:
     """Links everything in `folder`, which ought to be empty and private.
 
@@ -95,6 +96,7 @@ def build_artifact(
         precision: one of `pipeline.PRECISIONS`.
         accuracy: what quantisation cost, for the manifest.
         pack: weights that become smaller by it, which takes time.
+        keep_symbols: the names of functions stay in the file.
     """
     with _weights_file(folder, target) as file:
         weights = write_weights(versions[0].program.constants, file, pack)
@@ -121,7 +123,7 @@ def build_artifact(
     sources = [Path(f"{symbol}.o") for symbol in objects.distinct]
     sources += [Path("program.c"), Path("manifest.S"), *([Path("weights.o")] if target.os == "linux" else [])]
     path = folder / "model.so"
-    toolchain, glibc = link_shared(target, sources, RUNTIME, path, cache)
+    toolchain, glibc = link_shared(target, sources, RUNTIME, path, cache, keep_symbols)
     manifest["versions"]["linker"] = toolchain.name
     if glibc is not None:
         manifest["requires"]["glibc"] = glibc

@@ -7,7 +7,7 @@ Construction of Minimum-Redundancy Codes", Proc. IRE 40(9), 1952, here of at mos
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,28 +42,44 @@ class Group:
 def alike(arrays: Sequence[Array], numbers: Sequence[int]) -> list[Group]:
     """Puts the arrays with these numbers, none of them empty, into groups such that the whole takes few bytes.
 
-    The largest go first, each to the group that grows least, or into one of its own if that is smaller.
+    The largest go first, each to the group that grows least, or into one of its own if that is smaller; then each once
+    more, as the groups are by now.
     """
     groups: list[Group] = []
-    for number in sorted(numbers, key=lambda n: (-arrays[n].nbytes, n)):
+    counted: dict[int, dict[int, Array]] = {}
+    order = sorted(numbers, key=lambda n: (-arrays[n].nbytes, n))
+    for number in order:
         data = as_bytes(arrays[number])
-        counted = {planes: _count(data, planes) for planes in _PLANES if data.size % planes == 0}
-        alone = [Group(planes, counts, _cost(counts)) for planes, counts in counted.items()]
-        best = min(alone, key=lambda group: group.cost)
-        least, place = best.cost, -1
-        for index, group in enumerate(groups):
-            if group.planes in counted:
-                grown = _cost(group.counts + counted[group.planes]) - group.cost
-                if grown < least:
-                    least, place = grown, index
-        if place < 0:
-            groups.append(best)
-        else:
-            best = groups[place]
-            best.counts = best.counts + counted[best.planes]
-            best.cost += least
-        best.members.append(number)
+        counted[number] = {planes: _count(data, planes) for planes in _PLANES if data.size % planes == 0}
+        _join(groups, number, counted[number])
+    for number in order:
+        group = next(group for group in groups if number in group.members)
+        group.members.remove(number)
+        if group.members:
+            group.counts = group.counts - counted[number][group.planes]
+            group.cost = _cost(group.counts)
+        groups = [group for group in groups if group.members]
+        _join(groups, number, counted[number])
     return groups
+
+
+def _join(groups: list[Group], number: int, counted: Mapping[int, Array]) -> None:
+    """Puts an array with these counts, by the number of planes, where it takes the least."""
+    alone = [Group(planes, counts, _cost(counts)) for planes, counts in counted.items()]
+    best = min(alone, key=lambda group: group.cost)
+    least, place = best.cost, -1
+    for index, group in enumerate(groups):
+        if group.planes in counted:
+            grown = _cost(group.counts + counted[group.planes]) - group.cost
+            if grown < least:
+                least, place = grown, index
+    if place < 0:
+        groups.append(best)
+    else:
+        best = groups[place]
+        best.counts = best.counts + counted[best.planes]
+        best.cost += least
+    best.members.append(number)
 
 
 def encode(data: Array, planes: int) -> Array:

@@ -53,6 +53,7 @@ def generate(
         "const edgec_program edgec_program_ = {",
         f"  EDGEC_ABI, {len(last.inputs)}, {len(last.outputs)}, {len(versions)}, versions, {arena}, {fast_cores or 0},",
         f"  {len(weights.parts)}, {weights.unpacked_bytes}, {'packed, parts' if weights.parts else '0, 0'},",
+        f"  {len(weights.multiples)}, {'multiples' if weights.multiples else '0'},",
         "};",
         "",
     ]
@@ -70,7 +71,17 @@ def _packed_table(weights: Weights) -> list[str]:
     sizes = [str(size) for part in weights.parts for size in part.sizes]
     lists = [f"  {', '.join(sizes[at : at + 16])}," for at in range(0, len(sizes), 16)]
     packed = ["static const edgec_packed packed[] = {", *rows, "};"]
-    return [*packed, "static const uint32_t parts[] = {", *lists, "};", ""]
+    packed += ["static const uint32_t parts[] = {", *lists, "};"]
+    if weights.multiples:
+        packed += ["static const edgec_multiple multiples[] = {", *(_multiple(weights, *m) for m in weights.multiples)]
+        packed += ["};"]
+    return [*packed, ""]
+
+
+def _multiple(weights: Weights, number: int, by: int, count: int) -> str:
+    there = by in weights.unpacked
+    offset = weights.unpacked[by] if there else weights.offsets[by]
+    return f"  {{{weights.unpacked[number]}, {offset}, {count}, {int(there)}}},"
 
 
 def _tensor_table(name: str, tensors: Sequence[Tensor]) -> list[str]:

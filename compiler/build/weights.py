@@ -11,6 +11,7 @@ import numpy as np
 
 from .coding import as_bytes
 from .memory import align
+from .multiples import find_multiples
 from .packing import Packed, pack_all
 
 
@@ -42,6 +43,8 @@ class Weights:
         parts: what is packed in it.
         unpacked: of each constant that the runtime unpacks, the byte offset in the memory for that.
         unpacked_bytes: of that memory.
+        multiples: of constants there that are made of another: its number and the other's, and how many numbers they
+            have. Only whole numbers of it are packed (multiples.py).
     """
 
     offsets: Mapping[int, int]
@@ -50,6 +53,7 @@ class Weights:
     parts: tuple[Part, ...] = ()
     unpacked: Mapping[int, int] = field(default_factory=dict)
     unpacked_bytes: int = 0
+    multiples: tuple[tuple[int, int, int], ...] = ()
 
 
 def write_weights(constants: Sequence[np.ndarray[Any, Any]], file: BinaryIO, pack: bool = True) -> Weights:
@@ -65,7 +69,9 @@ def write_weights(constants: Sequence[np.ndarray[Any, Any]], file: BinaryIO, pac
         position += size
         return position - size
 
-    packed = pack_all(constants) if pack else []
+    multiples = find_multiples(constants) if pack else []
+    counts = {one.number: one.counts for one in multiples}
+    packed = pack_all([counts.get(number, array) for number, array in enumerate(constants)]) if pack else []
     inside = {number for _, members in packed for number in members}
     offsets = {
         number: write(as_bytes(array), align(array.nbytes))
@@ -79,4 +85,5 @@ def write_weights(constants: Sequence[np.ndarray[Any, Any]], file: BinaryIO, pac
         for number, size in zip(members, sizes, strict=True):
             unpacked[number] = unpacked_bytes
             unpacked_bytes += align(size)
-    return Weights(offsets, position, digest.hexdigest(), tuple(parts), unpacked, unpacked_bytes)
+    made = tuple((one.number, one.by, one.counts.size) for one in multiples if one.number in inside)
+    return Weights(offsets, position, digest.hexdigest(), tuple(parts), unpacked, unpacked_bytes, made)

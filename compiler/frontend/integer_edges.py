@@ -15,6 +15,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from .graph import attributes_of, replace_nodes
+from .integer_steps import InSteps
 from .quantised import EIGHT_BITS, MOVES, Array, Step, Values
 from .shapes import Types, value_table
 from .simplify import drop_dead
@@ -22,8 +23,6 @@ from .simplify import drop_dead
 # Moves that take fewer elements than there are: quantised before, they would be more work.
 _TAKES = frozenset(("Gather", "GatherElements", "GatherND", "Slice", "Split"))
 _MOST_SWEEPS = 64
-_OPERANDS = ("left", "right")
-_HOMOGENEOUS = ("Relu", "LeakyRelu")
 
 
 def move_edges(model: onnx.ModelProto) -> bool:
@@ -86,10 +85,10 @@ class _Sweep:
         inputs = self._moved_inputs(node, dequantize.input[0], step)
         if inputs is None:
             return False
-        narrow = [self._name(name, "8bit", step.elem_type, self.values.shape(name)) for name in node.output]
-        self._make(node.op_type, inputs, narrow, node.attribute, node.name)
+        narrow = [self.name(name, "8bit", step.elem_type, self.values.shape(name)) for name in node.output]
+        self.make(node.op_type, inputs, narrow, node.attribute, node.name)
         for name, result in zip(narrow, node.output, strict=True):
-            self._make("DequantizeLinear", [name, *dequantize.input[1:]], [result])
+            self.make("DequantizeLinear", [name, *dequantize.input[1:]], [result])
         return True
 
     def _transpose_of_several(self, node: onnx.NodeProto, dequantize: onnx.NodeProto, step: Step) -> bool:
@@ -98,9 +97,9 @@ class _Sweep:
         if node.op_type != "Transpose" or values is None:
             return False
         order = list(attributes_of(node).get("perm", range(values.ndim)[::-1]))
-        narrow = self._constant(node.output[0], "8bit", np.ascontiguousarray(values.transpose(order)), step.elem_type)
+        narrow = self.constant(node.output[0], "8bit", np.ascontiguousarray(values.transpose(order)), step.elem_type)
         axis = order.index(step.axis)
-        self._make("DequantizeLinear", [narrow, *dequantize.input[1:]], list(node.output), name=node.name, axis=axis)
+        self.make("DequantizeLinear", [narrow, *dequantize.input[1:]], list(node.output), name=node.name, axis=axis)
         return True
 
     def _moved_inputs(self, node: onnx.NodeProto, data: str, step: Step) -> list[str] | None:
@@ -123,7 +122,7 @@ class _Sweep:
             exact = low <= filled <= high and np.float32(filled - int(step.zero)) * step.scale == value
             if not exact:
                 return None
-            fill = self._constant(node.output[0], "fill", np.asarray(filled), step.elem_type)
+            fill = self.constant(node.output[0], "fill", np.asarray(filled), step.elem_type)
             return [data, node.input[1], fill, *node.input[3:]]
         return [data, *node.input[1:]]
 
@@ -136,9 +135,9 @@ class _Sweep:
         if step.elem_type not in EIGHT_BITS or not all(step.same(other) for _, other in pairs):
             return False
         (result,) = node.output
-        narrow = self._name(result, "8bit", step.elem_type, self.values.shape(result))
-        self._make("Concat", [one.input[0] for one, _ in pairs], [narrow], node.attribute, node.name)
-        self._make("DequantizeLinear", [narrow, *first.input[1:]], [result])
+        narrow = self.name(result, "8bit", step.elem_type, self.values.shape(result))
+        self.make("Concat", [one.input[0] for one, _ in pairs], [narrow], node.attribute, node.name)
+        self.make("DequantizeLinear", [narrow, *first.input[1:]], [result])
         return True
 
     # What is before a QuantizeLinear.
@@ -150,13 +149,13 @@ class _Sweep:
         source, (result,) = node.input[0], node.output
         found = self._source(source)
         if found is not None and found[1].same(step):
-            self._make("Identity", [found[0].input[0]], [result])
+            self.make("Identity", [found[0].input[0]], [result])
             return True
         before = self.values.makers.get(source)
         if before is None or before.domain or source in self.busy:
             return False
         if self._is_implied(before, step):
-            self._make("QuantizeLinear", [before.input[0], *node.input[1:]], [result], node.attribute, node.name)
+            self.make("QuantizeLinear", [before.input[0], *node.input[1:]], [result], node.attribute, node.name)
             return True
         if step.single and (before.op_type in MOVES or before.op_type == "Concat"):
             return self._before_move(node, before, step)
@@ -167,24 +166,11 @@ class _Sweep:
         low, high = step.limits()
         if node.op_type == "Relu":
             return bool((step.zero == low).all())
-        bounds = self._bounds(node)
+        bounds = InSteps(self).bounds(node)
         if bounds is None:
             return False
         under = bounds[0] == -np.inf or bool((step.rounded(bounds[0]) <= low).all())
         return under and (bounds[1] == np.inf or bool((step.rounded(bounds[1]) >= high).all()))
-
-    def _bounds(self, node: onnx.NodeProto) -> tuple[float, float] | None:
-        """Between which numbers a Clip keeps its results."""
-        if node.op_type != "Clip":
-            return None
-        bounds = []
-        for place, default in ((1, -np.inf), (2, np.inf)):
-            given = node.input[place] if len(node.input) > place else ""
-            value = self.values.constant(given) if given else np.float32(default)
-            if value is None or value.size != 1:
-                return None
-            bounds.append(float(value.reshape(())))
-        return bounds[0], bounds[1]
 
     def _before_move(self, node: onnx.NodeProto, move: onnx.NodeProto, step: Step) -> bool:
         """QuantizeLinear(move(x)) → move(QuantizeLinear(x)), if that is all that the move is for."""
@@ -195,15 +181,15 @@ class _Sweep:
         if not all(self._is_made_here(name) for name in sources):
             return False
         narrow = [
-            self._name(node.output[0], f"8bit{place}", step.elem_type, self.values.shape(name))
+            self.name(node.output[0], f"8bit{place}", step.elem_type, self.values.shape(name))
             for place, name in enumerate(sources)
         ]
         inputs = narrow if many else self._moved_inputs(move, narrow[0], step)
         if inputs is None:
             return False
         for name, made in zip(sources, narrow, strict=True):
-            self._make("QuantizeLinear", [name, *node.input[1:]], [made], node.attribute)
-        self._make(move.op_type, inputs, [node.output[0]], move.attribute, move.name)
+            self.make("QuantizeLinear", [name, *node.input[1:]], [made], node.attribute)
+        self.make(move.op_type, inputs, [node.output[0]], move.attribute, move.name)
         return True
 
     def _is_made_here(self, name: str) -> bool:
@@ -215,107 +201,18 @@ class _Sweep:
     # Scales of constants.
 
     def _whole_steps(self, node: onnx.NodeProto, step: Step) -> bool:
-        """Sums and products by constants that a QuantizeLinear alone reads, in its steps: no division is left."""
+        """What a QuantizeLinear reads in its steps: no division is left."""
         if (step.scale == 1).all() or (step.zero != step.zero.flat[0]).any():
             return False
-        plan: list[tuple[onnx.NodeProto, str]] = []
-        if not self._collect(node.input[0], plan, step.single):
+        made = InSteps(self).value(node.input[0], step)
+        if made is None:
             return False
-        renamed: dict[str, str] = {}
-        for maker, kind in plan[::-1]:
-            self._in_steps(maker, kind, step, renamed)
-        one = self._constant(node.output[0], "one", np.float32(1), TensorProto.FLOAT)
+        one = self.constant(node.output[0], "one", np.float32(1), TensorProto.FLOAT)
         zero = node.input[2:3]
         if not step.single:
-            zero = [self._constant(node.output[0], "zero", step.zero.flat[0], step.elem_type)]
-        self._make("QuantizeLinear", [renamed[node.input[0]], one, *zero], list(node.output), name=node.name)
+            zero = [self.constant(node.output[0], "zero", step.zero.flat[0], step.elem_type)]
+        self.make("QuantizeLinear", [made(), one, *zero], list(node.output), name=node.name)
         return True
-
-    def _collect(self, name: str, plan: list[tuple[onnx.NodeProto, str]], single: bool) -> bool:
-        """Whether a value can be had in other steps at no cost; the plan gets the nodes that make it, last first.
-
-        Args:
-            single: the steps are the same for all channels.
-        """
-        node = self.values.makers.get(name)
-        if node is None or node.domain or len(plan) > 32:
-            return False
-        if self._source(name) is not None:
-            plan.append((node, "scale"))
-            return single
-        if not self.values.private(name):
-            return False
-        if node.op_type == "Mul":
-            values = [self.values.constant(operand) for operand in node.input]
-            if self.values.elem(name) != TensorProto.FLOAT or node.input[0] == node.input[1]:
-                return False
-            if values[0] is None and values[1] is None:
-                return single and self._collect_operand(node, plan)
-            plan.append((node, "factor"))
-            return values[0] is None or values[1] is None
-        if node.op_type in _HOMOGENEOUS:
-            plan.append((node, "same"))
-            return self._collect(node.input[0], plan, single)
-        if node.op_type == "Clip" and self._bounds(node) is not None:
-            plan.append((node, "bounds"))
-            return self._collect(node.input[0], plan, single)
-        if node.op_type != "Add" or self.values.elem(name) != TensorProto.FLOAT or node.input[0] == node.input[1]:
-            return False
-        plan.append((node, "sum"))
-        return all(self._is_float_constant(operand) or self._collect(operand, plan, single) for operand in node.input)
-
-    def _collect_operand(self, node: onnx.NodeProto, plan: list[tuple[onnx.NodeProto, str]]) -> bool:
-        """One operand of a product has the steps, whichever can."""
-        size = len(plan)
-        for operand, kind in zip(node.input, _OPERANDS, strict=True):
-            plan.append((node, kind))
-            if self._collect(operand, plan, True):
-                return True
-            del plan[size:]
-        return False
-
-    def _is_float_constant(self, name: str) -> bool:
-        value = self.values.constant(name)
-        return value is not None and value.dtype == np.float32
-
-    def _in_steps(self, node: onnx.NodeProto, kind: str, step: Step, renamed: dict[str, str]) -> None:
-        old = node.output[0]
-        new = renamed[old] = self._name(old, f"steps{len(self.made)}", TensorProto.FLOAT, self.values.shape(old))
-        inputs = list(node.input)
-        for place, name in enumerate(inputs):
-            if kind != "factor" and (kind not in _OPERANDS or _OPERANDS[place] == kind):
-                inputs[place] = renamed.get(name, name)
-        if kind == "bounds":
-            self._between(inputs[0], node, step, new)
-            return
-        # Broadcast to the tensor from its last axis on.
-        size = step.scale.reshape(-1, *[1] * (len(self.values.shape(old) or ()) - 1 - step.axis))
-        if step.single:
-            size = step.scale
-        if kind == "scale":
-            scale = self.values.constant(node.input[1])
-            assert scale is not None
-            inputs[1] = self._constant(new, "scale", scale / step.scale, TensorProto.FLOAT)
-        elif kind in ("factor", "sum"):
-            for place, name in enumerate(node.input):
-                value = self.values.constant(name)
-                if value is not None:
-                    inputs[place] = self._constant(new, "constant", value / size, TensorProto.FLOAT)
-        self._make(node.op_type, inputs, [new], node.attribute)
-
-    def _between(self, source: str, node: onnx.NodeProto, step: Step, result: str) -> None:
-        """A Clip in other steps."""
-        bounds = self._bounds(node)
-        assert bounds is not None
-        rank = len(self.values.shape(node.output[0]) or ())
-        for operator, bound in (("Max", bounds[0]), ("Min", bounds[1])):
-            if np.isfinite(bound):
-                limit = (np.float32(bound) / step.scale).reshape(-1, *[1] * (rank - 1 - step.axis))
-                limit = limit.reshape(()) if step.single else limit
-                narrow = self._name(result, operator, TensorProto.FLOAT, self.values.shape(node.output[0]))
-                self._make(operator, [source, self._constant(result, "limit", limit, TensorProto.FLOAT)], [narrow])
-                source = narrow
-        self._make("Identity", [source], [result])
 
     def _source(self, name: str) -> tuple[onnx.NodeProto, Step] | None:
         """The DequantizeLinear that makes a value, and its step."""
@@ -323,22 +220,22 @@ class _Sweep:
         step = None if node is None else self.values.step(node)
         return None if node is None or step is None else (node, step)
 
-    def _name(self, base: str, part: str, elem_type: int, shape: tuple[int, ...] | None) -> str:
+    def name(self, base: str, part: str, elem_type: int, shape: tuple[int, ...] | None) -> str:
         name = f"{base}/{part}"
         while name in self.values.makers or name in self.values.types:
             name += "'"
         self.values.types[name] = (elem_type, shape)
         return name
 
-    def _constant(self, base: str, part: str, value: Array, elem_type: int) -> str:
+    def constant(self, base: str, part: str, value: Array, elem_type: int) -> str:
         dtype = onnx.helper.tensor_dtype_to_np_dtype(elem_type)
-        name = self._name(base, part, elem_type, value.shape)
+        name = self.name(base, part, elem_type, value.shape)
         tensor = numpy_helper.from_array(np.asarray(value).astype(dtype), name)
         self.graph.initializer.append(tensor)
         self.values.constants[name] = tensor
         return name
 
-    def _make(
+    def make(
         self, operator: str, inputs: list[str], outputs: list[str], given: Any = (), name: str = "", **attributes: Any
     ) -> None:
         """Adds a node, which goes by its first result unless it stands for one that has a name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import ml_dtypes
 import numpy as np
 import onnx
 from onnx import helper
@@ -16,13 +17,16 @@ from .affine import channel_axis
 from .dynamic import quantize_dynamically, quantize_recurrent, recurrent_layers
 from .equalise import even_out, spread_factors
 from .graphs import Array, Graph
+from .multipliers import short_scales, stored_result
 from .places import Places, data_of, find_places, weight_axis
 from .prune import prune_apart
 from .ranges import STEPS, Histogram, Statistics, choose_range, scale_of
 from .settings import WEIGHT_BITS, Settings
 from .weight_only import FUSED, quantize_weights_only, weight_only_products
 from .weight_range import limit_of
-from .weights import quantize_weights, rounded_weights
+from .weights import Choose, dequantized, quantize_weights
+
+_MOST_STEPS = 1 << 24  # which float32 counts
 
 
 def quantizable(model: Model, settings: Settings) -> list[str]:
@@ -96,6 +100,8 @@ class _Writer:
             product = node.name in self._places.products
             if product:
                 self._quantize_weights(node)
+            elif node.op_type == "PRelu" and node.output[0] in stored:
+                self._shorten_slopes(node)
             for place, name in enumerate(node.input):
                 if name in stored and node.name not in self._places.floats:
                     node.input[place] = self._dequantized(name, even=product)
@@ -189,9 +195,10 @@ class _Writer:
         spread = np.float32(1) if factors is None else spread_factors(node, weights, factors)
         axis = weight_axis(node) if self._settings.per_channel else None
         limit = limit_of(self._graph, node, weights * spread, self._settings, self._statistics)
-        integers, scales = quantize_weights(weights * spread, axis, limit)
+        integers, scales = quantize_weights(weights * spread, axis, limit, self._choice(node))
         if self._settings.correct_bias:
-            self._correct_bias(node, rounded_weights(weights * spread, axis, limit) / spread - weights)
+            self._correct_bias(node, dequantized(integers, scales, axis) / spread - weights)
+        self._round_bias(node, scales)
         if axis is not None:
             axis %= weights.ndim
         name = node.input[1] if len(self._graph.users[node.input[1]]) == 1 else f"{node.name}/{node.input[1]}"
@@ -203,6 +210,40 @@ class _Writer:
         made = helper.make_node("DequantizeLinear", inputs, [f"{name}/dq"], name=f"{name}/dq", axis=axis or 0)
         self._nodes.append(made)
         node.input[1] = f"{name}/dq"
+
+    def _round_bias(self, node: onnx.NodeProto, scales: Array) -> None:
+        """A product's bias as a whole number of its sums' steps, which the compiler finds again."""
+        bias = self._graph.constant(node.input[2]) if len(node.input) > 2 else None
+        if node.op_type not in ("Conv", "Gemm") or bias is None or bias.shape != scales.shape:
+            return
+        data = self._graph.constant(self._scales[self._places.stored[node.input[0]]][0])
+        steps = (data * scales).astype(np.float64)
+        with np.errstate(all="ignore"):
+            counts = np.rint(bias / steps)
+        if (np.abs(counts) < _MOST_STEPS).all():
+            rounded = (counts * steps).astype(np.float32)
+            node.input[2] = self._graph.add_constant(f"{node.output[0]}/whole_bias", rounded)
+
+    def _shorten_slopes(self, node: onnx.NodeProto) -> None:
+        """Slopes in bfloat16, with as many bits as weights have, before results of 8 bits."""
+        slopes = self._graph.constant(node.input[1])
+        if slopes is None:
+            return
+        short = slopes.astype(ml_dtypes.bfloat16).astype(np.float32)
+        if np.isfinite(short).all():
+            node.input[1] = self._graph.add_constant(f"{node.output[0]}/slopes", short)
+
+    def _choice(self, node: onnx.NodeProto) -> Choose:
+        """Scales of a product's weights that make its multipliers short."""
+        data = self._graph.constant(self._scales[self._places.stored[node.input[0]]][0])
+        assert data is not None
+        result: Array = np.ones((), np.float32)
+        name = stored_result(self._graph, node, self._places.stored)
+        if name is not None:
+            one = self._graph.constant(self._scales[self._places.stored[name]][0])
+            assert one is not None
+            result = (one * self._factors.get(name, np.float32(1))).astype(np.float32)
+        return lambda scales: short_scales(scales, data, result) if result.size in (1, scales.size) else scales
 
     def _correct_bias(self, node: onnx.NodeProto, change: Array) -> None:
         """Takes the mean of what changed weights add to a product's results off its bias (Nagel et al., 2019).

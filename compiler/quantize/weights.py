@@ -14,15 +14,20 @@ LIMIT = 127
 
 # Weights → by channel, how many times they are what they may be at most.
 Limit = Callable[[Array], Array]
+# Scales [n] → scales that are to be used instead, no smaller.
+Choose = Callable[[Array], Array]
 _FINER = 1 + 2.0**-9  # by which steps grow until what they are rounded to keeps to a limit
 
 
-def quantize_weights(weights: Array, axis: int | None, limit: Limit | None = None) -> tuple[Array, Array]:
+def quantize_weights(
+    weights: Array, axis: int | None, limit: Limit | None = None, choose: Choose | None = None
+) -> tuple[Array, Array]:
     """Integers of -127 to 127 (int8) and scales (float32): weights ≈ integers * scales.
 
     Args:
         axis: a scale for each place along it, [n]; None for one of all, [].
         limit: what the integers keep to besides; the scales are as small as it lets them be.
+        choose: of scales that are large enough, those to use; only with several.
     """
     others = None if axis is None else tuple(i for i in range(weights.ndim) if i != axis % weights.ndim)
     least = np.abs(weights).max(others, keepdims=True) / LIMIT
@@ -31,6 +36,8 @@ def quantize_weights(weights: Array, axis: int | None, limit: Limit | None = Non
     # Weights that are all tiny are zeros: a scale must be a number that products with it do not lose.
     scales = np.where(least > np.finfo(np.float32).tiny, least, 1).astype(np.float32)
     while True:
+        if choose is not None and axis is not None:
+            scales = choose(scales.reshape(-1)).reshape(scales.shape)
         integers = np.clip(np.rint(weights / scales), -LIMIT, LIMIT).astype(np.int8)
         if limit is None or not (beyond := _by_scale(limit(integers), scales) > 1).any():
             return integers, scales.reshape(() if axis is None else -1)
@@ -39,8 +46,12 @@ def quantize_weights(weights: Array, axis: int | None, limit: Limit | None = Non
 
 def rounded_weights(weights: Array, axis: int | None, limit: Limit | None = None) -> Array:
     """What the integers stand for, float32 of the weights' shape."""
-    integers, scales = quantize_weights(weights, axis, limit)
-    shape = [1] * weights.ndim
+    return dequantized(*quantize_weights(weights, axis, limit), axis)
+
+
+def dequantized(integers: Array, scales: Array, axis: int | None) -> Array:
+    """What integers of `quantize_weights` stand for, float32 of their shape."""
+    shape = [1] * integers.ndim
     if axis is not None:
         shape[axis] = -1
     return np.asarray(integers * scales.reshape(shape), np.float32)

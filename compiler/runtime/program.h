@@ -28,6 +28,14 @@ typedef struct edgec_packed {
   uint8_t top;         /* the largest exponent that has a code */
 } edgec_packed;
 
+/* A constant that comes as int32, and becomes float32 when multiplied by another one (compiler/build/multiples.py). */
+typedef struct edgec_multiple {
+  uint32_t to;       /* its place in the unpacked weights, in bytes */
+  uint32_t by;       /* where the other one is: there too, or in edgec_weights */
+  uint32_t count;    /* numbers */
+  uint32_t unpacked; /* whether the other one is unpacked */
+} edgec_multiple;
+
 typedef struct edgec_program {
   uint32_t abi; /* EDGEC_ABI the program was generated for */
   uint32_t num_inputs, num_outputs, num_versions;
@@ -38,6 +46,8 @@ typedef struct edgec_program {
   uint32_t unpacked_bytes;
   const edgec_packed *packed;
   const uint32_t *parts; /* bytes of constants, in the order of `packed` */
+  uint32_t num_multiples;
+  const edgec_multiple *multiples;
 } edgec_program;
 
 extern EDGEC_HIDDEN const edgec_program edgec_program_;    /* defined by the generated file */

@@ -65,6 +65,18 @@ static bool unpack_one(const edgec_packed *packed, const uint32_t *sizes, uint8_
   return packed->planes > 0 ? unpack_coded(packed, sizes, to) : unpack_exponents(packed, to);
 }
 
+static void multiply(const edgec_multiple *multiple, uint8_t *memory) {
+  const uint8_t *by = (multiple->unpacked ? memory : edgec_weights) + multiple->by;
+  for (uint8_t *to = memory + multiple->to, *end = to + 4 * (size_t)multiple->count; to < end; to += 4, by += 4) {
+    int32_t count;
+    float factor;
+    memcpy(&count, to, sizeof count);
+    memcpy(&factor, by, sizeof factor);
+    factor *= (float)count;
+    memcpy(to, &factor, sizeof factor);
+  }
+}
+
 /* The pages of the file that are not needed any more; never changed, they can be read again. */
 static void drop_pages(const uint8_t *begin, const uint8_t *end) {
   long size = sysconf(_SC_PAGESIZE);
@@ -87,6 +99,7 @@ static edgec_status unpack(void) {
     sizes += packed->parts;
     drop_pages(edgec_weights + packed->from, edgec_weights + packed->from + packed->size);
   }
+  for (uint32_t i = 0; i < program->num_multiples; ++i) multiply(&program->multiples[i], memory);
   edgec_unpacked = memory;
   return EDGEC_OK;
 }

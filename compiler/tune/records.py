@@ -21,6 +21,8 @@ from ..kernels.rule import Decision
 from ..versions import EDGEC, TVM, llvm_version
 
 FORMAT = 1
+STATIC = "static"  # the kind of verdicts without a measurement
+ESTIMATED, COUNTED = "static", "counted"  # their sources: of cycles, and of instructions in an emulator
 CHOICE = "choice"  # the rule in records of choices of graph passes, whose parameter `value` is what is chosen
 
 _MOST_FILE_BYTES = 64 << 20
@@ -35,7 +37,8 @@ class Record:
 
     Attributes:
         kind: `trial`, a measurement; `verdict`, that this schedule is to be used for the kernel from now on, as it was
-            faster in a whole model; or that the default is, if there is no decision.
+            faster in a whole model; or that the default is, if there is no decision; `static`, a verdict without a
+            measurement, for kernels that were never measured on the target.
         workload: key of the kernel's program, see `workloads.workload_key`.
         work: features of the program, see `features.describe`.
         target, fingerprint: where it was measured; the name is for people.
@@ -45,7 +48,7 @@ class Record:
         base: seconds of the default schedule in the same turns.
         rounds: measurements behind the medians.
         threads: of the run.
-        source: how the times were obtained: `measured`, or `static`.
+        source: how the times were obtained: `measured`, `static` for an estimate, or `counted` for instructions.
         failure: why there is no time; empty if there is.
         versions: of edgec, TVM and LLVM.
         date: in UTC, as `2026-11-21T16:00:00Z`.
@@ -116,7 +119,7 @@ def parse_line(line: str, where: str) -> Record:
     reader = _Reader(data, where)
     rule, parameters = reader.text("rule", optional=True), reader.numbers("parameters")
     record = Record(
-        kind=reader.choice("kind", ("trial", "verdict")),
+        kind=reader.choice("kind", ("trial", "verdict", STATIC)),
         workload=reader.digits("workload"),
         work=reader.work("work"),
         target=reader.text("target"),
@@ -128,7 +131,7 @@ def parse_line(line: str, where: str) -> Record:
         rounds=reader.count("rounds"),
         threads=reader.count("threads"),
         date=reader.text("date"),
-        source=reader.choice("source", ("measured", "static")),
+        source=reader.choice("source", ("measured", ESTIMATED, COUNTED)),
         failure=reader.text("failure"),
         versions=reader.texts("versions"),
     )

@@ -131,7 +131,7 @@ class Searcher:
         return [plan for plan in plans if plan.decisions]
 
     def _compile(self, plans: Sequence[Plan]) -> list[Candidate]:
-        return compile_plans(plans, self.subject, self.settings.target, self.cache)
+        return compile_plans(plans, self.subject, self.settings, self.cache)
 
     def _measure(self, candidates: Sequence[Candidate], settings: Settings) -> dict[str, list[Record]]:
         """Their records, by workload; they are in the log then."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..build.cache import Cache
+from ..build.objects import Workers
 from ..errors import UserError
 from ..frontend.prepare import Model
 from ..pipeline import Clock, Lowered, Options, compile_with, lower_model
@@ -43,6 +44,7 @@ class Result:
         curve: the search's progress.
         trials: schedules that were measured.
         applied: whether the whole model is faster, and the verdicts are in the log.
+        calls: in a run of the model, by workload.
     """
 
     untuned: float
@@ -53,6 +55,7 @@ class Result:
     curve: Sequence[Progress]
     trials: int
     applied: bool
+    calls: Mapping[str, int]
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -63,7 +66,13 @@ class Result:
             "applied": self.applied,
             "trials": self.trials,
             "kernels": [
-                {"kernel": self.names[key][0], "schedule": record.text, "ratio": record.ratio}
+                {
+                    "kernel": self.names[key][0],
+                    "schedule": record.text,
+                    "ratio": record.ratio,
+                    "calls": self.calls.get(key, 1),
+                    "saved": (record.base - record.seconds) * self.calls.get(key, 1),
+                }
                 for key, record in self.verdicts.items()
             ],
             "curve": [asdict(progress) for progress in self.curve],
@@ -75,10 +84,18 @@ class Session:
 
     Args:
         options: of the compilation that is to become faster; its decisions and choices are started from.
+        workers: that compile schedules in place of this machine.
     """
 
     def __init__(
-        self, model: Model, options: Options, fleet: Fleet, log: Log, budget: float, cache: Cache | None
+        self,
+        model: Model,
+        options: Options,
+        fleet: Fleet,
+        log: Log,
+        budget: float,
+        cache: Cache | None,
+        workers: Workers | None = None,
     ) -> None:
         self.model, self.options, self.fleet, self.log, self.cache = model, options, fleet, log, cache
         self.begin, self.budget = time.perf_counter(), budget
@@ -86,7 +103,7 @@ class Session:
         own = options.target.fingerprint
         self.own = [record for record in known if record.fingerprint == own and record.threads == fleet.threads]
         self.others = [record for record in known if record.fingerprint != own]
-        self.settings = Settings(options.target)
+        self.settings = Settings(options.target, workers=workers)
         self.names: dict[str, Sequence[str]] = {}
 
     def run(self, report: Callable[[Progress], None]) -> Result:
@@ -179,7 +196,9 @@ class Session:
         if applied:
             self.log.append([replace(record, kind="verdict", date=now()) for record in kept.values()])
         verdicts = kept if applied else {}
-        return Result(*compared.medians, compared.ratio, verdicts, self.names, searcher.curve, searcher.trials, applied)
+        calls = {search.workload.key: search.workload.calls for search in searcher.searches}
+        curve, trials = searcher.curve, searcher.trials
+        return Result(*compared.medians, compared.ratio, verdicts, self.names, curve, trials, applied, calls)
 
     def _compare(self, untuned: Path, kept: Mapping[str, Record], folder: Path) -> Comparison:
         return compare(untuned, self._compile(folder / "tuned.so", kept), self.fleet.threads)
@@ -206,13 +225,14 @@ def tune(
     budget: float,
     report: Callable[[Progress], None] = lambda progress: None,
     cache: Cache | None = None,
+    workers: Workers | None = None,
 ) -> Result:
     """Tunes a model for the options' target within about `budget` seconds.
 
     Raises:
         UserError: the model cannot be compiled, or the budget is too small to measure anything.
     """
-    return Session(model, options, fleet, log, budget, cache).run(report)
+    return Session(model, options.without_estimates(), fleet, log, budget, cache, workers).run(report)
 
 
 def _verdicts(records: Mapping[str, Record]) -> Verdicts:

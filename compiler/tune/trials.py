@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..build.cache import Cache
-from ..build.objects import CompiledKernel, compile_kernels
+from ..build.objects import CompiledKernel, Workers, compile_kernels
 from ..kernels.rule import Decision
 from ..target import Target
 from .boards import Board, BoardError, Times
@@ -39,11 +39,13 @@ class Settings:
     Attributes:
         rounds: of a trial.
         seconds: that a trial may run.
+        workers: that compile schedules in place of this machine.
     """
 
     target: Target
     rounds: int = 25
     seconds: float = 2.5
+    workers: Workers | None = None
 
 
 @dataclass
@@ -98,15 +100,15 @@ class Candidate:
         )
 
 
-def compile_plans(plans: Sequence[Plan], subject: Subject, target: Target, cache: Cache | None) -> list[Candidate]:
-    """Compiles all schedules on all cores. Those that do not fit the program have a failure."""
+def compile_plans(plans: Sequence[Plan], subject: Subject, settings: Settings, cache: Cache | None) -> list[Candidate]:
+    """Compiles all schedules, on all cores or by the workers. Those that do not fit the program have a failure."""
     programs, decisions = {}, {}
     for plan in plans:
         for place, decision in enumerate(plan.decisions):
             for name in plan.search.workload.names:
                 programs[f"{name} {place}"] = subject.functions[name]
                 decisions[f"{name} {place}"] = decision
-    compiled = compile_kernels(programs, target, cache, decisions).kernels
+    compiled = compile_kernels(programs, settings.target, cache, decisions, settings.workers).kernels
     made = []
     for plan in plans:
         for place, decision in enumerate(plan.decisions):

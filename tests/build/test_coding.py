@@ -185,6 +185,25 @@ def test_alike_constants_share_codes(decode: Decode) -> None:
         assert check(decode, data, group.planes).size < data.size
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_groups_are_what_their_members_make_them(seed: int) -> None:
+    """Each array is in one group, whose counts are known and whose size nearly is; together they take less than apart."""
+    rng = np.random.default_rng(seed)
+    spreads = rng.choice([1.0, 3.0, 9.0, 30.0], 30)
+    arrays = [bell(4 * int(size), spread) for size, spread in zip(rng.integers(4, 600, 30), spreads, strict=True)]
+    arrays.append(np.arange(40, dtype=np.int32))
+    groups = alike(arrays, range(31))
+    assert sorted(number for group in groups for number in group.members) == list(range(31))
+    together = 0
+    for group in groups:
+        data = np.concatenate([as_bytes(arrays[number]) for number in group.members])
+        counts = [np.bincount(data[plane :: group.planes], minlength=256) for plane in range(group.planes)]
+        np.testing.assert_array_equal(group.counts, counts)
+        assert group.cost == pytest.approx(encode(data, group.planes).size, abs=24 + 0.05 * data.size)
+        together += encode(data, group.planes).size
+    assert together < sum(encode(as_bytes(array), 1).size for array in arrays)
+
+
 def test_numbers_of_the_other_byte_order_are_turned() -> None:
     array = np.array([1, 258], ">u2")
     np.testing.assert_array_equal(as_bytes(array), [1, 0, 2, 1])

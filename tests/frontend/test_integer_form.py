@@ -286,6 +286,60 @@ def test_a_value_that_is_summed_and_multiplied(swapped: bool, tmp_path: Path) ->
     check(net, [2, 3, 8], tmp_path)
 
 
+def by_channel(net: Quantised, x: str, scales: Any, zero: int = 117) -> str:
+    """x through a Q/DQ pair with a scale for each channel."""
+    pair = net.constant(np.asarray(scales, np.float32)), net.constant(np.full(len(scales), zero, "uint8"))
+    return net.op("DequantizeLinear", net.op("QuantizeLinear", x, *pair, axis=1), *pair, axis=1)
+
+
+def batch_norm(net: Quantised, x: str, gamma: Any) -> str:
+    statistics = [
+        gamma,
+        RNG.standard_normal(len(gamma)),
+        RNG.standard_normal(len(gamma)),
+        RNG.uniform(1, 2, len(gamma)),
+    ]
+    return net.op("BatchNormalization", x, *(net.constant(np.asarray(s, np.float32)) for s in statistics))
+
+
+@pytest.mark.parametrize("last", [1.0, -1.0, 1e-36, 0.0])
+@pytest.mark.parametrize("channels", [1, 5])
+def test_factors_between_steps_of_channels_go_into_constants(channels: int, last: float, tmp_path: Path) -> None:
+    """Any but zero, by which nothing can be divided; what a batch normalisation adds stays a sum."""
+    net = Quantised()
+    scales = np.linspace(0.03, 0.06, channels)
+    x = by_channel(net, "x", scales)
+    y = by_channel(net, net.op("Conv", net.quantise("x", 0.05), net.weights((channels, channels, 1, 1))), scales[::-1])
+    both = net.op("Concat", x, y, axis=1)
+    gamma = RNG.uniform(0.5, 2, 2 * channels)
+    gamma[-1] *= last
+    slope = net.constant(RNG.uniform(-1, 1, (2 * channels, 1, 1)).astype(np.float32))
+    y = by_channel(net, net.op("PRelu", batch_norm(net, both, gamma), slope), np.linspace(0.04, 0.09, 2 * channels))
+    net.give(y, "y", 0.05)
+    counts = check(net, [2, channels, 5, 7], tmp_path)
+    assert counts["BatchNormalization"] == 0 and counts["Mul"] == 1 + (not last)
+
+
+def test_steps_of_channels_where_an_operand_has_none(tmp_path: Path) -> None:
+    """Rows, and values of fewer axes, cannot be divided by a channel's step; what is shared keeps its own."""
+    net = Quantised()
+    x = net.quantise("x", 0.0513)
+    row, lower = net.quantise("row", 0.0407), net.quantise("lower", 0.0509)
+    scales = np.array([0.0523, 0.0617, 0.0711])
+    net.give(by_channel(net, net.op("Add", x, row), scales), "a", 0.1337)
+    net.give(by_channel(net, net.op("Mul", x, lower), scales), "b", 0.1337)
+    total = net.op("Mul", net.op("Add", x, lower), net.constant(np.float32(1.7)))
+    net.give(by_channel(net, total, scales), "c", 0.1337)
+    check(net, {"x": [2, 3, 3, 4], "row": [2, 1, 3, 4], "lower": [3, 3, 4]}, tmp_path)
+
+
+def test_a_factor_below_zero_before_a_relu(tmp_path: Path) -> None:
+    net = Quantised()
+    y = net.op("Mul", net.op("Relu", net.quantise("x", 0.0513)), net.constant(np.float32(-0.7)))
+    net.give(net.op("Add", y, net.quantise("z", 0.0481)), "y", 0.1337)
+    assert check(net, {"x": [3, 4, 5], "z": [3, 4, 5]}, tmp_path)["Mul"] == 1
+
+
 def test_weights_that_are_quantised_in_the_graph_and_transposed(tmp_path: Path) -> None:
     net = Quantised()
     pair = net.constant(np.float32(0.01)), net.constant(np.int8(0))

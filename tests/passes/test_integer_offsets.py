@@ -48,3 +48,30 @@ def test_what_is_computed_stays(computed: int) -> None:
 def test_a_result_that_the_constants_widen_stays() -> None:
     before = module([((1, 1, 3, 4), "int32")], lambda x: _sum(x, *map(relax.const, (OFFSET, SCALE, BIAS))))
     assert operators(fold_integer_offsets(relax.transform.Normalize()(before)))["subtract"] == 1
+
+
+def _constants(mod: Any) -> list[Any]:
+    found: list[Any] = []
+    relax.analysis.post_order_visit(
+        mod["main"], lambda e: found.append(e.value.numpy()) if hasattr(e, "value") and hasattr(e.value, "numpy") else 0
+    )
+    return found
+
+
+@pytest.mark.parametrize("with_offset", [False, True])
+@pytest.mark.parametrize("parts", [0.0, 0.2])
+def test_a_bias_that_counts_steps_does_so_exactly(with_offset: bool, parts: float) -> None:
+    """Not one that lies between two steps, in one channel."""
+    counts = RNG.integers(-30000, 30000, SCALE.shape)
+    bias = np.nextafter((counts * SCALE.astype(np.float64)).astype(np.float32), np.float32(9))
+    bias[0, 3] += parts * SCALE[0, 3]
+    offset = OFFSET.reshape(SCALE.shape)
+
+    def body(x: Any) -> Any:
+        if with_offset:
+            return _sum(x, *map(relax.const, (offset, SCALE, bias)))
+        return relax.op.add(relax.op.multiply(relax.op.astype(x, "float32"), relax.const(SCALE)), relax.const(bias))
+
+    after = fold_integer_offsets(relax.transform.Normalize()(module([((2, 5, 3, 4), "int32")], body)))
+    exact = ((counts - with_offset * offset) * SCALE.astype(np.float64)).astype(np.float32)
+    assert any(np.array_equal(value, exact) for value in _constants(after)) == (not parts)

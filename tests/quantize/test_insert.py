@@ -64,7 +64,7 @@ def test_one_scale_a_tensor_or_one_a_channel() -> None:
     weight.CopyFrom(numpy_helper.from_array(array, "w0"))
     by_channel, by_tensor = (quantized(given, replace(PLAIN, per_channel=one))[0] for one in (True, False))
     assert constants(by_channel)["w0/scale"].shape == (5,) and constants(by_tensor)["w0/scale"].shape == ()
-    assert np.abs(constants(by_channel)["w0/q"]).max((1, 2, 3)).tolist() == [127] * 5
+    assert np.abs(constants(by_channel)["w0/q"]).max((1, 2, 3)).min() >= 123  # scales are rounded up
     assert np.abs(constants(by_tensor)["w0/q"][1:]).max() <= 1
 
 

@@ -134,7 +134,7 @@ def test_a_layer_of_much_noise_keeps_the_whole_range() -> None:
 
 
 def test_layers_get_the_whole_range_before_they_return_to_float() -> None:
-    settings, data = Settings(limits=limits()), pictures(24)
+    settings, data = Settings(limits=limits()), pictures(40)
     best = quantize(load_model(lopsided(0)), {}, Settings(), data, "cosine").accuracy
     free = quantize(load_model(lopsided(0)), {}, settings, data, "cosine").accuracy
     assert best is not None and free is not None and best.drop < free.drop

@@ -56,10 +56,16 @@ def dequantize(bb: Any, node: Any, inputs: list[Any], attrs: dict[str, Any]) -> 
 
 
 def _some(zero: Any) -> Any:
-    """A zero point; None in the place of zeros, for a sum with 0 is a copy, which fusion takes for a new shape."""
-    from tvm import ir
+    """A zero point, one number where all are the same; None in the place of zeros, for a sum with 0 is a copy, which
+    fusion takes for a new shape."""
+    from tvm import ir, relax
 
-    return None if isinstance(zero, ir.GenericConst) and not zero.value.numpy().any() else zero
+    if not isinstance(zero, ir.GenericConst):
+        return zero
+    values = zero.value.numpy()
+    if not values.any():
+        return None
+    return relax.const(values.flat[0]) if (values == values.flat[0]).all() else zero
 
 
 def _is_one(scale: Any) -> bool:
