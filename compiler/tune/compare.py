@@ -1,32 +1,29 @@
-"""Two artifacts of one model, run in turns."""
+"""Two lowerings of one model, run in turns."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..runtime.loader import Model
-from ..verify.vectors import inputs_of
+from ..build.cache import Cache
+from .fleet import Fleet
+from .subject import Subject
+from .trials import Settings, time_subjects
 
-_SECONDS, _LEAST_TURNS = 6.0, 15
-_RUNS = (
-    3  # of a turn, the fastest of which counts: the first one brings the artifact's code and weights into the caches
-)
+_ROUNDS, _SECONDS = 100, 8.0
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How fast two artifacts are.
+    """How fast two lowerings are.
 
     Attributes:
-        medians: seconds of each one's turns.
-        ratio: of the second's time to the first's in the same turn, the median.
-        kernels: that ratio by kernel, of those that both have, from runs whose steps were timed.
+        medians: seconds of a run of each.
+        ratio: of the second's time to the first's in the same round, the median; infinite if one of them crashes.
+        kernels: that ratio by workload, of those that both have.
     """
 
     medians: tuple[float, float]
@@ -34,47 +31,21 @@ class Comparison:
     kernels: Mapping[str, float]
 
 
-def compare(first: Path, second: Path, threads: int) -> Comparison:
-    """Runs both on seeded inputs for some seconds."""
-    with Model(first, threads) as one, Model(second, threads) as two:
-        inputs = inputs_of(one.manifest)
-        sides = [_Side(one, inputs), _Side(two, inputs)]
-        end = time.perf_counter() + _SECONDS
-        while len(sides[0].whole) < _LEAST_TURNS or time.perf_counter() < end:
-            for side in sides if len(sides[0].whole) % 2 else sides[::-1]:
-                side.turn()
-        times = np.array([side.whole for side in sides])
-        before, after = (side.by_kernel() for side in sides)
-    kernels = {name: float(np.median(after[name] / np.maximum(before[name], 1))) for name in before if name in after}
-    medians = (float(np.median(times[0])), float(np.median(times[1])))
-    return Comparison(medians, float(np.median(times[1] / times[0])), kernels)
+def compare(first: Subject, second: Subject, settings: Settings, fleet: Fleet, cache: Cache | None) -> Comparison:
+    """Measures both where trials are measured.
 
-
-class _Side:
-    def __init__(self, model: Model, inputs: Mapping[str, Any]) -> None:
-        self.model, self.inputs = model, inputs
-        self.outputs = model.run(inputs)
-        self.took = np.zeros(len(model.manifest["steps"]), np.uint64)
-        self.whole: list[float] = []
-        self.steps: list[np.ndarray[Any, Any]] = []
-
-    def turn(self) -> None:
-        """Runs that are timed as a whole, and as many whose steps are."""
-        times = []
-        for _ in range(_RUNS):
-            begin = time.perf_counter()
-            self.model.run(self.inputs, self.outputs)
-            times.append(time.perf_counter() - begin)
-        self.whole.append(min(times))
-        best = np.full(len(self.took), np.inf)
-        for _ in range(_RUNS):
-            self.model.run(self.inputs, self.outputs, self.took)
-            np.minimum(best, self.took, out=best)
-        self.steps.append(best)
-
-    def by_kernel(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Nanoseconds of each kernel in each turn."""
-        order: Sequence[int] = self.model.manifest["steps"]
-        table, places = np.array(self.steps), np.array(order)
-        kernels = self.model.manifest["kernels"]
-        return {kernel["name"]: table[:, places == place].sum(axis=1) for place, kernel in enumerate(kernels)}
+    Raises:
+        LostError: no board is left.
+    """
+    times = time_subjects([first, second], replace(settings, rounds=_ROUNDS, seconds=_SECONDS), fleet, cache)
+    if times is None:
+        return Comparison((math.nan, math.nan), math.inf, {})
+    before, after = (time.seconds.sum(axis=1) for time in times)
+    steps = [{workload.key: workload.steps for workload in subject.workloads} for subject in (first, second)]
+    kernels = {
+        key: float(np.median(times[1].of(steps[1][key]) / np.maximum(times[0].of(places), 1e-9)))
+        for key, places in steps[0].items()
+        if key in steps[1]
+    }
+    medians = float(np.median(before)), float(np.median(after))
+    return Comparison(medians, float(np.median(after / before)), kernels)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from ..build.cache import Cache
 from ..build.objects import Workers
 from ..errors import UserError
 from ..frontend.prepare import Model
-from ..pipeline import Clock, Lowered, Options, compile_with, lower_model
+from ..pipeline import Lowered, Options, lower_model
 from .compare import Comparison, compare
 from .features import describe
 from .fleet import Fleet
@@ -180,18 +178,16 @@ class Session:
 
     def _decide(self, chosen: Mapping[str, Record], winners: Mapping[str, Record], searcher: Searcher) -> Result:
         """Keeps of what was found that with which the whole model runs faster."""
-        with tempfile.TemporaryDirectory(prefix="edgec-tuned-") as name:
-            folder = Path(name)
-            untuned = self._compile(folder / "untuned.so", {})
-            kept = {**chosen, **winners}
-            compared = self._compare(untuned, kept, folder)
-            for key in _slower(compared, kept, self.names):
-                del kept[key]
-            if len(kept) < len(chosen) + len(winners):
-                compared = self._compare(untuned, kept, folder)
-            if chosen and compared.ratio >= 1.0:
-                kept = {key: record for key, record in kept.items() if key not in chosen}
-                compared = self._compare(untuned, kept, folder)
+        untuned = self._subject({})
+        kept = {**chosen, **winners}
+        compared = self._compare(untuned, kept)
+        for key in [key for key in kept if compared.kernels.get(key, 0.0) > 1.0]:
+            del kept[key]
+        if len(kept) < len(chosen) + len(winners):
+            compared = self._compare(untuned, kept)
+        if chosen and compared.ratio >= 1.0:
+            kept = {key: record for key, record in kept.items() if key not in chosen}
+            compared = self._compare(untuned, kept)
         applied = bool(kept) and compared.ratio < 1.0
         if applied:
             self.log.append([replace(record, kind="verdict", date=now()) for record in kept.values()])
@@ -200,21 +196,14 @@ class Session:
         curve, trials = searcher.curve, searcher.trials
         return Result(*compared.medians, compared.ratio, verdicts, self.names, curve, trials, applied, calls)
 
-    def _compare(self, untuned: Path, kept: Mapping[str, Record], folder: Path) -> Comparison:
-        return compare(untuned, self._compile(folder / "tuned.so", kept), self.fleet.threads)
+    def _compare(self, untuned: Subject, kept: Mapping[str, Record]) -> Comparison:
+        return compare(untuned, self._subject(kept), self.settings, self.fleet, self.cache)
 
-    def _compile(self, out: Path, kept: Mapping[str, Record]) -> Path:
+    def _subject(self, kept: Mapping[str, Record]) -> Subject:
+        """The model with verdicts, earlier ones too."""
         verdicts = _verdicts(kept)
-        options = replace(
-            self.options,
-            out=out,
-            verify=False,
-            dump=None,
-            decisions={**self.options.decisions, **verdicts.decisions},
-            choices={**self.options.choices, **verdicts.choices},
-        )
-        compile_with(self.model, options, Clock())
-        return out
+        lowered, decisions = self._lower(verdicts.choices), {**self.options.decisions, **verdicts.decisions}
+        return whole_model(lowered, self.options.target, self.cache, decisions)
 
 
 def tune(
@@ -237,12 +226,3 @@ def tune(
 
 def _verdicts(records: Mapping[str, Record]) -> Verdicts:
     return Verdicts.of({key: record.decision for key, record in records.items() if record.decision is not None})
-
-
-def _slower(compared: Comparison, kept: Mapping[str, Record], names: Mapping[str, Sequence[str]]) -> list[str]:
-    """Kernels that the model runs slower with their new schedule."""
-    return [
-        key
-        for key in kept
-        if next((compared.kernels[name] for name in names[key] if name in compared.kernels), 0.0) > 1.0
-    ]
