@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +14,7 @@ from .process import CommandError
 
 # What the system says of a place that cannot take a file; any other error while one is made is not the place's.
 _NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
-_SCRATCH = "edgec-"  # what the names of temporary folders begin with
-_ABANDONED_SECONDS = 3600
+SCRATCH = "edgec-"  # what the names of temporary folders begin with
 
 
 def cache_folder() -> Path:
@@ -91,7 +87,7 @@ def scratch_folder(name: str) -> Iterator[Path]:
         UserError: it cannot be written to, or the disk is full.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{name}-") as folder:
+        with tempfile.TemporaryDirectory(prefix=f"{SCRATCH}{name}-") as folder:
             yield Path(folder)
     except OSError as error:
         if error.errno not in _NO_PLACE:
@@ -106,15 +102,6 @@ def scratch_folder(name: str) -> Iterator[Path]:
 def _no_scratch(why: str) -> UserError:
     fix = "free some space there, or name another folder in the environment variable TMPDIR"
     return UserError(f"cannot write temporary files: {why}", tempfile.gettempdir(), fix)
-
-
-def remove_abandoned() -> None:
-    """Removes temporary folders of this user's processes that were killed: those that nobody touched for an hour."""
-    for path in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
-        with contextlib.suppress(OSError):  # another process removes it
-            status = path.lstat()
-            if status.st_uid == os.geteuid() and status.st_mtime < time.time() - _ABANDONED_SECONDS:
-                shutil.rmtree(path)
 
 
 def _refusal(out: Path, error: OSError) -> UserError:

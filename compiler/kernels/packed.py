@@ -28,7 +28,8 @@ _DEPTHWISE_OPERANDS, _DEPTHWISE_ROWS = 18, 8
 _MOST_UNROLLED = 49
 _NARROWEST = 4  # lanes
 _MOST_VECTORS = 4
-_WORSE = 1.1  # cost of a tile beyond which others are not tried
+# Costs, by the default's, beyond which other widths of blocks and numbers of rows are not tried.
+_WORSE, _WORSE_ROWS = 1.1, 1.25
 PREFETCH = 64  # rounds of the innermost loop ahead
 PREFETCHES = (0, 16, PREFETCH)
 _LINE = 64  # bytes of a cache line
@@ -79,7 +80,19 @@ def rows_of_tile(rows: int, width: int, limits: Limits, cap: int | None = None, 
     # Beside the sums: a vector of weights each, and with `by_element` a vector of factors for each row.
     most = (limits.registers - vectors) // (vectors + 1) if by_element else (limits.registers - 4) // vectors
     most = min(rows, max(1, most), cap or rows)
-    return min(range(most, 0, -1), key=lambda m: tile_cost(m, vectors, limits, by_element) * -(-rows // m) * m)
+    return min(range(most, 0, -1), key=lambda m: _cost_of_rows(m, rows, vectors, limits, by_element))
+
+
+def _cost_of_rows(mr: int, rows: int, vectors: int, limits: Limits, by_element: bool) -> float:
+    return tile_cost(mr, vectors, limits, by_element) * -(-rows // mr) * mr
+
+
+def rows_near(default: int, rows: int, width: int, limits: Limits, by_element: bool = False) -> tuple[int, ...]:
+    """Numbers of rows that may be as fast as the default one."""
+    vectors = max(1, width // limits.lanes)
+    most = _WORSE_ROWS * _cost_of_rows(default, rows, vectors, limits, by_element)
+    near = range(1, min(rows, limits.registers // vectors) + 1)
+    return tuple(m for m in near if m == default or _cost_of_rows(m, rows, vectors, limits, by_element) <= most)
 
 
 def packed_rule(sch: Any, limits: Limits) -> Offer | None:
@@ -105,6 +118,7 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
         room = replace(limits, registers=limits.registers - limits.dot_registers)
     cap = max(_DEPTHWISE_ROWS, limits.registers - _DEPTHWISE_OPERANDS) if depthwise else None
     rows = rows_of_tile(extent, width, room, cap, by_element)
+    written_out = math.prod(anchor.reduction[1:])  # rounds of the loops inside the first
     unrolled = depthwise and math.prod(anchor.reduction) <= _MOST_UNROLLED
     return Offer(
         lambda chosen: _apply(sch, anchor, rest[0], limits, chosen, bool(converted)),
@@ -115,8 +129,8 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
             "prefetch": 0 if depthwise else PREFETCH,
         },
         {
-            "rows": tuple(range(1, min(extent, limits.registers) + 1)),
-            "unrolled": (0, 1),
+            "rows": rows_near(rows, extent, width, limits, by_element),
+            "unrolled": (0, 1) if 1 < written_out <= _MOST_UNROLLED else (int(unrolled),),
             "channels_outside": (0, 1),
             "prefetch": PREFETCHES,
         },

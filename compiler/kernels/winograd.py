@@ -17,7 +17,7 @@ from .analysis import Block, blocks_of
 from .inline import inline_producers
 from .limits import Limits
 from .overlap import split_overlapping
-from .packed import PREFETCH, PREFETCHES, rows_of_tile, takes_elements
+from .packed import PREFETCH, PREFETCHES, rows_near, rows_of_tile, takes_elements
 from .prefetch import mark_for_prefetch
 from .rule import Offer, Parameters, values_up_to
 from .tile import compute_tile
@@ -47,14 +47,15 @@ def winograd_rule(sch: Any, limits: Limits) -> Offer | None:
         return None
     sums = stages[SUMS]
     _a, _b, _n, tile_rows, tile_columns, _blocks, width = sums.spatial
-    rows = rows_of_tile(tile_columns, width, limits, by_element=takes_elements(sums, limits))
+    by_element = takes_elements(sums, limits)
+    rows = rows_of_tile(tile_columns, width, limits, by_element=by_element)
     all_rows = stages[HALF_INPUT].spatial[1]
     band = _rows_of_band(sums, limits) if tile_rows == all_rows else all_rows
     return Offer(
         lambda chosen: _apply(sch, stages, rest[0], limits, chosen),
         {"rows": rows, "band": band, "channels_outside": 0, "prefetch": PREFETCH},
         {
-            "rows": tuple(range(1, min(tile_columns, limits.registers) + 1)),
+            "rows": rows_near(rows, tile_columns, width, limits, by_element),
             "band": values_up_to(tile_rows, band) if tile_rows == all_rows else (all_rows,),
             "channels_outside": (0, 1),  # whether the loop over channels goes around that over rows
             "prefetch": PREFETCHES,

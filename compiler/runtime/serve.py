@@ -8,8 +8,8 @@ they know it, and it is never sent (the challenge of Python's multiprocessing.co
 from the first byte of what is to be measured, and run in a process with bounds on its memory and time.
 
 A message is JSON: `{"operation": "info"}`, or `trial` or `compare` with `threads`, `seconds` and, of a trial, `rounds`,
-followed by one artifact or two. What cannot be done is answered with an `error`, and the connection closed if it is not
-clear where the next message begins; `lost` in it says that this machine cannot measure, whatever is sent.
+followed by one artifact or two. What cannot be done is answered with an `error`, and the connection closed; `lost` in
+it says that this machine cannot measure, whatever is sent.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ MOST_REQUEST = 4 << 10  # bytes of JSON
 MOST_ARTIFACT = 512 << 20  # bytes
 MOST_SECONDS = 120.0  # of a job
 _MOST_ANSWER = 16 << 20  # bytes of JSON
-_GRACE = 20.0
+_GRACE = 20.0  # of a job, after these
 _HANDSHAKE_SECONDS = 10.0
 _STALLED_SECONDS = 15  # in the middle of a message
 _UPLOAD_SECONDS = 600.0  # of an artifact
@@ -57,17 +57,15 @@ _ABANDONED_SECONDS = 3600
 
 
 class Refused(Exception):
-    """A request that is answered with an error.
+    """A request that is answered with an error, and no other after it: it may be unclear where the next one begins.
 
     Args:
-        close: whether it is unclear where the next message begins.
         lost: whether this machine cannot measure, whatever is sent.
     """
 
-    def __init__(self, why: str, close: bool = True, lost: bool = False) -> None:
+    def __init__(self, why: str, lost: bool = False) -> None:
         super().__init__(why)
         self.answer: dict[str, Any] = {"error": why, **({"lost": True} if lost else {})}
-        self.close = close
 
 
 class Worker:
@@ -81,11 +79,11 @@ class Worker:
         self.most_memory, self.watch = most_memory, Watch()
         self.process: subprocess.Popen[bytes] | None = None
 
-    def run(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
+    def run(self, request: dict[str, Any]) -> dict[str, Any]:
         """The worker's answer, or an `error`; with the machine's `temperature` after it, and why it was `throttled`."""
         self.watch.begin()
         try:
-            answer = self._ask(request, seconds)
+            answer = self._ask(request)
         except BaseException:
             self.end()  # its answer would be taken for the next one's
             raise
@@ -94,7 +92,7 @@ class Worker:
             answer = {"error": "it crashed, or never ended"}
         return {**answer, "temperature": self.watch.temperature(), "throttled": self.watch.throttled()}
 
-    def _ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any] | None:
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any] | None:
         if self.process is None:
             self.process = subprocess.Popen(
                 [sys.executable, str(WORKER), *([] if self.most_memory is None else [str(self.most_memory)])],
@@ -105,7 +103,7 @@ class Worker:
             )
         stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin is not None and stdout is not None
-        end, answer = time.monotonic() + seconds + _GRACE, b""
+        end, answer = time.monotonic() + MOST_SECONDS + _GRACE, b""
         try:
             stdin.write(json.dumps(request).encode() + b"\n")
             while not answer.endswith(b"\n"):
@@ -145,7 +143,7 @@ class Server:
         self.most_artifact = min(MOST_ARTIFACT, most_memory // 2)
         self.clients = threading.BoundedSemaphore(_MOST_CLIENTS)
         self.closed = False
-        _remove_abandoned()
+        remove_abandoned(_PREFIX)
         self.listener = Listener((host, port), backlog=_MOST_CLIENTS)
 
     @property
@@ -196,15 +194,13 @@ class Server:
             with cut_after(connection, _HANDSHAKE_SECONDS):
                 deliver_challenge(connection, self.token)
                 answer_challenge(connection, self.token)
-            open_still = True
-            while open_still:
+            while True:
                 connection.poll(None)  # a tuner compiles between two requests, for as long as it likes
-                try:
-                    answer = self._answer(connection)
-                except Refused as refused:
-                    answer, open_still = refused.answer, not refused.close
-                    _log(f"refused a request: {refused}")
-                connection.send_bytes(json.dumps(answer).encode())
+                connection.send_bytes(json.dumps(self._answer(connection)).encode())
+        except Refused as refused:
+            _log(f"refused a request: {refused}")
+            with contextlib.suppress(OSError):
+                connection.send_bytes(json.dumps(refused.answer).encode())
         except (AuthenticationError, AssertionError, EOFError, OSError) as error:  # an assertion of answer_challenge
             _log(f"{type(error).__name__} {error}" if str(error) else "a tuner left")
         finally:
@@ -228,7 +224,7 @@ class Server:
             for path in paths:
                 self._receive_artifact(connection, path)
             job = {"operation": operation, "paths": list(map(str, paths)), "threads": threads, "rounds": rounds}
-            return self.worker.run({**job, "seconds": seconds}, seconds)
+            return self.worker.run({**job, "seconds": seconds})
 
     def _request(self, connection: Any) -> dict[str, Any]:
         try:
@@ -294,10 +290,10 @@ def _cut(connection: Any) -> None:
         copy.shutdown(socket.SHUT_RDWR)
 
 
-def _remove_abandoned() -> None:
-    """Removes what a server that was killed left."""
-    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError):
+def remove_abandoned(prefix: str) -> None:
+    """Removes temporary folders that killed processes of this user left, and that nobody touched for an hour."""
+    for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        with contextlib.suppress(OSError):  # another process removes it
             status = path.lstat()
             if status.st_uid == os.geteuid() and status.st_mtime < time.time() - _ABANDONED_SECONDS:
                 shutil.rmtree(path)

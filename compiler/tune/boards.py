@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..runtime.serve import MOST_SECONDS, Worker
+from ..runtime.serve import Worker
 
 
 class BoardError(Exception):
@@ -100,11 +100,11 @@ class LocalBoard:
 
     def measure(self, trial: Path, rounds: int, seconds: float) -> list[Times]:
         request = {"operation": "trial", "paths": [str(trial)], "threads": self.threads, "rounds": rounds}
-        return read_answer(self._worker.run({**request, "seconds": seconds}, seconds), trial)
+        return read_answer(self._worker.run({**request, "seconds": seconds}), trial)
 
     def compare(self, first: Path, second: Path, seconds: float) -> Comparison:
         request = {"operation": "compare", "paths": [str(first), str(second)], "threads": self.threads}
-        return read_comparison(self._worker.run({**request, "seconds": seconds}, MOST_SECONDS))
+        return read_comparison(self._worker.run({**request, "seconds": seconds}))
 
     def close(self) -> None:
         self._worker.end()

@@ -46,9 +46,9 @@ class KernelSearch:
 
     def __post_init__(self) -> None:
         self.tried = {record.decision.text for record in self.records if record.decision}
-        known = [record for record in self.records if record.base and record.versions == current_versions()]
-        if known:
-            self.base = max(known, key=lambda record: record.date).base
+        known = [record for record in self.records if record.source == "measured" and record.base]
+        usable = [record for record in known if record.versions == current_versions()]
+        self.base = max(usable, key=lambda record: record.date).base if usable else self.base
 
     def add(self, records: Sequence[Record]) -> None:
         """Takes a batch's results."""

@@ -12,9 +12,10 @@ from typing import Any
 from ..build.cache import Cache
 from ..build.objects import Workers
 from ..errors import UserError
-from ..files import remove_abandoned, scratch_folder
+from ..files import SCRATCH, scratch_folder
 from ..frontend.prepare import Model
 from ..pipeline import Clock, Lowered, Options, compile_with, lower_model
+from ..runtime.serve import remove_abandoned
 from .boards import Comparison
 from .compare import compare
 from .features import describe
@@ -104,7 +105,7 @@ class Session:
         self.model, self.options, self.fleet, self.log, self.cache = model, options, fleet, log, cache
         self.begin, self.budget = time.perf_counter(), budget
         log.check_writable()
-        remove_abandoned()
+        remove_abandoned(SCRATCH)
         known = log.read("trial")
         own = options.target.fingerprint
         self.own = [record for record in known if record.fingerprint == own and record.threads == fleet.threads]

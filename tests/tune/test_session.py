@@ -64,7 +64,7 @@ def options_for(model: Model, logs: Path) -> Options:
 
 def test_verdicts_are_followed_by_later_compilations(network: Path, tmp_path: Path, monkeypatch: Any) -> None:
     faster = Comparison((2e-5, 1e-5), 0.5, {})
-    monkeypatch.setattr("compiler.tune.session.compare", lambda first, second, threads: faster)
+    monkeypatch.setattr("compiler.tune.session.compare", lambda *subjects: faster)
     logs, model = tmp_path / "logs", load_model(network)
     result = tune(model, options_for(model, logs), Fleet([FakeBoard()]), Log(logs, "host"), 60.0, cache=Cache())
     assert result.applied and result.verdicts and result.trials > 0
@@ -79,7 +79,7 @@ def test_verdicts_are_followed_by_later_compilations(network: Path, tmp_path: Pa
 
 def test_a_model_that_is_not_faster_changes_nothing(network: Path, tmp_path: Path, monkeypatch: Any) -> None:
     slower = Comparison((1e-5, 1.01e-5), 1.01, {})
-    monkeypatch.setattr("compiler.tune.session.compare", lambda first, second, threads: slower)
+    monkeypatch.setattr("compiler.tune.session.compare", lambda *subjects: slower)
     logs, model = tmp_path / "logs", load_model(network)
     result = tune(model, options_for(model, logs), Fleet([FakeBoard()]), Log(logs, "host"), 30.0, cache=Cache())
     assert not result.applied and not result.verdicts
@@ -87,7 +87,7 @@ def test_a_model_that_is_not_faster_changes_nothing(network: Path, tmp_path: Pat
 
 
 def test_a_second_session_goes_on_where_the_first_ended(network: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("compiler.tune.session.compare", lambda first, second, threads: Comparison((1, 1), 1.0, {}))
+    monkeypatch.setattr("compiler.tune.session.compare", lambda *subjects: Comparison((1, 1), 1.0, {}))
     logs, model = tmp_path / "logs", load_model(network)
     sessions = [
         tune(model, options_for(model, logs), Fleet([FakeBoard()]), Log(logs, "host"), 30.0, cache=Cache())
