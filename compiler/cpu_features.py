@@ -166,7 +166,8 @@ def _cores(machine: str) -> dict[str, frozenset[str]]:
         put("cortex-a55 cortex-a75", a75)
         put("cortex-a76 cortex-a77 cortex-a78 cortex-a78ae cortex-x1 neoverse-n1", a76)
         put("neoverse-v1", names("sha3 i8mm bf16 sve", v84))
-        put("neoverse-n2 neoverse-v2", names("fptoint altnzcv i8mm bf16 sve sve2", v84) - {"aes", "sha2"})
+        v9 = names("fptoint altnzcv i8mm bf16 sve sve2", v84) - {"aes", "sha2"}
+        put("neoverse-n2 neoverse-v2 cortex-a510 cortex-a520 cortex-a710 cortex-a715 cortex-a720", v9)
         put("apple-m1", m1)
         put("apple-m2 apple-m3", names("i8mm bf16", m1))
         put("apple-m4", names("i8mm bf16", m1) - {"ssbs"})

@@ -51,6 +51,8 @@ class Options:
         samples: calibration data that show which values are too large for `fp16`; None for random ones.
         decisions: how kernels are to be scheduled, by the keys of their programs; the others as their rules derive it.
         choices: what a tuner decided for graph passes, see `passes.choices`.
+        estimated: keys of decisions that nothing measured stands behind.
+        keep_symbols: the names of functions stay in the artifact, for who looks into it.
     """
 
     target: Target
@@ -64,6 +66,13 @@ class Options:
     samples: Any = None
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     choices: Mapping[str, int] = field(default_factory=dict)
+    estimated: frozenset[str] = frozenset()
+    keep_symbols: bool = False
+
+    def without_estimates(self) -> Options:
+        """With what was measured alone."""
+        measured = {key: decision for key, decision in self.decisions.items() if key not in self.estimated}
+        return replace(self, decisions=measured, estimated=frozenset())
 
 
 @dataclass(frozen=True)
@@ -188,6 +197,7 @@ def resolve(
         precision,
         decisions=verdicts.decisions,
         choices=verdicts.choices,
+        estimated=verdicts.estimated,
     )
 
 
@@ -368,7 +378,8 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
     clock.lap("kernels")
 
     # → host program, weights, one shared object
-    table = kernel_table(versions, programs, objects.kernels, options.target, decisions)
+    estimated = decide(programs, {key: options.decisions[key] for key in options.estimated})
+    table = kernel_table(versions, programs, objects.kernels, options.target, decisions, estimated)
     try:
         linked = build_artifact(
             model,
@@ -381,6 +392,7 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
             lowered.axes,
             options.precision,
             options.accuracy,
+            keep_symbols=options.keep_symbols,
         )
     except CommandError as error:
         if "No space left on device" in error.output:

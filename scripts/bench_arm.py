@@ -20,25 +20,23 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from compiler import UserError, compile_model, load_target
-from compiler.build import toolchain
+from compiler import UserError, load_target
+from compiler.emulation.emulator import Emulator, Run, emulate
+from compiler.emulation.profile import CLASSES, count_classes
 from compiler.files import write_text
-from compiler.frontend.prepare import Tensor
+from compiler.frontend.prepare import Tensor, load_model
 from compiler.frontend.shapes import parse_shapes
-from compiler.pipeline import Artifact
-from compiler.process import CommandError, run
+from compiler.pipeline import Artifact, Clock, compile_with, resolve
+from compiler.process import CommandError
 from compiler.verify.compare import compare
 from compiler.verify.vectors import seeded_inputs
 from scripts.bench_peers import find_models
-from scripts.emulation.emulator import Emulator, Run, emulate
-from scripts.emulation.profile import CLASSES, count_classes, group_by_function
-from scripts.emulation.symbols import read_functions
 from scripts.peers.measure import Shapes
 
 Row = dict[str, Any]
@@ -47,12 +45,9 @@ DEFAULT_TARGETS = ["raspberry-pi-4", "raspberry-pi-5"]
 
 def compile_with_symbols(path: Path, target: str, out: Path, shapes: Shapes) -> Artifact:
     """The artifact of `compile_model`, its code the same, with the names of its functions."""
-
-    def link(command: Sequence[str], **settings: Any) -> str:
-        return run([word for word in command if word != "-s"], **settings)
-
-    with mock.patch.object(toolchain, "run", link):
-        return compile_model(path, target, out, shapes, verify=False)
+    model = load_model(path)
+    options = resolve(model, target, out, shapes, False, None, True)
+    return compile_with(model, replace(options, keep_symbols=True), Clock())
 
 
 def measure(path: Path, shapes: Shapes, target: str, emulator: Emulator, folder: Path) -> Row:
@@ -92,13 +87,12 @@ def summarise(measured: Run) -> Row:
 
 def count_kernels(measured: Run, artifact: Artifact) -> list[Row]:
     """The functions of the artifact, the largest first; kernels whose code is the same are one."""
-    blocks = next(blocks for file, blocks in measured.blocks.items() if Path(file).name == artifact.path.name)
     kernels: dict[str, Row] = {}
     for kernel in artifact.manifest["kernels"]:
         same = kernels.setdefault(kernel["symbol"], {**kernel, "calls": 0})
         same["calls"] += kernel["calls"]
     rows = []
-    for name, own in group_by_function(blocks, read_functions(artifact.path)).items():
+    for name, own in measured.functions(artifact.path).items():
         classes = count_classes(own)
         row = kernels.get(name, {"name": name, "calls": None, "rule": None})
         rows.append({**row, "instructions": classes.total(), "classes": {key: classes[key] for key in CLASSES}})

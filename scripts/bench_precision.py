@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from compiler import UserError, compile_model
 from compiler.files import write_text
+from compiler.frontend.prepare import Tensor
 from compiler.frontend.shapes import parse_shapes
 from compiler.runtime.loader import Model
 from compiler.target import load_target
@@ -88,6 +89,16 @@ def quantize_by_onnxruntime(path: Path, samples: Sequence[Mapping[str, Array]], 
     return made
 
 
+def _samples(tensors: Sequence[Tensor]) -> list[dict[str, Array]]:
+    return [seeded_inputs(tensors, seed=seed) for seed in range(1, _SAMPLES + 1)]
+
+
+def stacked_samples(proto: onnx.ModelProto) -> dict[str, Array]:
+    """Seeded inputs for calibration, along the first axis."""
+    samples = _samples(input_tensors(proto, None))
+    return {name: np.concatenate([sample[name] for sample in samples]) for name in samples[0]}
+
+
 def bench_model(path: Path, shapes: Shapes, options: argparse.Namespace, folder: Path) -> list[Row]:
     """A row a number of threads: seconds by runtime (`edgec int8`, `onnxruntime`, …) or the reason there are none, and
     bytes of our artifacts' weights by precision."""
@@ -96,8 +107,7 @@ def bench_model(path: Path, shapes: Shapes, options: argparse.Namespace, folder:
     onnx.save(proto, fixed)
     tensors = input_tensors(proto, None)
     inputs = seeded_inputs(tensors)
-    samples = [seeded_inputs(tensors, seed=seed) for seed in range(1, _SAMPLES + 1)]
-    stacked = {name: np.concatenate([sample[name] for sample in samples]) for name in inputs}
+    samples = _samples(tensors)
     artifacts, weights, failed = {}, {}, {}
     for precision in ("fp32", *options.precisions):
         try:
@@ -106,7 +116,7 @@ def bench_model(path: Path, shapes: Shapes, options: argparse.Namespace, folder:
                 options.target,
                 folder / f"{precision}.so",
                 precision=precision,
-                calibration=stacked if precision == "int8" else None,
+                calibration=stacked_samples(proto) if precision == "int8" else None,
                 verify=False,
             )
             artifacts[f"edgec {precision}"] = artifact

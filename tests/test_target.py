@@ -18,6 +18,7 @@ NAMES = [
     "raspberry-pi-4",
     "raspberry-pi-5",
     "raspberry-pi-zero-2w",
+    "radxa-orion-o6",
     "rock-5b",
     "jetson-nano",
     "jetson-xavier-nx",

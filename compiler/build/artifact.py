@@ -81,6 +81,8 @@ def build_artifact(
     rows: Mapping[str, int] | None = None,
     precision: str = "fp32",
     accuracy: Mapping[str, Any] | None = None,
+    pack: bool = True,
+    keep_symbols: bool = False,
 ) -> Linked:
     """Links everything in `folder`, which ought to be empty and private.
 
@@ -93,9 +95,11 @@ def build_artifact(
             any number.
         precision: one of `pipeline.PRECISIONS`.
         accuracy: what quantisation cost, for the manifest.
+        pack: weights that become smaller by it, which takes time.
+        keep_symbols: the names of functions stay in the file.
     """
     with _weights_file(folder, target) as file:
-        weights = write_weights(versions[0].program.constants, file)
+        weights = write_weights(versions[0].program.constants, file, pack)
     arena = max(version.plan.arena_bytes for version in versions)
     if arena >= 1 << 32 or weights.nbytes >= 1 << 31:
         raise UserError(
@@ -119,7 +123,7 @@ def build_artifact(
     sources = [Path(f"{symbol}.o") for symbol in objects.distinct]
     sources += [Path("program.c"), Path("manifest.S"), *([Path("weights.o")] if target.os == "linux" else [])]
     path = folder / "model.so"
-    toolchain, glibc = link_shared(target, sources, RUNTIME, path, cache)
+    toolchain, glibc = link_shared(target, sources, RUNTIME, path, cache, keep_symbols)
     manifest["versions"]["linker"] = toolchain.name
     if glibc is not None:
         manifest["requires"]["glibc"] = glibc

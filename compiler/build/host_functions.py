@@ -86,9 +86,7 @@ def _branch(bodies: Sequence[str], plan: FlowPlan, step: Step, args: Sequence[st
     return [*lines, "  }"]
 
 
-def _repeat(
-    body: str, plan: FlowPlan, step: Step, flow: Facts, program: Program, args: Sequence[str]
-) -> list[str]:
+def _repeat(body: str, plan: FlowPlan, step: Step, flow: Facts, program: Program, args: Sequence[str]) -> list[str]:
     """A loop. What it carries alternates between its result and a second buffer, and ends in the result."""
     pointers = dict(zip(step.args, args, strict=True))
     roles = repeat_arguments(flow, step)
@@ -112,9 +110,7 @@ def _repeat(
         inputs += ["number", "yes"]
         results.append("more")
     for i, index in enumerate(roles.results):
-        lines.append(
-            f"      uint8_t *next{i} = i & 1 ? arena + {plan.carried[i]} : (uint8_t *)({pointers[index]});"
-        )
+        lines.append(f"      uint8_t *next{i} = i & 1 ? arena + {plan.carried[i]} : (uint8_t *)({pointers[index]});")
         inputs.append(f"now{i}")
         results.append(f"next{i}")
     for i, index in enumerate(roles.scanned):
@@ -140,7 +136,9 @@ def _repeat(
         lines.append(f"    *(int64_t *)({pointers[roles.iterations]}) = i;")
     for i, (index, size) in enumerate(zip(roles.results, sizes, strict=True)):
         if size:
-            lines.append(f"    if (now{i} != (const uint8_t *)({pointers[index]})) memcpy({pointers[index]}, now{i}, {size});")
+            lines.append(
+                f"    if (now{i} != (const uint8_t *)({pointers[index]})) memcpy({pointers[index]}, now{i}, {size});"
+            )
     return [*lines, "  }"]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from ..kernels.cost import cost_of
@@ -20,15 +20,17 @@ def kernel_table(
     kernels: Mapping[str, CompiledKernel],
     target: Target,
     decisions: Mapping[str, Decision] | None = None,
+    estimated: Container[str] = (),
 ) -> list[dict[str, Any]]:
     """One row a kernel of the largest version, then those that only smaller ones have.
 
     Operations, bytes and seconds are those of one call; calls are counted in the first version that has the kernel.
     `failed_rules` is there if rules failed that would have come before, and `tuned` with a kernel's parameters if a
-    tuner decided on them.
+    tuner decided on them; `estimated` if it did so without measuring.
 
     Args:
         decisions: those of a tuner, by kernel.
+        estimated: kernels whose decisions nothing measured stands behind.
     """
     rows: list[dict[str, Any]] = []
     known: set[str] = set()
@@ -51,5 +53,7 @@ def kernel_table(
             decision = (decisions or {}).get(name)
             if decision is not None and decision.rule == kernel.rule and kernel.rule not in kernel.failures:
                 row["tuned"] = dict(kernel.parameters)
+                if name in estimated:
+                    row["estimated"] = True
             rows.append(row | ({"failed_rules": dict(kernel.failures)} if kernel.failures else {}))
     return rows

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import tvm_ffi
 from tvm import ir
@@ -78,6 +78,40 @@ class CompiledKernel:
 
 
 @dataclass(frozen=True)
+class Job:
+    """A kernel to make.
+
+    Attributes:
+        key: as of `kernel_key`.
+        program: canonical, not scheduled.
+        decision: how it is to be scheduled; None for as its rules derive it.
+    """
+
+    key: str
+    program: Any
+    decision: Decision | None
+
+    def compile(self, target: Target) -> CompiledKernel:
+        """Schedules and compiles it. Raises tvm.error.TVMError."""
+        scheduled = schedule(self.program, target, self.decision)
+        in_place = overwritten_argument(scheduled.func)
+        if in_place is None and IN_PLACE in (self.program.attrs or {}):  # the plain kernel, which may be there already
+            key_of_code = kernel_key(self.program.without_attr(IN_PLACE), target, self.decision)
+        else:
+            key_of_code = self.key
+        symbol = _PREFIX + key_of_code[:_SYMBOL_DIGITS]
+        code = compile_kernel(scheduled.func, symbol, target, aliases=in_place is not None)
+        return CompiledKernel(symbol, scheduled.rule, scheduled.parameters, scheduled.failures, in_place, code)
+
+
+class Workers(Protocol):
+    """Other machines that compile."""
+
+    def compile(self, jobs: Sequence[Job], target: Target) -> Mapping[str, CompiledKernel]:
+        """Kernels by key; what is missing is left to this machine."""
+
+
+@dataclass(frozen=True)
 class Objects:
     """Compiled kernels.
 
@@ -100,12 +134,14 @@ def compile_kernels(
     target: Target,
     cache: Cache | None = None,
     decisions: Mapping[str, Decision] | None = None,
+    workers: Workers | None = None,
 ) -> Objects:
     """Schedules and compiles tensor programs.
 
     Args:
         programs: TIR PrimFuncs of static shapes, not scheduled yet, by name.
         decisions: by name, how some of them are to be scheduled.
+        workers: that do it in place of this machine.
 
     Raises:
         tvm.error.TVMError: TVM or LLVM cannot generate code for a kernel.
@@ -120,36 +156,28 @@ def compile_kernels(
         if data is not None:
             known[key] = CompiledKernel.from_bytes(data)
 
-    def compile_one(key: str) -> CompiledKernel:
-        name = names[key]
-        scheduled = schedule(canonical[name], target, chosen[name])
-        in_place = overwritten_argument(scheduled.func)
-        if in_place is None and IN_PLACE in (canonical[name].attrs or {}):  # the plain kernel, which may be there already
-            key_of_code = kernel_key(canonical[name].without_attr(IN_PLACE), target, chosen[name])
-        else:
-            key_of_code = key
-        symbol = _PREFIX + key_of_code[:_SYMBOL_DIGITS]
-        code = compile_kernel(scheduled.func, symbol, target, aliases=in_place is not None)
-        facts = (symbol, scheduled.rule, scheduled.parameters, scheduled.failures, in_place)
-        kernel = CompiledKernel(*facts, code)
+    def keep(key: str, kernel: CompiledKernel) -> CompiledKernel:
         if cache:
             cache.store(key, kernel.to_bytes())
         return kernel
 
-    missing = [key for key in names if key not in known]
-    made = dict(zip(missing, _on_all_cores(compile_one, missing), strict=True))
+    missing = [Job(key, canonical[name], chosen[name]) for key, name in names.items() if key not in known]
+    elsewhere = workers.compile(missing, target) if workers is not None and missing else {}
+    made = {key: keep(key, kernel) for key, kernel in elsewhere.items()}
+    left = [job for job in missing if job.key not in made]
+    made |= zip((job.key for job in left), on_all_cores(lambda job: keep(job.key, job.compile(target)), left))
     if cache and missing:
         cache.trim()
     return Objects({name: (known | made)[key] for name, key in keys.items()}, len(known))
 
 
-def _on_all_cores(work: Callable[[str], CompiledKernel], items: Sequence[str]) -> list[CompiledKernel]:
+def on_all_cores(work: Callable[[Job], CompiledKernel], jobs: Sequence[Job]) -> list[CompiledKernel]:
     """The results of `work` in order; LLVM, which takes nearly all of the time, runs outside Python's lock."""
     affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
     pool = ThreadPoolExecutor(len(affinity(0)) if affinity else os.cpu_count())
     default = threading.stack_size(_STACK_BYTES)
     try:
-        results = pool.map(work, items)  # starts the threads
+        results = pool.map(work, jobs)  # starts the threads
         return list(results)
     finally:
         threading.stack_size(default)

@@ -88,4 +88,3 @@ def _leaves(values: np.ndarray[Any, Any]) -> bool:
     """Whether finite values, or what may be a few times larger, are too large. Infinities stay what they are."""
     finite = values[np.isfinite(values)]
     return bool(np.isnan(values).any() or np.abs(finite).max(initial=0.0) * _MARGIN > LARGEST)
-

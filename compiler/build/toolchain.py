@@ -109,7 +109,12 @@ def _zig(target: Target) -> Toolchain:
 
 
 def link_shared(
-    target: Target, sources: Sequence[Path], library: Path, out: Path, cache: Cache | None = None
+    target: Target,
+    sources: Sequence[Path],
+    library: Path,
+    out: Path,
+    cache: Cache | None = None,
+    keep_symbols: bool = False,
 ) -> tuple[Toolchain, str | None]:
     """Compiles C and assembly sources and links them with objects into the shared object `out`.
 
@@ -117,6 +122,7 @@ def link_shared(
         sources: in the folder of `out`.
         library: folder of C sources that are linked too, and of headers for all.
         cache: holds the library's objects.
+        keep_symbols: the names of functions stay in it.
 
     Returns:
         The toolchain that did it, and the glibc that the result needs at least (None for other systems).
@@ -130,7 +136,7 @@ def link_shared(
     for toolchain in (*others, last):
         try:
             objects = _compile_library(toolchain, library, out.parent, cache)
-            _link(toolchain, target, [*sources, *objects], library, out)
+            _link(toolchain, target, [*sources, *objects], library, out, keep_symbols)
         except CommandError:
             if toolchain is last:
                 raise
@@ -186,14 +192,16 @@ def _compile_library(toolchain: Toolchain, library: Path, folder: Path, cache: C
         return list(pool.map(make, keys))
 
 
-def _link(toolchain: Toolchain, target: Target, sources: Sequence[Path], include: Path, out: Path) -> None:
+def _link(
+    toolchain: Toolchain, target: Target, sources: Sequence[Path], include: Path, out: Path, keep_symbols: bool
+) -> None:
     command = [*toolchain.command, "-shared", *_C_FLAGS, "-I", str(include)]
     if target.os == "linux":
         exports = out.parent / "exports.map"
-        exports.write_text("{ global: edgec_*; local: *; };\n")
+        exports.write_text("{ global: edgec_*; __tvm_ffi_edgec_*; local: *; };\n")
         # The prefix of the API is the generated symbols' too; those are hidden, which a version script respects.
         command += ["-Wl,--gc-sections", "-Wl,-z,noexecstack", f"-Wl,--version-script={exports.name}"]
-        command += ["-Wl,--as-needed", "-Wl,-z,defs", "-s"]
+        command += ["-Wl,--as-needed", "-Wl,-z,defs", *([] if keep_symbols else ["-s"])]
     command += [*toolchain.flags, "-o", out.name, *map(str, sources), "-lc", "-lm", "-lpthread"]
     _run(command, out.parent)
 

@@ -56,7 +56,7 @@ class Weights:
     multiples: tuple[tuple[int, int, int], ...] = ()
 
 
-def write_weights(constants: Sequence[np.ndarray[Any, Any]], file: BinaryIO) -> Weights:
+def write_weights(constants: Sequence[np.ndarray[Any, Any]], file: BinaryIO, pack: bool = True) -> Weights:
     """Writes the arrays in little-endian bytes: in order and 64-byte aligned, then what is packed, without gaps."""
     digest = hashlib.sha256()
     position = 0
@@ -69,9 +69,9 @@ def write_weights(constants: Sequence[np.ndarray[Any, Any]], file: BinaryIO) -> 
         position += size
         return position - size
 
-    multiples = find_multiples(constants)
+    multiples = find_multiples(constants) if pack else []
     counts = {one.number: one.counts for one in multiples}
-    packed = pack_all([counts.get(number, array) for number, array in enumerate(constants)])
+    packed = pack_all([counts.get(number, array) for number, array in enumerate(constants)]) if pack else []
     inside = {number for _, members in packed for number in members}
     offsets = {
         number: write(as_bytes(array), align(array.nbytes))

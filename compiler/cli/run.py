@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from ..arrays import read_arrays, write_arrays
 from ..errors import UserError
 from ..runtime.loader import LoadError, Model
-from .arrays import read_arrays, write_arrays
 from .show import shape_text, table
 from .threads import thread_options
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from rich.console import Console
@@ -15,6 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from ..errors import UserError
+from ..files import write_text
 from ..frontend.prepare import load_model
 from ..frontend.shapes import parse_shapes
 from ..pipeline import QUANTISED, Options, quantize_for, resolve
@@ -22,9 +24,15 @@ from .precision import calibration_options, check_options
 from .show import milliseconds, table
 
 if TYPE_CHECKING:
-    from ..tune.fleet import Fleet
+    from ..build.objects import Workers
+    from ..frontend.prepare import Model
+    from ..tune.fleet import Fleet, State
+    from ..tune.records import Log
     from ..tune.search import Progress
     from ..tune.session import Result
+    from ..tune.static import StaticProgress
+
+Shown = TypeVar("Shown")
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -53,11 +61,27 @@ def parse_budget(text: str) -> float:
     help="Measure on a board that runs `edgec device serve`, not here; repeatable for several of one kind.",
 )
 @click.option("--token-file", type=click.Path(path_type=Path), help="What those servers were started with.")
+@click.option(
+    "--tracker",
+    metavar="HOST:PORT",
+    help="Measure on the boards of a TVM RPC tracker; its protocol knows no passwords: for networks that you trust.",
+)
+@click.option("--key", metavar="NAME", help="Which of the tracker's boards.")
+@click.option(
+    "--workers",
+    metavar="tcp://HOST:PORT",
+    help="Compile what is measured on the workers of this Dask scheduler, not here; they are trusted.",
+)
+@click.option("--static", is_flag=True, help="Measure nothing: rank schedules by what they cost as estimated.")
+@click.option("--count-instructions", is_flag=True, help="With --static: choose by instructions counted in qemu.")
 @click.option("--tuning-logs", type=click.Path(path_type=Path), help="Folder of the records, in place of your own.")
 @click.option("--list", "listed", is_flag=True, help="Show what records there are, and tune nothing.")
 @click.option("--prune", "pruned", is_flag=True, help="Keep of each kernel the records that matter.")
 @click.option("--export", "exported", type=click.Path(path_type=Path), metavar="FILE", help="Write all records there.")
 @click.option("--import", "imported", type=click.Path(path_type=Path), metavar="FILE", help="Take records from there.")
+@click.option(
+    "--report", type=click.Path(path_type=Path), metavar="OUT.html", help="Write a page with the gain over time there."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else.")
 def command(
     model: Path | None,
@@ -73,11 +97,17 @@ def command(
     threads: int,
     addresses: tuple[str, ...],
     token_file: Path | None,
+    tracker: str | None,
+    key: str | None,
+    workers: str | None,
+    static: bool,
+    count_instructions: bool,
     tuning_logs: Path | None,
     listed: bool,
     pruned: bool,
     exported: Path | None,
     imported: Path | None,
+    report: Path | None,
     as_json: bool,
 ) -> None:
     """Search faster schedules for MODEL's kernels by measuring them; `edgec compile` uses what is found.
@@ -96,21 +126,49 @@ def command(
         raise click.UsageError("give a MODEL to tune, or one of --list, --prune, --export and --import")
     if bool(addresses) != (token_file is not None):
         raise click.UsageError("--rpc and --token-file go together: boards want to know the token")
+    if (tracker is None) != (key is None):
+        raise click.UsageError("--tracker and --key go together: a tracker has boards of many kinds")
+    if count_instructions and not static:
+        raise click.UsageError("--count-instructions goes with --static: else times are measured")
+    if static and (addresses or tracker or workers or report):
+        raise click.UsageError("--static measures nothing: leave out --rpc, --tracker, --workers and --report")
     check_options(precision, method=method, metric=metric, max_drop=max_drop, weight_range=weight_range)
     seconds, fixed = parse_budget(budget), parse_shapes(shapes)
     loaded = load_model(model)
     options = resolve(loaded, target, None, fixed, False, None, True, precision, tuning_logs)
-    with _fleet(addresses, token_file, threads, options) as fleet:
+    with contextlib.ExitStack() as stack:
+        fleet = None if static else stack.enter_context(_fleet(addresses, token_file, tracker, key, threads, options))
+        compilers = stack.enter_context(_workers(workers))
         if precision in QUANTISED:
             quantised = quantize_for(loaded, options, calibration, method, metric, max_drop, None, weight_range)
             loaded, options = quantised.compiled(options)
         from ..build.cache import Cache
+        from ..tune.boards import BoardError
         from ..tune.records import Log
         from ..tune.session import tune
 
         log = Log(folder, options.target.name)
-        with _shown(as_json) as show:
-            result = tune(loaded, options, fleet, log, seconds, show, Cache())
+        if fleet is None:
+            _tune_static(loaded, options, log, seconds, count_instructions, as_json)
+            return
+        with _shown(as_json, progress_line) as show:
+            try:
+                result = tune(loaded, options, fleet, log, seconds, show, Cache(), compilers)
+            except BoardError as error:
+                fix = "what was measured is kept: see to the board, and run again"
+                raise UserError(str(error), str(log.folder), fix) from error
+        where = ", ".join(board.name for board in fleet.boards)
+    if report is not None:
+        from ..report.tuning import tuning_report
+
+        facts = {
+            "model": str(model),
+            "precision": precision,
+            "target": f"{options.target.name} ({options.target.triple}, {options.target.core})",
+            "measured on": f"{where}, {threads} threads" if threads > 1 else f"{where}, 1 thread",
+            "budget": budget,
+        }
+        write_text(report, tuning_report(f"{loaded.name}: tuning", facts, result.to_dict()))
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2))
     else:
@@ -118,12 +176,20 @@ def command(
 
 
 @contextmanager
-def _fleet(addresses: tuple[str, ...], token_file: Path | None, threads: int, options: Options) -> Iterator[Fleet]:
-    """This machine, or the boards at the addresses."""
+def _fleet(
+    addresses: tuple[str, ...],
+    token_file: Path | None,
+    tracker: str | None,
+    key: str | None,
+    threads: int,
+    options: Options,
+) -> Iterator[Fleet]:
+    """This machine, or the boards at the addresses and of the tracker."""
     from ..runtime.serve import read_token
     from ..tune.boards import Board, LocalBoard
     from ..tune.fleet import Fleet
     from ..tune.remote import RemoteBoard
+    from ..tune.tracker import tracker_boards
 
     boards: list[Board] = []
     if token_file is not None:
@@ -133,7 +199,9 @@ def _fleet(addresses: tuple[str, ...], token_file: Path | None, threads: int, op
             why = getattr(error, "strerror", None) or str(error)
             raise UserError(f"cannot read the token: {why}", str(token_file)) from error
         boards += [RemoteBoard(address, token, threads, options.target) for address in addresses]
-    else:
+    if tracker is not None and key is not None:
+        boards += tracker_boards(tracker, key, threads, options.target)
+    if not boards:
         boards.append(LocalBoard(threads))
     fleet = Fleet(boards, lambda name, why: click.echo(f"lost {name}: {why}", err=True))
     try:
@@ -143,26 +211,94 @@ def _fleet(addresses: tuple[str, ...], token_file: Path | None, threads: int, op
 
 
 @contextmanager
-def _shown(as_json: bool) -> Iterator[Callable[[Progress], None]]:
+def _workers(address: str | None) -> Iterator[Workers | None]:
+    """Those of the scheduler at the address."""
+    if address is None:
+        yield None
+        return
+    from ..tune.workers import DaskWorkers
+
+    workers = DaskWorkers(address, lambda text: click.echo(text, err=True))
+    try:
+        yield workers
+    finally:
+        workers.close()
+
+
+def _tune_static(model: Model, options: Options, log: Log, seconds: float, count: bool, as_json: bool) -> None:
+    from ..emulation.emulator import emulate
+    from ..tune.static import tune_static
+
+    with contextlib.ExitStack() as stack:
+        emulator = stack.enter_context(emulate(options.target)) if count else None
+        with _shown(as_json, static_line) as show:
+            result = tune_static(model, options, log, seconds, emulator, show)
+    if as_json:
+        click.echo(json.dumps(result.to_dict(), indent=2))
+        return
+    for name in result.wrong:
+        click.echo(f"wrong results: some schedules of {name}, which were left out", err=True)
+    how = "counted in an emulator" if count else "estimated"
+    tried = f"{result.estimated} schedules estimated" + (f", {result.counted} counted" if count else "")
+    if not result.applied:
+        click.echo(f"nothing is applied: of {tried}, none is clearly better")
+        return
+    rows = [(f"{result.unit.upper()}", "SCHEDULE", "KERNEL")]
+    rows += [
+        (f"x {record.ratio:.3f}", record.text, result.names[key][0])
+        for key, record in sorted(result.verdicts.items(), key=lambda item: item[1].ratio)
+    ]
+    click.echo(table(rows))
+    click.echo(
+        f"{how}, not measured: {result.tuned / result.untuned:.3f} of the kernels' {result.unit}; "
+        f"{len(result.verdicts)} decisions, {tried}; records in {log.folder}"
+    )
+
+
+def static_line(progress: StaticProgress) -> str:
+    """The same while nothing is measured."""
+    return (
+        f"{progress.elapsed:5.0f} of {progress.budget:.0f} s  kernels {progress.done}/{progress.kernels}  "
+        f"{progress.estimated} schedules estimated, {progress.counted} counted"
+    )
+
+
+@contextmanager
+def _shown(as_json: bool, line: Callable[[Shown], str]) -> Iterator[Callable[[Shown], None]]:
     """What shows progress: a line that changes on a terminal, else a line each time."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield (lambda progress: None) if as_json else (lambda progress: click.echo(progress_line(progress)))
+        yield (lambda progress: None) if as_json else (lambda progress: click.echo(line(progress)))
         return
     with Live(console=console, transient=True, refresh_per_second=4) as live:
-        yield lambda progress: live.update(Text(progress_line(progress)))
+        yield lambda progress: live.update(Text(line(progress)))
 
 
 def progress_line(progress: Progress) -> str:
     """What a user waiting wants to know, in a line."""
-    return (
+    line = (
         f"{progress.elapsed:5.0f} of {progress.budget:.0f} s  kernels {progress.finished}/{progress.kernels} finished  "
         f"{progress.trials} schedules tried  kernels' time {milliseconds(progress.untuned)} -> "
         f"{milliseconds(progress.best)}  still expected {milliseconds(progress.expected)}"
     )
+    return "  ".join([line, *filter(None, map(_heat_of, progress.boards))])
+
+
+def _heat_of(board: State) -> str:
+    """A board's temperature, and whether it throttles; empty if neither is known."""
+    parts = [] if board.temperature is None else [f"{board.temperature:.0f} °C"]
+    parts += [f"{board.throttled} of {board.measurements} measurements throttled"] if board.throttled else []
+    return f"{board.name}: {', '.join(parts)}" if parts and not board.lost else ""
 
 
 def _print(result: Result, folder: Path) -> None:
+    for board in result.boards:
+        if board.throttled:
+            click.echo(
+                f"{board.name} throttled in {board.throttled} of {board.measurements} measurements, whose times decide "
+                f"nothing: {board.why}; cool it better, or lower its clock for good",
+                err=True,
+            )
     if not result.applied:
         click.echo(
             f"nothing is applied: of {result.trials} schedules, none made the whole model faster "
@@ -202,6 +338,6 @@ def _look_after(
     for name, value in done.items():
         click.echo(f"{name:<9} {value}")
     if listed:
-        rows = [("TARGET", "FINGERPRINT", "FAMILY", "KERNELS", "TRIALS", "VERDICTS", "USABLE", "NEWEST")]
+        rows = [("TARGET", "FINGERPRINT", "FAMILY", "KERNELS", "TRIALS", "VERDICTS", "STATIC", "USABLE", "NEWEST")]
         rows += [tuple(map(str, asdict(one).values())) for one in contents]  # type: ignore[misc]
         click.echo(table(rows) if contents else "no records")

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ..verify.likeness import LEAST_SNR
-from .arrays import read_feeds
+from .samples import read_feeds
 
 
 @click.command("verify")

@@ -22,7 +22,7 @@ _LOGIC = (tirx.And, tirx.Or)
 _BITS = (tirx.BitwiseAnd, tirx.BitwiseOr, tirx.BitwiseXor, tirx.LShift, tirx.RShift)
 
 # Operations of one call: the lengths of our polynomials (vector_math.py), and about those of C libraries.
-_CALLS = (
+CALLS = (
     {"fma": 2, "sqrt": 1, "rsqrt": 2, "exp": 20, "exp2": 20, "exp10": 22, "sigmoid": 22, "tanh": 22, "erf": 24}
     | dict.fromkeys(("log", "log2", "log10", "log1p"), 24)
     | dict.fromkeys(("pow", "atan2", "fmod", "hypot"), 48)
@@ -299,4 +299,4 @@ class _Operations:
         if name.startswith("dot_"):
             self.multiplied.append(name.split("_")[1])
         data = any(depends for _, depends in visited)
-        return sum(count for count, _ in visited) + _CALLS.get(name, 1) * data, data
+        return sum(count for count, _ in visited) + CALLS.get(name, 1) * data, data

@@ -19,9 +19,11 @@ from ..target import Target
 from . import dots_arm, dots_x86
 from .llvm_code import PAIRS, import_code
 from .lowering import define_operator, program_pass, width_of
+from .vectors import shuffle
 from .weight_limit import WORD
 
 _WORD, _PAIR, _DOT, _ACROSS = "edgec.word", "edgec.pair", "edgec.dot_", "edgec.across"
+_MATRIX = "int8_matrix"
 
 
 define_operator(_WORD, WORD)
@@ -30,6 +32,7 @@ define_operator(_ACROSS, WORD)
 for _kind in ("uint8", "uint8_small", "int8", "int8_partial", "int8_partial_wide", "int16", "bfloat16"):
     define_operator(_DOT + _kind, 2)
 define_operator(_DOT + "int8_twice", 4)
+define_operator(_DOT + _MATRIX, 9)
 
 
 def word(elements: list[Any]) -> Any:
@@ -59,6 +62,17 @@ def dot_of_two(data: Any, weights: Any, more_data: Any, more_weights: Any) -> An
     """
     operator = ir.Op.get(f"{_DOT}int8_twice")
     return ir.Call(operator, [data, weights, more_data, more_weights], ret_ty=ir.PrimType("int32"))
+
+
+def dot_of_matrices(rows: list[Any], columns: list[Any], place: Any) -> Any:
+    """One of the four sums of products of two rows of int8 data by two columns of weights, [row, column].
+
+    Where `place` runs from 0 to 3 in a vector, and nothing else changes along it, that is one instruction.
+
+    Args:
+        rows, columns: two words of the first one, two of the second one.
+    """
+    return ir.Call(ir.Op.get(_DOT + _MATRIX), [*rows, *columns, place], ret_ty=ir.PrimType("int32"))
 
 
 def across(partial: list[Any]) -> Any:
@@ -128,6 +142,8 @@ def _alone(call: Any, target: Target) -> Any:
 
 def _instruction(call: Any, target: Target) -> _Instruction:
     kind, lanes = call.op.name.removeprefix(_DOT), width_of(call)
+    if kind == _MATRIX:
+        return lambda sums, *words: _add_matrices(sums, words[:4], words[4:8], words[8], target)
     if kind == "bfloat16":
         return lambda sums, x, w: tirx.call_pure_extern(str(sums.ty.dtype), f"{PAIRS}{lanes}", sums, x, w)
     if kind == "int8_twice":
@@ -145,6 +161,34 @@ def _instruction(call: Any, target: Target) -> _Instruction:
     elif target.machine in dots_arm.MACHINES:
         found = dots_arm.instruction(target, kind, lanes)
     return found or (lambda sums, x, w: _one_by_one(sums, x, w, kind))
+
+
+def _add_matrices(sums: Any, rows: Sequence[Any], columns: Sequence[Any], place: Any, target: Target) -> Any:
+    """A vector of all four sums at once if there is an instruction, else each of them by itself."""
+    four = (
+        isinstance(place, tirx.Ramp) and _equal(place.base, 0) and _equal(place.stride, 1) and width_of(place) == WORD
+    )
+    if four and dots_arm.multiplies_matrices(target) and all(isinstance(x, tirx.Broadcast) for x in (*rows, *columns)):
+        data = shuffle([_joined([x.value for x in row]) for row in (rows[:2], rows[2:])], range(4))
+        return dots_arm.add_matrices(sums, data, _joined([w.value for w in columns]))
+    one = tirx.const(1, str(place.ty.dtype))
+    second_row, second_column = tirx.shift_right(place, one) > 0, tirx.bitwise_and(place, one) > 0
+    for word in range(2):
+        x = tirx.Select(second_row, rows[2 + word], rows[word])
+        w = tirx.Select(second_column, columns[2 + word], columns[word])
+        sums = _one_by_one(sums, x, w, "int8")
+    return sums
+
+
+def _joined(words: list[Any]) -> Any:
+    """Words as a vector, which is one load if they lie side by side in memory."""
+    parts = [part for x in words for part in (x.args if _is(x, _WORD) else [x])]
+    begin = _run(parts, 1)
+    if begin is None:
+        return shuffle(words, range(len(words)))
+    first = _bare(parts[0])
+    ramp = tirx.Ramp(begin, tirx.const(1, str(begin.ty.dtype)), len(parts))
+    return _as(f"int32x{len(words)}", tirx.BufferLoad(first.source, [*first.indices[:-1], ramp]))
 
 
 def _whole(call: Any, target: Target) -> Any:

@@ -21,6 +21,11 @@ def sums_partially(target: Target) -> bool:
     return target.machine in MACHINES and not target.has("dotprod")
 
 
+def multiplies_matrices(target: Target) -> bool:
+    """Whether there is an instruction for products of 2x8 by 8x2 signed 8-bit integers."""
+    return target.machine in MACHINES and target.has("i8mm")
+
+
 def weight_limit(target: Target) -> WeightLimit | None:
     """What weights keep to for four of their products with signed data to have a sum of 16 bits, and three of a
     filter's; None if there is an instruction for dot products."""
@@ -41,6 +46,16 @@ def instruction(target: Target, kind: str, lanes: int) -> Callable[[Any, Any, An
     return lambda sums, x, w: tirx.call_llvm_pure_intrin(
         f"int32x{lanes}", name, sums, tirx.reinterpret(words, w), tirx.reinterpret(words, x)
     )
+
+
+def add_matrices(sums: Any, rows: Any, columns: Any) -> Any:
+    """Adds to four int32 [row, column] the products of two rows of 8 signed bytes by two columns (`smmla`).
+
+    Args:
+        rows, columns: of the 16 bytes, one after the other, in vectors of any type.
+    """
+    operands = (tirx.reinterpret("int8x16", value) for value in (rows, columns))
+    return tirx.call_llvm_pure_intrin("int32x4", "llvm.aarch64.neon.smmla.v4i32.v16i8", sums, *operands)
 
 
 def _add_bytes(sums: Any, *vectors: Any) -> Any:

@@ -33,6 +33,7 @@ class Limits:
             64 bits can, so that four factors come with one load.
         dot_data: types of 8-bit integers that data may have in dot products, the best first.
         partial_sums: whether products of 8-bit integers are best summed along vectors (partial_sums.py).
+        matrices: whether there are products of two rows of 8-bit integers by two columns (matrix_sums.py).
         byte_pairs: whether products of bytes are best summed by twos in 16 bits where there are no dot products.
         dots: whether there are instructions for them, not only for parts of them.
         dot_registers: vector registers that a dot product takes for itself, beside sums and operands.
@@ -59,6 +60,7 @@ class Limits:
     halves: bool = False
     pairs: bool = False
     partial_sums: bool = False
+    matrices: bool = False
     byte_pairs: bool = False
     weights: WeightLimit | None = None
     block_vectors: int = 0
@@ -91,6 +93,7 @@ def limits_of(target: Target, cost: Cost | None = None, rule: str | None = None)
     elif target.machine in dots_arm.MACHINES:
         partial, weights = dots_arm.sums_partially(target), dots_arm.weight_limit(target)
         limits = replace(limits, dots=not partial, partial_sums=partial, byte_pairs=True, weights=weights)
+        limits = replace(limits, matrices=dots_arm.multiplies_matrices(target))
     return limits if cost is None else replace(limits, parallel_work=parallel_work(cost, target, rule))
 
 

@@ -22,12 +22,17 @@ from .rule import Offer, Parameters
 from .tails import mark_tail
 from .tile import compute_tile, tile_cost
 
-# Rows of a depthwise tile, whose inputs overlap and are best read once.
-_DEPTHWISE_ROWS = 8
+# Registers of a depthwise tile that hold weights and data, and rows that it has at least: inputs of rows overlap, and
+# are best read once.
+_DEPTHWISE_OPERANDS, _DEPTHWISE_ROWS = 18, 8
 _MOST_UNROLLED = 49
 _NARROWEST = 4  # lanes
 _MOST_VECTORS = 4
-_PREFETCH = 64  # rounds of the innermost loop ahead
+# Costs, by the default's, beyond which other widths of blocks and numbers of rows are not tried.
+_WORSE, _WORSE_ROWS = 1.1, 1.25
+PREFETCH = 64  # rounds of the innermost loop ahead
+PREFETCHES = (0, 16, PREFETCH)
+_LINE = 64  # bytes of a cache line
 
 ACCUMULATOR = "packed_accumulator"  # the block that this rule recognises
 CONVERTED = "converted"  # the one that makes its data, of numbers that are stored in another type
@@ -47,11 +52,21 @@ def block_width(channels: int, limits: Limits) -> int:
     return min(narrow, limits.lanes)
 
 
-def block_choices(channels: int, limits: Limits) -> tuple[int, ...]:
-    """Vectors that a block may have instead, 0 for those of `block_width`."""
+def block_choices(channels: int, rows: int, limits: Limits) -> tuple[int, ...]:
+    """Vectors that a block may have instead, 0 for those of `block_width`: those that may be as fast."""
     vectors = -(-channels // limits.lanes)
     derived = block_width(channels, limits) // limits.lanes
-    return (0, *(n for n in range(1, _MOST_VECTORS + 1) if n <= vectors and n != derived and vectors > 1))
+    if vectors == 1:
+        return (0,)
+
+    def cost(count: int) -> float:
+        mr = rows_of_tile(rows, count * limits.lanes, limits, None, limits.by_element)
+        tiles = -(-rows // mr) * -(-vectors // count)
+        return tiles * mr * count * tile_cost(mr, count, limits, limits.by_element)
+
+    most = _WORSE * cost(derived)
+    others = [n for n in range(1, min(vectors, _MOST_VECTORS) + 1) if n != derived and cost(n) <= most]
+    return (0, *others)
 
 
 def takes_elements(anchor: Block, limits: Limits) -> bool:
@@ -65,7 +80,19 @@ def rows_of_tile(rows: int, width: int, limits: Limits, cap: int | None = None, 
     # Beside the sums: a vector of weights each, and with `by_element` a vector of factors for each row.
     most = (limits.registers - vectors) // (vectors + 1) if by_element else (limits.registers - 4) // vectors
     most = min(rows, max(1, most), cap or rows)
-    return min(range(most, 0, -1), key=lambda m: tile_cost(m, vectors, limits, by_element) * -(-rows // m) * m)
+    return min(range(most, 0, -1), key=lambda m: _cost_of_rows(m, rows, vectors, limits, by_element))
+
+
+def _cost_of_rows(mr: int, rows: int, vectors: int, limits: Limits, by_element: bool) -> float:
+    return tile_cost(mr, vectors, limits, by_element) * -(-rows // mr) * mr
+
+
+def rows_near(default: int, rows: int, width: int, limits: Limits, by_element: bool = False) -> tuple[int, ...]:
+    """Numbers of rows that may be as fast as the default one."""
+    vectors = max(1, width // limits.lanes)
+    most = _WORSE_ROWS * _cost_of_rows(default, rows, vectors, limits, by_element)
+    near = range(1, min(rows, limits.registers // vectors) + 1)
+    return tuple(m for m in near if m == default or _cost_of_rows(m, rows, vectors, limits, by_element) <= most)
 
 
 def packed_rule(sch: Any, limits: Limits) -> Offer | None:
@@ -89,7 +116,9 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
     room = limits
     if _operands(sch, anchor)[1].dtype == "int32":
         room = replace(limits, registers=limits.registers - limits.dot_registers)
-    rows = rows_of_tile(extent, width, room, _DEPTHWISE_ROWS if depthwise else None, by_element)
+    cap = max(_DEPTHWISE_ROWS, limits.registers - _DEPTHWISE_OPERANDS) if depthwise else None
+    rows = rows_of_tile(extent, width, room, cap, by_element)
+    written_out = math.prod(anchor.reduction[1:])  # rounds of the loops inside the first
     unrolled = depthwise and math.prod(anchor.reduction) <= _MOST_UNROLLED
     return Offer(
         lambda chosen: _apply(sch, anchor, rest[0], limits, chosen, bool(converted)),
@@ -97,13 +126,13 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
             "rows": rows,
             "unrolled": int(unrolled),
             "channels_outside": int(_channels_outside(sch, anchor, rows, limits)),
-            "prefetch": 0 if depthwise else _PREFETCH,
+            "prefetch": 0 if depthwise else PREFETCH,
         },
         {
-            "rows": tuple(range(1, min(extent, limits.registers) + 1)),
-            "unrolled": (0, 1),
+            "rows": rows_near(rows, extent, width, limits, by_element),
+            "unrolled": (0, 1) if 1 < written_out <= _MOST_UNROLLED else (int(unrolled),),
             "channels_outside": (0, 1),
-            "prefetch": (0, 16, _PREFETCH),
+            "prefetch": PREFETCHES,
         },
     )
 
@@ -125,8 +154,11 @@ def _channels_outside(sch: Any, anchor: Block, rows: int, limits: Limits) -> boo
     """Whether the loop over channels goes around those over rows.
 
     It reads the data again for each block of channels; the other way round, each tile of rows reads all weights
-    again. What does not fit half of the second-level cache comes from beyond it every time.
+    again. What does not fit half of the second-level cache comes from beyond it every time. Each block of a depthwise
+    convolution reads data of its own; if these are whole lines, its few weights best stay in registers.
     """
+    if len(anchor.reduction) == 2:
+        return anchor.spatial[-1] * _operands(sch, anchor)[0].itemsize >= _LINE
     data, weights = (buffer.size * buffer.itemsize for buffer in _operands(sch, anchor))
     products = _products(sch, anchor)
     passes = math.prod(anchor.spatial[:-3]) // products * -(-anchor.spatial[-3] // rows)

@@ -17,6 +17,7 @@ from .group_norm import group_norm_rule
 from .infinity import begin_with_infinity
 from .injective import injective_rule
 from .limits import limits_of
+from .matrix_sums import matrix_sums_rule
 from .overlap import overlap_tiles
 from .packed import packed_rule
 from .partial_sums import partial_sums_rule
@@ -34,6 +35,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("packed", packed_rule),
     ("few_bits", few_bits_rule),
     ("partial_sums", partial_sums_rule),
+    ("matrix_sums", matrix_sums_rule),
     ("sparse", sparse_rule),
     ("winograd", winograd_rule),
     ("attention", attention_rule),

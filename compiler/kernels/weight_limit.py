@@ -71,18 +71,18 @@ def runs_of_taps(weight: Array, taps: int) -> Array:
     return _in_groups(_wide(weight).reshape(-1, weight.shape[-1]), taps)
 
 
-def in_vectors(weight: Array) -> Array:
-    """[..., I, O] → [..., vectors, 16, O].
+def in_vectors(weight: Array, size: int = VECTOR) -> Array:
+    """[..., I, O] → [..., vectors, size, O].
 
     Where vectors do not divide I, the last one begins early, with zeros for the weights of what the one before it took.
     """
     *kernel, inputs, channels = weight.shape
-    run = max(inputs, VECTOR)
-    made = np.zeros((*kernel, -(-run // VECTOR), VECTOR, channels), weight.dtype)
+    run = max(inputs, size)
+    made = np.zeros((*kernel, -(-run // size), size, channels), weight.dtype)
     taken = 0
     for vector in range(made.shape[-3]):
-        begin = min(vector * VECTOR, run - VECTOR)
-        count = max(min(inputs, begin + VECTOR) - taken, 0)
+        begin = min(vector * size, run - size)
+        count = max(min(inputs, begin + size) - taken, 0)
         made[..., vector, taken - begin : taken - begin + count, :] = weight[..., taken : taken + count, :]
         taken += count
     return made

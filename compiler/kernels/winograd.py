@@ -17,7 +17,8 @@ from .analysis import Block, blocks_of
 from .inline import inline_producers
 from .limits import Limits
 from .overlap import split_overlapping
-from .packed import rows_of_tile, takes_elements
+from .packed import PREFETCH, PREFETCHES, rows_near, rows_of_tile, takes_elements
+from .prefetch import mark_for_prefetch
 from .rule import Offer, Parameters, values_up_to
 from .tile import compute_tile
 from .vectors import lanes_of
@@ -46,15 +47,18 @@ def winograd_rule(sch: Any, limits: Limits) -> Offer | None:
         return None
     sums = stages[SUMS]
     _a, _b, _n, tile_rows, tile_columns, _blocks, width = sums.spatial
-    rows = rows_of_tile(tile_columns, width, limits, by_element=takes_elements(sums, limits))
+    by_element = takes_elements(sums, limits)
+    rows = rows_of_tile(tile_columns, width, limits, by_element=by_element)
     all_rows = stages[HALF_INPUT].spatial[1]
     band = _rows_of_band(sums, limits) if tile_rows == all_rows else all_rows
     return Offer(
         lambda chosen: _apply(sch, stages, rest[0], limits, chosen),
-        {"rows": rows, "band": band},
+        {"rows": rows, "band": band, "channels_outside": 0, "prefetch": PREFETCH},
         {
-            "rows": tuple(range(1, min(tile_columns, limits.registers) + 1)),
+            "rows": rows_near(rows, tile_columns, width, limits, by_element),
             "band": values_up_to(tile_rows, band) if tile_rows == all_rows else (all_rows,),
+            "channels_outside": (0, 1),  # whether the loop over channels goes around that over rows
+            "prefetch": PREFETCHES,
         },
     )
 
@@ -99,11 +103,12 @@ def _apply(sch: Any, stages: dict[str, Block], result: Block, limits: Limits, ch
     lanes = min(sums.spatial[-1], limits.lanes)
     blocks, vector, lane = sch.split(channels, [None, sums.spatial[-1] // lanes, lanes])
     row_tiles, tile_row = split_overlapping(sch, columns, chosen["rows"], sums.spatial[4])
-    sch.reorder(u, v, images, tiles, row_tiles, blocks, tile_row, vector, lane)
+    around = [blocks, row_tiles] if chosen["channels_outside"] else [row_tiles, blocks]
+    sch.reorder(u, v, images, tiles, *around, tile_row, vector, lane)
     sch.unroll(tile_row)
     sch.unroll(vector)
     sch.vectorize(lane)
-    sch.compute_at(sch.get_sblock(SUMS), blocks, preserve_unit_loops=True)
+    sch.compute_at(sch.get_sblock(SUMS), around[-1], preserve_unit_loops=True)
 
     sch.compute_at(sch.get_sblock(INPUT), at, preserve_unit_loops=True)
     u2, v2, images, rows, columns, channels = sch.get_loops(sch.get_sblock(INPUT))[1:]
@@ -119,10 +124,14 @@ def _apply(sch: Any, stages: dict[str, Block], result: Block, limits: Limits, ch
         if sums.work >= limits.parallel_work:
             sch.parallel(row)
             sch.parallel(rows)
+    weights = list(sch.get(sch.get_sblock(SUMS)).reads)[-1].source
     depth, by_element = 7 if task is at else 6, takes_elements(sums, limits)
     if narrow > 1 and sums.reduction[0] % (narrow * limits.lanes) == 0:
         limits = replace(limits, lanes=narrow * limits.lanes)  # of a vector of factors
     compute_tile(sch, sums, depth, lanes, task, limits, by_element=by_element)
+    if chosen["prefetch"]:
+        innermost = sch.get_loops(sch.get_sblock(f"{SUMS}_update"))[depth]
+        mark_for_prefetch(sch, innermost, weights.name, chosen["prefetch"])
 
 
 def _bytes(sch: Any, block: Block) -> int:

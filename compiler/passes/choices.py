@@ -18,14 +18,19 @@ class Choice:
     """One that was made.
 
     Attributes:
-        text: what it is about, for people.
-        default: what the pass would take.
-        options: what it could take, the default among them.
+        text: what it is about, for people; the kind of the choice comes first.
+        taken: what the pass took.
+        options: what it could take.
     """
 
     text: str
-    default: int
+    taken: int
     options: tuple[int, ...]
+
+    @property
+    def kind(self) -> str:
+        """What is chosen."""
+        return self.text.split()[0]
 
 
 @dataclass
@@ -51,9 +56,10 @@ class Choices:
         """
         text = " ".join([kind, operator_of(call).removeprefix("relax."), *map(_tensor, call.args), *_attributes(call)])
         key = choice_key(text)
-        self.made[key] = Choice(text, default, tuple(options))
         decided = self.decided.get(key, default)
-        return decided if decided in options else default
+        taken = decided if decided in options else default
+        self.made[key] = Choice(text, taken, tuple(options))
+        return taken
 
 
 def choice_key(text: str) -> str:

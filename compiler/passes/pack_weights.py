@@ -26,6 +26,7 @@ from .constants import constant
 from .depthwise_pairs import depthwise_pairs
 from .depthwise_runs import depthwise_runs, taps_of_run
 from .integer_offsets import fold_integer_offsets
+from .matrix_products import matrix_product
 from .numbers import FLOATS, WIDE, Numbers, fill_up, numbers_of
 from .partial_products import partial_product
 from .patches import patches, takes_patches
@@ -69,8 +70,8 @@ def pack_weights(
 
 def choose_block(call: Any, limits: Limits, choices: Choices | None) -> Limits:
     """The limits, with the width of blocks of output channels that was chosen for an operator."""
-    channels = int(call.ty.shape[-1])
-    options = block_choices(channels, limits)
+    *_, rows, channels = (1, *(int(extent) for extent in call.ty.shape))
+    options = block_choices(channels, rows, limits)
     if choices is None or len(options) == 1:
         return limits
     return replace(limits, block_vectors=choices.pick("block", call, 0, options))
@@ -149,6 +150,8 @@ def _product(
         return _dot_product(builder, data, weight[:, 0], shape)
     if numbers.group == WORD and limits.partial_sums:
         return partial_product(builder, data, weight, shape, limits, name)
+    if numbers.group == WORD and limits.matrices and shape[-2] > 1:
+        return matrix_product(builder, data, weight, shape, limits, name)
     data, weight = fill_up(builder, data, weight, numbers.group)
 
     def term(x: Any, w: Any, i: Any, r: Any) -> Any:
@@ -186,6 +189,8 @@ def _convolution(
         if weight.shape[1] * weight.shape[2] > SHORT_RUN:
             return partial_product(builder, data, weight, shape, limits, "packed_conv2d", strides, dilation)
         numbers, data = WIDE, builder.emit(relax.op.astype(data, WIDE.dtype))
+    if numbers.group == WORD and limits.matrices and shape[2] > 1:
+        return matrix_product(builder, data, weight, shape, limits, "packed_conv2d", strides, dilation)
     *kernel, inputs, channels = weight.shape
     width = block_width(channels, limits)
     words = numbers.group == WORD and "uint8" in limits.dot_data

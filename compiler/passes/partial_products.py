@@ -18,6 +18,7 @@ from ..kernels.limits import Limits
 from ..kernels.partial_sums import FEW, PARTIAL, tile_of
 from ..kernels.weight_limit import VECTOR, WORD, in_fours, in_vectors
 from .constants import constant
+from .runs_of_data import runs_of
 
 Array = np.ndarray[Any, Any]
 _WORDS = VECTOR // WORD
@@ -39,43 +40,24 @@ def partial_product(
         data: int8, as the weights are.
         shape: of the result.
     """
-    *kernel, inputs, channels = weight.shape
-    strides, dilation = strides or [1, 1], dilation or [1, 1]
-    flat = bool(kernel) and dilation[1] == 1
-    if flat:  # a row of the kernel is one run of elements
-        n, height, columns, _inputs = (int(d) for d in data.ty.shape)
-        data = builder.emit(relax.op.reshape(data, [n, height, columns * inputs]))
-        kernel, inputs, stride = [kernel[0], 1], kernel[1] * inputs, strides[1] * inputs
-        weight = weight.reshape(*kernel, inputs, channels)
-    run = inputs
-    if inputs < VECTOR:
-        data = builder.emit(relax.op.nn.pad(data, [0] * (2 * len(data.ty.shape) - 1) + [VECTOR - inputs]))
-        run = VECTOR
-    steps = -(-run // VECTOR)
-    vectors = 2 if steps > 1 and fits_16_bits(in_fours(weight)) else 1
-    rounds = -(-steps // vectors)
+    runs = runs_of(builder, data, weight, VECTOR, strides or [1, 1], dilation or [1, 1])
+    kernel, weight, channels = runs.kernel, runs.weight, weight.shape[-1]
+    vectors = 2 if runs.steps > 1 and fits_16_bits(in_fours(weight)) else 1
+    rounds = -(-runs.steps // vectors)
     _, width = tile_of(shape[-2], channels, int(np.prod(kernel)) * rounds, vectors, limits)
     packed = _packed(in_vectors(weight), width, vectors)
-
-    def element(x: Any, i: Any, r: Any, step: Any, place: Any) -> Any:
-        at = tirx.min(step * VECTOR, run - VECTOR) + place
-        if not kernel:
-            return x(*i[:-3], at)
-        n, row, column = i[:3]
-        row = row * strides[0] + r[0] * dilation[0]
-        return x(n, row, column * stride + at) if flat else x(n, row, column * strides[1] + r[1] * dilation[1], at)
 
     def compute(x: Any, w: Any) -> Any:
         r = [te.reduce_axis((0, extent), f"r{axis}") for axis, extent in enumerate([*kernel, rounds])]
 
         def term(*i: Any) -> Any:
-            *_, block, channel, partial = i
+            *at, block, channel, partial = i
 
             def words(which: int) -> tuple[Any, Any]:
                 step = r[-1] * vectors + which
-                elements = [element(x, i, r, step, partial * WORD + byte) for byte in range(WORD)]
-                if which and steps % 2 and rounds <= FEW:  # else zeros are multiplied once more
-                    elements = [tirx.if_then_else(step < steps, e, tirx.const(0, "int8")) for e in elements]
+                elements = [runs.element(x, at, r, step, partial * WORD + byte) for byte in range(WORD)]
+                if which and runs.steps % 2 and rounds <= FEW:  # else zeros are multiplied once more
+                    elements = [tirx.if_then_else(step < runs.steps, e, tirx.const(0, "int8")) for e in elements]
                 return word(elements), w(block, *r, channel, which, partial)
 
             return te.sum(dot_of_two(*words(0), *words(1)) if vectors > 1 else dot(*words(0), _kind(weight)), axis=r)
@@ -87,7 +69,7 @@ def partial_product(
 
         return te.compute(shape, whole, name="summed")
 
-    return builder.call_te(compute, data, constant(packed), primfunc_name_hint=name)
+    return builder.call_te(compute, runs.data, constant(packed), primfunc_name_hint=name)
 
 
 def _kind(weight: Array) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..arrays import read_array_or_arrays
 from ..errors import UserError
 from ..frontend.convert import dtype_name
 from ..frontend.prepare import Model
@@ -72,7 +72,7 @@ def load_calibration(source: Source, model: Model) -> Samples:
             from .pictures import load_pictures
 
             return load_pictures(path, model)
-        return _of_stacks(_read(path), model, str(path))
+        return _of_stacks(read_array_or_arrays(path, _FIX), model, str(path))
     if isinstance(source, np.ndarray | Mapping):
         return _of_stacks(source, model, "the calibration data")
     feeds = [_check(_named(one, model), model, f"sample {number}") for number, one in enumerate(source)]
@@ -100,20 +100,6 @@ def common_first(shapes: Iterable[Sequence[int] | None]) -> int:
     """The size of the first axis that all shapes share, 1 if they share none."""
     firsts = {shape[0] if shape else 1 for shape in shapes}
     return firsts.pop() if len(firsts) == 1 else 1
-
-
-def _read(path: Path) -> Any:
-    """The array of a `.npy` file, or those of a `.npz` file by name."""
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            return loaded
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except OSError as error:
-        raise UserError(f"cannot read the calibration data: {error.strerror or error}", str(path), _FIX) from error
-    except (ValueError, zipfile.BadZipFile, EOFError, KeyError, NotImplementedError) as error:
-        raise UserError(f"these are no plain arrays: {error}", str(path), _FIX) from error
 
 
 def _named(data: Any, model: Model) -> dict[str, Array]:

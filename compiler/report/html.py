@@ -1,4 +1,4 @@
-"""Writes a report on precisions as one HTML file: tables, and pictures in SVG, without scripts or anything to load."""
+"""Writes the report on precisions as one HTML file."""
 
 from __future__ import annotations
 
@@ -6,17 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-_STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; color: #222; background: #fff; max-width: 62rem; margin: 2rem auto;
-  padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; } p, li { max-width: 46rem; }
-table { border-collapse: collapse; } th, td { padding: .25rem .8rem .25rem 0; text-align: left; }
-th { border-bottom: 1px solid #999; } td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
-svg { max-width: 100%; height: auto; } svg text { font: 12px system-ui, sans-serif; fill: #222; }
-.warning { border-left: 4px solid #c0392b; padding-left: .7rem; }
-"""
+from .page import WIDTH, fact_table, page, picture, table
+
 _BAR, _GOOD, _FAIR, _BAD, _FLOAT = "#4878a8", "#4f9d69", "#d8a031", "#c0392b", "#9aa0a6"
-_WIDTH, _ROW, _LABEL, _VALUE = 860, 22, 300, 130  # pixels: a picture, its rows, what stands left and right of bars
+_ROW, _LABEL, _VALUE = 22, 300, 130  # pixels: a picture's rows, what stands left and right of bars
 _NAME = 42  # characters of a layer's name
 
 _FAIR_SNR, _BAD_SNR = 20.0, 10.0  # dB below which a layer's bar warns
@@ -32,7 +25,7 @@ def precision_report(
         variants: by precision, as `report.precision.Variant.to_dict` gives them.
         accuracy: as `quantize.control.Accuracy.to_dict`; None of a model that was not quantised.
     """
-    parts = [f"<h1>{escape(title)}</h1>", _list(facts), "<h2>By precision</h2>", _variant_table(variants)]
+    parts = [fact_table(facts), "<h2>By precision</h2>", _variant_table(variants)]
     scored = accuracy["metric"] if accuracy else ""
     for heading, key, text in (
         ("Size of the file", "bytes", lambda v: f"{v / 1024:.1f} KiB"),
@@ -46,11 +39,7 @@ def precision_report(
         parts += _control(accuracy)
         if accuracy["layers"]:
             parts += ["<h2>Layers</h2>", _LAYERS, _layer_picture(accuracy), _layer_table(accuracy)]
-    body = "\n".join(parts)
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
-    )
+    return page(title, parts)
 
 
 _LAYERS = (
@@ -58,23 +47,6 @@ _LAYERS = (
     "bit. The bar is the layer alone: what it reads comes from the float model. The line is the layer in the quantised "
     "model, with the noise of all layers before it. The layer that, alone, costs the outputs most stands first.</p>"
 )
-
-
-def _list(facts: Mapping[str, str]) -> str:
-    rows = "".join(f"<tr><td>{escape(key)}</td><td>{escape(value)}</td></tr>" for key, value in facts.items())
-    return f"<table>{rows}</table>"
-
-
-def _table(heads: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]]) -> str:
-    """Cells are text; columns with True hold numbers."""
-
-    def line(cells: Sequence[str], tag: str) -> str:
-        marks = [' class="number"' if number else "" for _, number in heads]
-        inner = "".join(f"<{tag}{mark}>{escape(cell)}</{tag}>" for cell, mark in zip(cells, marks, strict=True))
-        return f"<tr>{inner}</tr>"
-
-    lines = [line([head for head, _ in heads], "th"), *(line(row, "td") for row in rows)]
-    return "<table>\n" + "\n".join(lines) + "\n</table>"
 
 
 def _variant_table(variants: Sequence[Mapping[str, Any]]) -> str:
@@ -93,12 +65,12 @@ def _variant_table(variants: Sequence[Mapping[str, Any]]) -> str:
         ]
         for v in variants
     ]
-    return _table([*heads, ("accuracy", True), ("", False)], rows)
+    return table([*heads, ("accuracy", True), ("", False)], rows)
 
 
 def _bars(values: Sequence[tuple[str, float]], text: Callable[[float], str]) -> str:
     """A bar for each value, from zero."""
-    room = _WIDTH - _LABEL - _VALUE
+    room = WIDTH - _LABEL - _VALUE
     most = max(max(value for _, value in values), 0.0) or 1.0
     parts = []
     for row, (name, value) in enumerate(values):
@@ -108,7 +80,7 @@ def _bars(values: Sequence[tuple[str, float]], text: Callable[[float], str]) -> 
             f'<rect x="{_LABEL}" y="{y + 3}" width="{length:.1f}" height="{_ROW - 6}" fill="{_BAR}"/>',
             f'<text x="{_LABEL + length + 6:.1f}" y="{y + 15}">{escape(text(value))}</text>',
         ]
-    return _picture(len(values) * _ROW, parts)
+    return picture(len(values) * _ROW, parts)
 
 
 def _control(accuracy: Mapping[str, Any]) -> list[str]:
@@ -144,7 +116,7 @@ def _colour(layer: Mapping[str, Any], floats: Sequence[str]) -> str:
 def _layer_picture(accuracy: Mapping[str, Any]) -> str:
     """A bar for each layer, and a line across it; a scale below."""
     layers, floats = accuracy["layers"], accuracy["layers_in_float"]
-    room = _WIDTH - _LABEL - _VALUE
+    room = WIDTH - _LABEL - _VALUE
     most = float(max(10.0, *(min(max(one["alone_snr_db"], one["snr_db"]), 80.0) for one in layers)))
     height = len(layers) * _ROW
 
@@ -172,7 +144,7 @@ def _layer_picture(accuracy: Mapping[str, Any]) -> str:
             'stroke-width="2"/>',
             f'<text x="{max(alone, there) + 6:.1f}" y="{y + 15}">{escape(label)}</text></g>',
         ]
-    return _picture(height + 20, parts)
+    return picture(height + 20, parts)
 
 
 def _layer_table(accuracy: Mapping[str, Any]) -> str:
@@ -192,9 +164,4 @@ def _layer_table(accuracy: Mapping[str, Any]) -> str:
         for layer in accuracy["layers"]
     ]
     more = [("cosine", True), ("in place, dB", True), ("cosine", True), ("", False)]
-    return _table([*heads, *more], rows)
-
-
-def _picture(height: float, parts: Sequence[str]) -> str:
-    size = f'width="{_WIDTH}" height="{height}" viewBox="0 0 {_WIDTH} {height}"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" role="img" {size}>\n' + "\n".join(parts) + "\n</svg>"
+    return table([*heads, *more], rows)

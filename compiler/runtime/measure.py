@@ -1,14 +1,20 @@
-"""Measures trials: small artifacts that run several schedules of a kernel in turns. Needs NumPy and loader.py alone.
+"""Measures trials, artifacts with several versions of a program which run in turns, and two artifacts in turns.
 
 A process of its own, since code that is measured may crash or never end: it reads requests from its input, a line of
-JSON each, and answers each with one.
+JSON each, and answers each with one. When the input ends, so does the process, whatever it is doing, unless it
+is a file. Needs NumPy and loader.py alone.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import queue
+import resource
+import signal
+import stat
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -20,52 +26,140 @@ else:  # as a file of its own, beside loader.py
     from loader import LoadError, Model
 
 _SEED = 0
+_LEAST_TURNS, _MOST_TURNS = 15, 10000  # of two artifacts
+_RUNS_OF_A_TURN = 3  # the fastest counts: the first brings the artifact's code and weights into the caches
+_PATIENCE = 5  # times as long as asked for, until there are so many turns
+_RUNS = 2  # of a version in a round that count, after one that brings its own code and constants into the caches
 
 
 def measure(path: str, threads: int, rounds: int, seconds: float) -> dict[str, Any]:
-    """Runs a trial until there are so many rounds, or the time is over after three.
+    """Runs a trial until there are so many rounds, or the time is over.
 
     Returns:
-        For each group of schedules, `nanoseconds`, a list for each round with a number for each schedule; and
-        `differences`, for each schedule how far its results are from the first one's: the largest difference by the
-        largest value, for integers the share of elements that differ.
+        For each version `nanoseconds`, a list for each round with a number for each step, the smallest of its runs; and
+        `differences`, for each output how far it is from the first version's: the largest difference by the largest
+        value, for integers the share of elements that differ.
     """
     with Model(path, threads) as model:
         rng = np.random.default_rng(_SEED)
-        inputs = {tensor.name: _values(rng, tensor.dtype, tensor.numpy_dtype, tensor.shape) for tensor in model.inputs}
-        # What a kernel leaves as it is, as the padding around its result, is equal then.
-        outputs = {tensor.name: np.zeros(tensor.shape, tensor.numpy_dtype) for tensor in model.outputs}
-        groups = model.manifest["trial"]
-        took = np.zeros(len(model.manifest["steps"]), np.uint64)
-        outputs = model.run(inputs, outputs, took)
-        differences = [[_worst(outputs, group[0][0], number) for number, _ in group] for group in groups]
-        times: list[list[list[int]]] = [[] for _ in groups]
-        end = time.perf_counter() + seconds
-        done = 0
-        while done < rounds and (done < 3 or time.perf_counter() < end):
-            model.run(inputs, outputs, took)
+        *tensors, _ = model.inputs
+        inputs = {tensor.name: _values(rng, tensor, 256) for tensor in tensors}
+        versions = [_Version(model, inputs, shapes) for shapes in model.manifest["shapes"]]
+        first = versions[0].results()
+        differences = [version.differences(first) for version in versions]
+        end, done = time.perf_counter() + seconds, 0
+        while done < rounds and (done < 1 or time.perf_counter() < end):
             done += 1
-            for group, rows in zip(groups, times):
-                rows.append([int(took[step]) for _, step in group])
-    return {"groups": [{"nanoseconds": t, "differences": d} for t, d in zip(times, differences)]}
+            for place in rng.permutation(len(versions)):
+                versions[place].time()
+    return {
+        "versions": [
+            {"nanoseconds": version.nanoseconds, "differences": difference}
+            for version, difference in zip(versions, differences)
+        ]
+    }
 
 
-def _values(rng: Any, dtype: str, numpy_dtype: Any, shape: Any) -> Any:
-    """Random data: floats around zero, any bytes, and integers that are valid as indices and flags."""
-    if dtype == "bfloat16":
-        return (rng.standard_normal(shape, np.float32).view(np.uint32) >> 16).astype(np.uint16)
-    if numpy_dtype.kind == "f":
-        return rng.standard_normal(shape).astype(numpy_dtype)
-    if dtype in ("int8", "uint8"):
-        return rng.integers(0, 256, shape).astype(np.uint8).view(numpy_dtype)
-    return rng.integers(0, 2, shape).astype(numpy_dtype)
+class _Version:
+    """One of a trial's versions; the last input's shape chooses it."""
+
+    def __init__(self, model: Model, inputs: dict[str, Any], shapes: dict[str, Any]) -> None:
+        self.model, chooses = model, np.zeros(shapes["inputs"][-1], np.uint8)
+        self.inputs = {**inputs, model.inputs[-1].name: chooses}
+        # What a kernel leaves as it is, as the padding around its result, is equal then.
+        self.outputs = {tensor.name: np.zeros(tensor.shape, tensor.numpy_dtype) for tensor in model.outputs}
+        self.took = np.zeros(len(shapes["steps"]), np.uint64)
+        self.nanoseconds: list[list[int]] = []
+
+    def results(self) -> dict[str, Any]:
+        self.model.run(self.inputs, self.outputs)
+        for slot in self.model._targets:  # of this version now: where kernels write if not to our outputs
+            slot.stage()[...] = 0
+        return self.model.run(self.inputs, self.outputs)
+
+    def differences(self, first: dict[str, Any]) -> dict[str, float]:
+        return {name: _difference(array, first[name]) for name, array in self.results().items()}
+
+    def time(self) -> None:
+        """A round."""
+        self.model.run(self.inputs, self.outputs)
+        best = np.full(len(self.took), np.iinfo(np.uint64).max)
+        for _ in range(_RUNS):
+            self.model.run(self.inputs, self.outputs, self.took)
+            np.minimum(best, self.took, out=best)
+        self.nanoseconds.append(best.tolist())
 
 
-def _worst(outputs: dict[str, Any], first: int, number: int) -> float:
-    """How far the results of a schedule are from those of the first of its group."""
-    prefix = f"result{number}_"
-    mine = {name[len(prefix) :]: array for name, array in outputs.items() if name.startswith(prefix)}
-    return max([_difference(array, outputs[f"result{first}_{place}"]) for place, array in mine.items()], default=0.0)
+def compare(paths: list[str], threads: int, seconds: float) -> dict[str, Any]:
+    """Runs two artifacts of one model in turns for so long, or longer where that makes few turns.
+
+    Returns:
+        `medians` of the seconds of each one's turns; `ratio`, the median of the second's time by the first's in a turn;
+        `kernels`, that ratio for each kernel that both have, by name, from runs whose steps were timed.
+    """
+    with Model(paths[0], threads) as one, Model(paths[1], threads) as two:
+        rng = np.random.default_rng(_SEED)
+        words = np.array([*one.manifest.get("strings", ()), "a word that no model knows"], object)
+        inputs = {
+            tensor.name: rng.choice(words, tensor.shape) if tensor.strings else _values(rng, tensor, 2)
+            for tensor in one.inputs
+        }
+        sides = [_Side(one, inputs), _Side(two, inputs)]
+        begin, turns = time.perf_counter(), 0
+        while turns < _MOST_TURNS:
+            spent = (time.perf_counter() - begin) / seconds
+            if turns >= 3 and spent > (1 if turns >= _LEAST_TURNS else _PATIENCE):
+                break
+            for side in sides if turns % 2 else sides[::-1]:
+                side.turn()
+            turns += 1
+        times = np.array([side.whole for side in sides])
+        before, after = (side.by_kernel() for side in sides)
+    kernels = {name: float(np.median(after[name] / np.maximum(before[name], 1))) for name in before if name in after}
+    ratio = float(np.median(times[1] / np.maximum(times[0], 1e-9)))
+    return {"medians": np.median(times, axis=1).tolist(), "ratio": ratio, "kernels": kernels}
+
+
+class _Side:
+    """One of two artifacts that are compared."""
+
+    def __init__(self, model: Model, inputs: dict[str, Any]) -> None:
+        self.model, self.inputs = model, inputs
+        self.outputs = model.run(inputs)
+        self.took = np.zeros(len(model.manifest["steps"]), np.uint64)
+        self.whole: list[float] = []
+        self.steps: list[Any] = []
+
+    def turn(self) -> None:
+        """Runs that are timed as a whole, and as many whose steps are."""
+        times = []
+        for _ in range(_RUNS_OF_A_TURN):
+            begin = time.perf_counter()
+            self.model.run(self.inputs, self.outputs)
+            times.append(time.perf_counter() - begin)
+        self.whole.append(min(times))
+        best = np.full(len(self.took), np.inf)
+        for _ in range(_RUNS_OF_A_TURN):
+            self.model.run(self.inputs, self.outputs, self.took)
+            np.minimum(best, self.took, out=best)
+        self.steps.append(best)
+
+    def by_kernel(self) -> dict[str, Any]:
+        """Nanoseconds of each kernel in each turn."""
+        table, places = np.array(self.steps), np.array(self.model.manifest["steps"])
+        kernels = self.model.manifest["kernels"]
+        return {kernel["name"]: table[:, places == place].sum(axis=1) for place, kernel in enumerate(kernels)}
+
+
+def _values(rng: Any, tensor: Any, end: int) -> Any:
+    """Random data: floats around zero, bytes below `end`, other integers that are valid as indices and flags."""
+    if tensor.dtype == "bfloat16":
+        return (rng.standard_normal(tensor.shape, np.float32).view(np.uint32) >> 16).astype(np.uint16)
+    if tensor.numpy_dtype.kind == "f":
+        return rng.standard_normal(tensor.shape).astype(tensor.numpy_dtype)
+    if tensor.dtype in ("int8", "uint8"):
+        return rng.integers(0, end, tensor.shape).astype(np.uint8).view(tensor.numpy_dtype)
+    return rng.integers(0, 2, tensor.shape).astype(tensor.numpy_dtype)
 
 
 def _difference(array: Any, reference: Any) -> float:
@@ -82,17 +176,37 @@ def _difference(array: Any, reference: Any) -> float:
 
 
 def main() -> None:
-    """Answers requests until the input ends."""
+    """Answers requests until the input ends. The first argument, if there is one, is how many bytes it may have."""
+    if len(sys.argv) > 1:
+        most_memory = int(sys.argv[1])
+        resource.setrlimit(resource.RLIMIT_AS, (most_memory, most_memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tuner, which waits for this measurement
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else is printed does not get among the answers
-    for line in sys.stdin:
+    requests: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_receive, args=(requests,), daemon=True).start()
+    for line in iter(requests.get, ""):
         request = json.loads(line)
+        paths, threads, seconds = request["paths"], request["threads"], request["seconds"]
         try:
-            answer = measure(request["path"], request["threads"], request["rounds"], request["seconds"])
+            if request["operation"] == "compare":
+                answer = compare(paths, threads, seconds)
+            else:
+                answer = measure(paths[0], threads, request["rounds"], seconds)
         except (LoadError, ValueError, RuntimeError, MemoryError, OSError) as error:
-            answer = {"error": str(error)}
+            answer = {"error": str(error) or type(error).__name__}
         out.write(json.dumps(answer) + "\n")
         out.flush()
+
+
+def _receive(requests: queue.Queue[str]) -> None:
+    for line in sys.stdin:
+        requests.put(line)
+    if stat.S_ISREG(os.fstat(0).st_mode):
+        requests.put("")  # these were all
+    else:
+        os._exit(0)  # nobody is left to answer, and the main thread may be in a kernel that never ends
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..kernels.rule import Decision
 from .ranking import Ranking
-from .records import Record
+from .records import Record, current_versions
 from .space import Space, distance
 from .workloads import Workload
 
@@ -34,7 +34,6 @@ class KernelSearch:
         roof: seconds that the machine needs at least.
         records: what was measured, of this target.
         stalled: batches since the best one got better.
-        cost: seconds that a batch takes, as the last ones did.
     """
 
     workload: Workload
@@ -44,16 +43,17 @@ class KernelSearch:
     roof: float = 0.0
     records: list[Record] = field(default_factory=list)
     stalled: int = 0
-    cost: float = 1.0
 
     def __post_init__(self) -> None:
         self.tried = {record.decision.text for record in self.records if record.decision}
+        known = [record for record in self.records if record.source == "measured" and record.base]
+        usable = [record for record in known if record.versions == current_versions()]
+        self.base = max(usable, key=lambda record: record.date).base if usable else self.base
 
     def add(self, records: Sequence[Record]) -> None:
         """Takes a batch's results."""
         before = self.best_ratio
         self.records += records
-        self.tried |= {record.decision.text for record in records if record.decision}
         self.stalled = 0 if self.best_ratio < before - _LEAST_GAIN else self.stalled + 1
 
     @property
@@ -66,6 +66,15 @@ class KernelSearch:
     def best_ratio(self) -> float:
         best = self.best
         return best.ratio if best is not None else 1.0
+
+    def fastest(self, count: int) -> list[Decision]:
+        """The schedules that were faster than the default, in order."""
+        found = {
+            record.decision.text: record.decision
+            for record in sorted(self.records, key=lambda record: record.ratio)
+            if record.decision is not None and record.ratio < 1.0
+        }
+        return list(found.values())[:count]
 
     @property
     def seconds(self) -> float:
@@ -111,4 +120,5 @@ class KernelSearch:
                 break
             if decision not in chosen:
                 chosen.append(decision)
+        self.tried |= {decision.text for decision in chosen}  # they are being compiled while others are measured
         return chosen

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..files import shipped_folder, user_folder
 from ..kernels.rule import Decision
 from ..target import Target
-from .records import CHOICE, Log, current_versions
+from .records import CHOICE, STATIC, Log, Record, current_versions
 
 ENVIRONMENT = "EDGEC_TUNING_LOGS"
 
@@ -34,17 +34,20 @@ class Verdicts:
     Attributes:
         decisions: schedules of kernels, by the keys of their programs.
         choices: of graph passes, by key.
+        estimated: keys of decisions that nothing measured stands behind.
     """
 
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     choices: Mapping[str, int] = field(default_factory=dict)
+    estimated: frozenset[str] = frozenset()
 
     @staticmethod
-    def of(decided: Mapping[str, Decision]) -> Verdicts:
+    def of(decided: Mapping[str, Decision], estimated: frozenset[str] = frozenset()) -> Verdicts:
         """Decisions of both kinds, by key."""
         return Verdicts(
             {key: decision for key, decision in decided.items() if decision.rule != CHOICE},
             {key: decision.parameters["value"] for key, decision in decided.items() if decision.rule == CHOICE},
+            estimated,
         )
 
 
@@ -52,14 +55,23 @@ def verdicts_for(target: Target, given: Path | None = None) -> Verdicts:
     """What records say of a target.
 
     Only verdicts of this very target, and of these versions of edgec, TVM and LLVM, count. Of several the newest does;
-    the user's are newer than those that come with edgec.
+    the user's are newer than those that come with edgec. Those of kind STATIC count for kernels of which nothing was
+    measured.
 
     Raises:
         UserError: a file of records is damaged.
     """
-    found: dict[str, Decision | None] = {}
-    for folder in folders(given):
-        for record in Log(folder, target.name).read("verdict"):
-            if record.fingerprint == target.fingerprint and record.versions == current_versions():
-                found[record.workload] = record.decision
-    return Verdicts.of({key: decision for key, decision in found.items() if decision is not None})
+    logs = [Log(folder, target.name) for folder in folders(given)]
+
+    def read(kind: str) -> Iterator[Record]:
+        for log in logs:
+            for record in log.read(kind):
+                if record.fingerprint == target.fingerprint and record.versions == current_versions():
+                    yield record
+
+    found = {record.workload: record.decision for record in read("verdict")}
+    static = {record.workload: record.decision for record in read(STATIC)}
+    measured = {*found, *(record.workload for record in read("trial"))} if static else set()
+    estimated = static.keys() - measured
+    found |= {key: static[key] for key in estimated}
+    return Verdicts.of({key: one for key, one in found.items() if one is not None}, frozenset(estimated))

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from ..build.cache import Cache
 from ..kernels.estimate import seconds_on_one_core
-from ..kernels.rule import Decision
-from .fleet import Fleet
+from .check import check_candidates
+from .fleet import Fleet, State
 from .kernel import KernelSearch
 from .ranking import Ranking
-from .records import Log, Record
-from .trials import Plan, Settings, run_plans
+from .records import THROTTLED, Log, Record
+from .subject import Subject
+from .trials import Candidate, Plan, Settings, compile_plans, time_candidates
 
-_CANDIDATES = 7  # of a trial, beside the default
-_PLANS = 4  # compiled and measured together
-_DEFAULTS, _DEFAULT_ROUNDS = 8, 9
+_CANDIDATES = 4  # of a kernel in a batch
+_PLANS = 8  # kernels of a batch
 _RETRAIN = 40  # new records after which the model learns again
-_CONFIRM_ROUNDS = 41
+_CONFIRM_ROUNDS = 80
 _CONFIRMED = 3  # best schedules of a kernel that are measured again
 _SIGNIFICANT = 2.5  # standard errors
 _LEAST_GAIN = 0.01
@@ -36,6 +38,7 @@ class Progress:
         trials: schedules measured in this session.
         untuned, best: seconds of all calls of all kernels, by the defaults and by the best schedules so far.
         expected: seconds that the next batches may still save.
+        boards: how each of them is.
     """
 
     elapsed: float
@@ -46,13 +49,15 @@ class Progress:
     untuned: float
     best: float
     expected: float
+    boards: Sequence[State] = ()
 
 
 class Searcher:
     """Searches schedules of kernels.
 
     Args:
-        searches: the kernels; what earlier sessions measured is in them.
+        subject: the model.
+        searches: its kernels; what earlier sessions measured is in them.
         records: of this target, of other kernels.
         others: records of other machines of that kind, as a start for the model.
         deadline: on time.perf_counter's clock.
@@ -61,6 +66,7 @@ class Searcher:
 
     def __init__(
         self,
+        subject: Subject,
         searches: Sequence[KernelSearch],
         settings: Settings,
         fleet: Fleet,
@@ -73,7 +79,8 @@ class Searcher:
         report: Callable[[Progress], None] = lambda progress: None,
         seed: int = 0,
     ) -> None:
-        self.searches, self.settings, self.fleet, self.log, self.cache = searches, settings, fleet, log, cache
+        self.subject, self.searches, self.settings = subject, searches, settings
+        self.fleet, self.log, self.cache = fleet, log, cache
         self.begin, self.deadline, self.report = begin, deadline, report
         self.records, self.others = records, others
         self.trials = 0
@@ -82,50 +89,73 @@ class Searcher:
         self._rankings: dict[str, tuple[int, Ranking]] = {}
 
     def measure_defaults(self) -> None:
-        """Times the default of every kernel, in the same turns as itself."""
-        settings = replace(self.settings, rounds=_DEFAULT_ROUNDS)
-        for at in range(0, len(self.searches), _DEFAULTS):
-            plans = [Plan(search, (search.space.default,)) for search in self.searches[at : at + _DEFAULTS]]
-            for records in run_plans(plans, settings, self.fleet, self.cache):
-                self.log.append(records)
+        """Times the default of every kernel whose time no earlier session found."""
+        plans = [Plan(search, (search.space.default,)) for search in self.searches if not search.base]
+        self._measure(self._compile(plans), self.settings)
         self._tell()
 
     def run(self) -> None:
         """Searches until the deadline, or until nothing is expected of any kernel."""
-        while time.perf_counter() < self.deadline:
-            chosen = sorted(self.searches, key=lambda search: -search.expected / search.cost)
-            plans = [
-                Plan(search, tuple(search.propose(self._ranking(search), _CANDIDATES, self._rng)))
-                for search in chosen[:_PLANS]
-                if search.expected > 0
-            ]
-            plans = [plan for plan in plans if plan.decisions]
-            if not plans:
-                break
-            for plan, records in zip(plans, run_plans(plans, self.settings, self.fleet, self.cache), strict=True):
-                self.log.append(records)
-                plan.search.add(records)
-                self.trials += len(records)
-            self._tell()
+        with ThreadPoolExecutor(1, initializer=leave_cores, initargs=(self.fleet.threads,)) as compiler:
+            ahead = compiler.submit(self._compile, self._plans())
+            while time.perf_counter() < self.deadline:
+                candidates = ahead.result()
+                if not candidates:
+                    break
+                ahead = compiler.submit(self._compile, self._plans())  # while these are measured
+                measured = self._measure(candidates, self.settings)
+                for key, records in measured.items():
+                    self._search_of(key).add(records)
+                self.trials += len(candidates)
+                self._tell()
 
     def confirm(self) -> dict[str, Record]:
         """Measures the best schedules once more, longer; by workload, those that are faster beyond the noise."""
+        candidates = self._compile([Plan(search, tuple(search.fastest(_CONFIRMED))) for search in self.searches])
+        check_candidates(candidates, self.subject, replace(self.settings, rounds=1), self.fleet, self.cache)
+        settings = replace(self.settings, rounds=_CONFIRM_ROUNDS, seconds=4 * self.settings.seconds)
         found = {}
-        settings = replace(self.settings, rounds=_CONFIRM_ROUNDS, seconds=2 * self.settings.seconds)
-        for search in self.searches:
-            best: dict[str, Decision] = {}
-            for record in sorted(search.records, key=lambda record: record.ratio):
-                if record.decision is not None and record.ratio < 1.0 and len(best) < _CONFIRMED:
-                    best[record.decision.text] = record.decision
-            if not best:
-                continue
-            (records,) = run_plans([Plan(search, tuple(best.values()))], settings, self.fleet, self.cache)
-            self.log.append(records)
+        for key, records in self._measure(candidates, settings).items():
             winner = min(records, key=lambda record: record.ratio)
+            if winner.source == THROTTLED:
+                continue  # the cooling was measured
             error = _SIGNIFICANT * winner.spread / max(winner.base, 1e-12) / max(winner.rounds, 1) ** 0.5
             if winner.ratio < 1.0 - max(error, _LEAST_GAIN):
-                found[search.workload.key] = winner
+                found[key] = winner
         return found
+
+    def _plans(self) -> list[Plan]:
+        """What to try next."""
+        chosen = sorted(self.searches, key=lambda search: -search.expected)
+        plans = [
+            Plan(search, tuple(search.propose(self._ranking(search), _CANDIDATES, self._rng)))
+            for search in chosen[:_PLANS]
+            if search.expected > 0
+        ]
+        return [plan for plan in plans if plan.decisions]
+
+    def _compile(self, plans: Sequence[Plan]) -> list[Candidate]:
+        return compile_plans(plans, self.subject, self.settings, self.cache)
+
+    def _measure(self, candidates: Sequence[Candidate], settings: Settings) -> dict[str, list[Record]]:
+        """Their records, by workload; they are in the log then."""
+        left = {id(candidate): candidate for candidate in candidates}
+        records: dict[str, list[Record]] = {}
+
+        def keep(done: Sequence[Candidate]) -> None:
+            made = [candidate.record(settings, self.fleet.threads) for candidate in done]
+            self.log.append(made)
+            for candidate, record in zip(done, made, strict=True):
+                del left[id(candidate)]
+                records.setdefault(record.workload, []).append(record)
+                candidate.search.base = candidate.base or candidate.search.base
+
+        time_candidates(candidates, self.subject, settings, self.fleet, self.cache, keep)
+        keep(list(left.values()))  # what failed
+        return records
+
+    def _search_of(self, key: str) -> KernelSearch:
+        return next(search for search in self.searches if search.workload.key == key)
 
     def _ranking(self, search: KernelSearch) -> Ranking:
         """The model for the kernel's family, as of the last records."""
@@ -148,9 +178,17 @@ class Searcher:
             sum(search.base * search.workload.calls for search in self.searches),
             sum(search.seconds for search in self.searches),
             sum(search.expected for search in self.searches),
+            [replace(state) for state in self.fleet.states.values()],
         )
         self.curve.append(progress)
         self.report(progress)
+
+
+def leave_cores(count: int) -> None:
+    """Keeps this thread, and those that it starts, off so many cores, if that leaves it any."""
+    if hasattr(os, "sched_setaffinity"):  # not on macOS
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[:-count] or cores)
 
 
 def roof_of(search: KernelSearch, settings: Settings, threads: int) -> float:

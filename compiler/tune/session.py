@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,27 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from ..build.cache import Cache
+from ..build.objects import Workers
 from ..errors import UserError
+from ..files import SCRATCH, scratch_folder
 from ..frontend.prepare import Model
 from ..pipeline import Clock, Lowered, Options, compile_with, lower_model
-from ..target import Target
-from .compare import Comparison, compare
+from ..runtime.serve import remove_abandoned
+from .boards import Comparison
+from .compare import compare
 from .features import describe
-from .fleet import Fleet
-from .graph import measure_turned, turn_choices
+from .fleet import Fleet, State
+from .graph import choose
 from .kernel import KernelSearch
 from .logs import Verdicts
 from .records import Log, Record
 from .search import Progress, Searcher, roof_of
 from .space import space_of
+from .subject import Subject, whole_model
 from .trials import Settings, now
-from .workloads import Workload, workloads_of
 
 # Shares of the budget: until choices of graph passes are decided, and until the search ends. The rest confirms what was
 # found, and measures the whole model.
-_CHOOSING, _SEARCHING = 0.3, 0.8
-_MOST_SCRUB = 64 << 20
-_LEAST_SCRUB = 4 << 10
+_CHOOSING, _SEARCHING = 0.2, 0.8
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Result:
         curve: the search's progress.
         trials: schedules that were measured.
         applied: whether the whole model is faster, and the verdicts are in the log.
+        calls: in a run of the model, by workload.
+        boards: that measured, and how they were.
     """
 
     untuned: float
@@ -56,6 +58,8 @@ class Result:
     curve: Sequence[Progress]
     trials: int
     applied: bool
+    calls: Mapping[str, int]
+    boards: Sequence[State] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -66,9 +70,16 @@ class Result:
             "applied": self.applied,
             "trials": self.trials,
             "kernels": [
-                {"kernel": self.names[key][0], "schedule": record.text, "ratio": record.ratio}
+                {
+                    "kernel": self.names[key][0],
+                    "schedule": record.text,
+                    "ratio": record.ratio,
+                    "calls": self.calls.get(key, 1),
+                    "saved": (record.base - record.seconds) * self.calls.get(key, 1),
+                }
                 for key, record in self.verdicts.items()
             ],
+            "boards": [asdict(state) for state in self.boards],
             "curve": [asdict(progress) for progress in self.curve],
         }
 
@@ -78,32 +89,44 @@ class Session:
 
     Args:
         options: of the compilation that is to become faster; its decisions and choices are started from.
+        workers: that compile schedules in place of this machine.
     """
 
     def __init__(
-        self, model: Model, options: Options, fleet: Fleet, log: Log, budget: float, cache: Cache | None
+        self,
+        model: Model,
+        options: Options,
+        fleet: Fleet,
+        log: Log,
+        budget: float,
+        cache: Cache | None,
+        workers: Workers | None = None,
     ) -> None:
         self.model, self.options, self.fleet, self.log, self.cache = model, options, fleet, log, cache
         self.begin, self.budget = time.perf_counter(), budget
+        log.check_writable()
+        remove_abandoned(SCRATCH)
         known = log.read("trial")
         own = options.target.fingerprint
         self.own = [record for record in known if record.fingerprint == own and record.threads == fleet.threads]
         self.others = [record for record in known if record.fingerprint != own]
-        self.searches: dict[str, KernelSearch] = {}
+        self.settings = Settings(options.target, workers=workers)
         self.names: dict[str, Sequence[str]] = {}
 
     def run(self, report: Callable[[Progress], None]) -> Result:
         """Tunes. Raises UserError if the budget is too small to measure anything."""
         untuned = self._lower({})
-        self.settings = Settings(self.options.target, _scrub(untuned, self.options.target))
+        subject = whole_model(untuned, self.options.target, self.cache)
         chosen: dict[str, Record] = {}
         searcher: Searcher | None = None
         with contextlib.suppress(KeyboardInterrupt):  # what is measured is confirmed as if the time were over
-            chosen = self._choose(untuned)
-            lowered = self._lower(_verdicts(chosen).choices) if chosen else untuned
-            searches = self._searches(workloads_of(lowered.versions, lowered.programs))
+            chosen = self._choose(untuned, subject)
+            if chosen:
+                subject = whole_model(self._lower(_verdicts(chosen).choices), self.options.target, self.cache)
+            searches = self._searches(subject)
             mine = {search.workload.key for search in searches}
             searcher = Searcher(
+                subject,
                 searches,
                 self.settings,
                 self.fleet,
@@ -128,32 +151,30 @@ class Session:
     def _lower(self, choices: Mapping[str, int]) -> Lowered:
         return lower_model(self.model, replace(self.options, dump=None, choices={**self.options.choices, **choices}))
 
-    def _searches(self, workloads: Sequence[Workload]) -> list[KernelSearch]:
-        """Of those workloads that can be measured alone."""
+    def _searches(self, subject: Subject) -> list[KernelSearch]:
+        """Of those kernels that there is something to try for."""
         found = []
-        for workload in workloads:
-            if workload.key not in self.searches:
-                space = space_of(workload.program, self.options.target)
-                if space is None or any(argument.nbytes == 0 for argument in workload.arguments):
-                    continue
-                work = describe(workload.program, workload.cost, space.default.rule)
-                records = [record for record in self.own if record.workload == workload.key]
-                search = KernelSearch(workload, work, space, records=records)
-                search.roof = roof_of(search, self.settings, self.fleet.threads)
-                self.searches[workload.key] = search
-                self.names[workload.key] = workload.names
-            search = self.searches[workload.key]
-            search.workload = workload  # which has as many calls as in this lowering
+        for workload in subject.workloads:
+            space = space_of(workload.program, self.options.target)
+            if space is None or any(argument.nbytes == 0 for argument in workload.arguments):
+                continue
+            work = describe(workload.program, workload.cost, space.default.rule)
+            records = [record for record in self.own if record.workload == workload.key]
+            search = KernelSearch(workload, work, space, records=records)
+            search.roof = roof_of(search, self.settings, self.fleet.threads)
+            self.names[workload.key] = workload.names
             found.append(search)
         return found
 
-    def _choose(self, untuned: Lowered) -> dict[str, Record]:
-        deadline = self._until(_CHOOSING)
-        turned, workloads = turn_choices(untuned, self._lower, self.options.choices, deadline)
-        self._searches(list(workloads.values()))
-        found = measure_turned(turned, self.searches, self.settings, self.fleet, self.log, self.cache, deadline)
-        self.names |= {one.key: (one.choice.text,) for one in turned}
-        return found
+    def _choose(self, untuned: Lowered, subject: Subject) -> dict[str, Record]:
+        """The options of graph passes that are faster than those that are taken, by choice."""
+        self.names |= {key: (choice.text,) for key, choice in untuned.choices.items()}
+        best: dict[str, Record] = {}
+        where = self.settings, self.fleet, self.cache
+        for records, found in choose(untuned, subject, self._lower, *where, self._until(_CHOOSING), self.own):
+            self.log.append(records)
+            best |= found
+        return best
 
     def _check_budget(self, searches: Sequence[KernelSearch]) -> None:
         spent = time.perf_counter() - self.begin
@@ -166,8 +187,7 @@ class Session:
 
     def _decide(self, chosen: Mapping[str, Record], winners: Mapping[str, Record], searcher: Searcher) -> Result:
         """Keeps of what was found that with which the whole model runs faster."""
-        with tempfile.TemporaryDirectory(prefix="edgec-tuned-") as name:
-            folder = Path(name)
+        with scratch_folder("tuned") as folder:
             untuned = self._compile(folder / "untuned.so", {})
             kept = {**chosen, **winners}
             compared = self._compare(untuned, kept, folder)
@@ -178,14 +198,25 @@ class Session:
             if chosen and compared.ratio >= 1.0:
                 kept = {key: record for key, record in kept.items() if key not in chosen}
                 compared = self._compare(untuned, kept, folder)
-        applied = bool(kept) and compared.ratio < 1.0
+        applied = bool(kept) and compared.ratio < 1.0 and not compared.heat.throttled
         if applied:
             self.log.append([replace(record, kind="verdict", date=now()) for record in kept.values()])
         verdicts = kept if applied else {}
-        return Result(*compared.medians, compared.ratio, verdicts, self.names, searcher.curve, searcher.trials, applied)
+        calls = {search.workload.key: search.workload.calls for search in searcher.searches}
+        return Result(
+            *compared.medians,
+            compared.ratio,
+            verdicts,
+            self.names,
+            searcher.curve,
+            searcher.trials,
+            applied,
+            calls,
+            list(self.fleet.states.values()),
+        )
 
     def _compare(self, untuned: Path, kept: Mapping[str, Record], folder: Path) -> Comparison:
-        return compare(untuned, self._compile(folder / "tuned.so", kept), self.fleet.threads)
+        return compare(untuned, self._compile(folder / "tuned.so", kept), self.fleet)
 
     def _compile(self, out: Path, kept: Mapping[str, Record]) -> Path:
         verdicts = _verdicts(kept)
@@ -209,25 +240,18 @@ def tune(
     budget: float,
     report: Callable[[Progress], None] = lambda progress: None,
     cache: Cache | None = None,
+    workers: Workers | None = None,
 ) -> Result:
     """Tunes a model for the options' target within about `budget` seconds.
 
     Raises:
         UserError: the model cannot be compiled, or the budget is too small to measure anything.
     """
-    return Session(model, options, fleet, log, budget, cache).run(report)
+    return Session(model, options.without_estimates(), fleet, log, budget, cache, workers).run(report)
 
 
 def _verdicts(records: Mapping[str, Record]) -> Verdicts:
     return Verdicts.of({key: record.decision for key, record in records.items() if record.decision is not None})
-
-
-def _scrub(lowered: Lowered, target: Target) -> int:
-    """Bytes that a run of the model touches, up to twice the caches."""
-    weights = sum(array.nbytes for array in lowered.versions[0].program.constants)
-    touched = weights + max(version.plan.arena_bytes for version in lowered.versions)
-    caches = 1024 * (target.caches.l3_kib or target.caches.l2_kib)
-    return int(max(_LEAST_SCRUB, min(touched, 2 * caches, _MOST_SCRUB))) // 64 * 64
 
 
 def _slower(compared: Comparison, kept: Mapping[str, Record], names: Mapping[str, Sequence[str]]) -> list[str]:

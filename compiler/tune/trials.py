@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import math
-import tempfile
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from pathlib import Path
+
+import numpy as np
 
 from ..build.cache import Cache
-from ..build.objects import CompiledKernel, compile_kernels
+from ..build.objects import CompiledKernel, Workers, compile_kernels
+from ..files import scratch_folder
 from ..kernels.rule import Decision
 from ..target import Target
 from .boards import Board, BoardError, Times
 from .fleet import Fleet
 from .kernel import KernelSearch
-from .records import Record
-from .trial import Group, build_trial
-
-# Results may differ by the order of sums; by more than this share of the largest, they are wrong.
-_TOLERANCE = 2e-5
-_TOLERANCE_OF_16_BITS = 2e-2
+from .records import THROTTLED, Record
+from .subject import Subject
+from .trial import Variant, build_trial
+from .workloads import Workload
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Schedules of one kernel that are measured together, after its default."""
+    """Schedules of one kernel to try."""
 
     search: KernelSearch
     decisions: tuple[Decision, ...]
@@ -38,117 +36,225 @@ class Settings:
     """How trials are run.
 
     Attributes:
-        scrub: bytes that the model reads and writes between two calls of a kernel.
         rounds: of a trial.
         seconds: that a trial may run.
+        workers: that compile schedules in place of this machine.
     """
 
     target: Target
-    scrub: int
-    rounds: int = 15
-    seconds: float = 2.0
+    rounds: int = 25
+    seconds: float = 2.5
+    workers: Workers | None = None
 
 
-def run_plans(plans: Sequence[Plan], settings: Settings, fleet: Fleet, cache: Cache | None) -> list[list[Record]]:
-    """Compiles all schedules on all cores, then measures them: on one board in one trial, on several in one a plan.
+@dataclass
+class Candidate:
+    """A compiled schedule of a kernel, and what is found out about it.
 
-    A trial of several plans that fails is taken apart, so that a schedule that crashes spoils only its own plan.
+    Attributes:
+        kernels: by the names that the model knows the kernel by.
+        seconds, spread, base: of a call; see `records.Record`.
+        failure: why it has no time.
+        throttled: whether the board lowered its clock meanwhile.
+    """
 
-    Returns:
-        For each plan, a record for each of its schedules. Those that do not fit the program, or give wrong results,
-        have no time.
+    search: KernelSearch
+    decision: Decision
+    kernels: Mapping[str, CompiledKernel]
+    failure: str = ""
+    seconds: float = math.inf
+    spread: float = math.inf
+    base: float = 0.0
+    rounds: int = 0
+    throttled: bool = False
+
+    @property
+    def workload(self) -> Workload:
+        return self.search.workload
+
+    def take(self, mine: Times, default: Times) -> None:
+        """Its time in the version that it is part of, beside that of the default."""
+        steps = self.workload.steps
+        before = np.maximum(default.of(steps), 1e-9)
+        ratios = mine.of(steps) / before
+        low, middle, high = np.percentile(ratios, (25, 50, 75))
+        self.base, self.rounds = float(np.median(before)) / len(steps), len(ratios)
+        self.throttled = bool(mine.heat.throttled)
+        # By the default's time in the same rounds: what changes the machine's speed changes both.
+        self.seconds, self.spread = self.base * float(middle), self.base * float(high - low) / 2
+
+    def record(self, settings: Settings, threads: int) -> Record:
+        """For the log."""
+        return Record(
+            kind="trial",
+            workload=self.workload.key,
+            work=self.search.work,
+            target=settings.target.name,
+            fingerprint=settings.target.fingerprint,
+            decision=self.decision,
+            seconds=math.inf if self.failure else self.seconds,
+            spread=math.inf if self.failure else self.spread,
+            base=self.base or self.search.base,
+            rounds=self.rounds,
+            threads=threads,
+            date=now(),
+            source=THROTTLED if self.throttled else "measured",
+            failure="".join(filter(str.isprintable, self.failure))[:120],
+        )
+
+
+def compile_plans(plans: Sequence[Plan], subject: Subject, settings: Settings, cache: Cache | None) -> list[Candidate]:
+    """Compiles all schedules, on all cores or by the workers. Those that do not fit the program have a failure."""
+    programs, decisions = {}, {}
+    for plan in plans:
+        for place, decision in enumerate(plan.decisions):
+            for name in plan.search.workload.names:
+                programs[f"{name} {place}"] = subject.functions[name]
+                decisions[f"{name} {place}"] = decision
+    compiled = compile_kernels(programs, settings.target, cache, decisions, settings.workers).kernels
+    made = []
+    for plan in plans:
+        for place, decision in enumerate(plan.decisions):
+            kernels = {name: compiled[f"{name} {place}"] for name in plan.search.workload.names}
+            made.append(Candidate(plan.search, decision, kernels, _misfit(decision, kernels)))
+    return made
+
+
+def _misfit(decision: Decision, kernels: Mapping[str, CompiledKernel]) -> str:
+    for kernel in kernels.values():
+        if (kernel.rule, kernel.parameters) != (decision.rule, {**kernel.parameters, **decision.parameters}):
+            return kernel.failures.get(decision.rule, "the rule does not take it")
+    return ""
+
+
+@dataclass
+class Job:
+    """Versions of a subject to measure beside the default one, each with the candidates in it."""
+
+    versions: list[list[Candidate]]
+    times: list[Times] = field(default_factory=list)  # the default's first
+
+    def halves(self) -> list[Job]:
+        """To find what crashes; none of a single candidate."""
+        if len(self.versions) > 1:
+            middle = len(self.versions) // 2
+            return [Job(self.versions[:middle]), Job(self.versions[middle:])]
+        (candidates,) = self.versions
+        middle = len(candidates) // 2
+        return [Job([candidates[:middle]]), Job([candidates[middle:]])] if middle else []
+
+
+def time_candidates(
+    candidates: Sequence[Candidate],
+    subject: Subject,
+    settings: Settings,
+    fleet: Fleet,
+    cache: Cache | None,
+    keep: Callable[[Sequence[Candidate]], None],
+) -> None:
+    """Measures candidates in the subject, one of each of its kernels in each version of a trial.
+
+    Args:
+        keep: gets those of a trial as soon as it is measured, while others still are.
 
     Raises:
         LostError: no board is left.
     """
-    start = time.perf_counter()
-    programs, decisions = {}, {}
-    for number, plan in enumerate(plans):
-        programs[f"{number}"] = plan.search.workload.program
-        for place, decision in enumerate(plan.decisions):
-            programs[f"{number}_{place}"] = plan.search.workload.program
-            decisions[f"{number}_{place}"] = decision
-    kernels = compile_kernels(programs, settings.target, cache, decisions).kernels
-    made = []
-    for number, plan in enumerate(plans):
-        compiled = [kernels[f"{number}_{place}"] for place in range(len(plan.decisions))]
-        made.append(_Outcome(plan, kernels[f"{number}"], compiled))
 
-    def work(outcomes: list[_Outcome], board: Board) -> None:
-        _measure(outcomes, settings, board, cache)
+    def take(job: Job) -> None:
+        for members, times in zip(job.versions, job.times[1:], strict=True):
+            for candidate in members:
+                candidate.take(times, job.times[0])
+        keep([candidate for members in job.versions for candidate in members])
 
-    if len(fleet.boards) == 1 and len(made) > 1:
-        fleet.run([made], work, lambda outcomes, reason: None)
-    alone = [[outcome] for outcome in made if outcome.times is None]
-    fleet.run(alone, work, lambda outcomes, reason: outcomes[0].fail(reason))
-    spent = time.perf_counter() - start
-    for plan in plans:
-        plan.search.cost = spent / len(plans)
-    return [outcome.records(settings, fleet.threads) for outcome in made]
+    run_candidates(candidates, subject, settings, fleet, cache, take)
 
 
-def _measure(outcomes: Sequence[_Outcome], settings: Settings, board: Board, cache: Cache | None) -> None:
-    groups = [outcome.group for outcome in outcomes]
-    with tempfile.TemporaryDirectory(prefix="edgec-trial-") as folder:
-        path = build_trial(groups, settings.scrub, settings.target, Path(folder), cache)
-        measured = board.measure(path, settings.rounds, settings.seconds * len(groups))
-    if [len(times.differences) for times in measured] != [len(group.kernels) for group in groups]:
+def run_candidates(
+    candidates: Sequence[Candidate],
+    subject: Subject,
+    settings: Settings,
+    fleet: Fleet,
+    cache: Cache | None,
+    done: Callable[[Job], None],
+) -> None:
+    """Measures candidates in jobs; one that fails is halved until it is known which candidates are at fault.
+
+    Args:
+        done: gets each as soon as it is measured.
+
+    Raises:
+        LostError: no board is left.
+    """
+
+    def work(job: Job, board: Board) -> None:
+        variants = [subject.variant({})]
+        variants += [
+            subject.variant({name: kernel for one in members for name, kernel in one.kernels.items()})
+            for members in job.versions
+        ]
+        job.times = _measure(variants, subject, settings, fleet, board, cache)
+        done(job)
+
+    again: list[Job] = []
+
+    def failed(job: Job, reason: str) -> None:
+        halves = job.halves()
+        again.extend(halves)
+        if not halves:
+            job.versions[0][0].failure = reason
+
+    versions = _versions([one for one in candidates if not one.failure])
+    share = -(-len(versions) // max(1, len(fleet.boards))) or 1
+    left = [Job(versions[at : at + share]) for at in range(0, len(versions), share)]
+    while left:
+        fleet.run(left, work, failed)
+        left = again[:]
+        again.clear()
+
+
+def _versions(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
+    """Candidates that are measured together: no two in the same step."""
+    versions: list[list[Candidate]] = []
+    busy: list[set[int]] = []
+    for candidate in candidates:
+        steps = set(candidate.workload.steps)
+        place = next((place for place, taken in enumerate(busy) if not taken & steps), len(busy))
+        if place == len(busy):
+            versions.append([])
+            busy.append(set())
+        versions[place].append(candidate)
+        busy[place] |= steps
+    return versions
+
+
+def time_subjects(
+    subjects: Sequence[Subject], settings: Settings, fleet: Fleet, cache: Cache | None
+) -> list[Times] | None:
+    """Measures several lowerings of one model in turns; None if one of them crashes.
+
+    Raises:
+        LostError: no board is left.
+    """
+    found: list[list[Times]] = []
+
+    def work(job: Sequence[Subject], board: Board) -> None:
+        found.append(_measure([one.variant({}) for one in job], job[0], settings, fleet, board, cache))
+
+    fleet.run([subjects], work, lambda job, reason: None)
+    return found[0] if found else None
+
+
+def _measure(
+    variants: Sequence[Variant], subject: Subject, settings: Settings, fleet: Fleet, board: Board, cache: Cache | None
+) -> list[Times]:
+    """For each variant. Raises BoardError."""
+    with scratch_folder("trial") as folder:
+        path = build_trial(variants, subject.inputs, subject.outputs, settings.target, folder, cache)
+        times = fleet.measure(board, lambda: board.measure(path, settings.rounds, settings.seconds))
+    if [one.seconds.shape[1] for one in times] != [len(variant.program.steps) for variant in variants]:
         raise BoardError("an answer to another trial")
-    for outcome, times in zip(outcomes, measured, strict=True):
-        outcome.take(times)
-
-
-class _Outcome:
-    """What becomes of a plan."""
-
-    def __init__(self, plan: Plan, default: CompiledKernel, kernels: Sequence[CompiledKernel]) -> None:
-        self.plan = plan
-        self.failures: dict[int, str] = {}  # by place among the decisions
-        for place, (decision, kernel) in enumerate(zip(plan.decisions, kernels, strict=True)):
-            if (kernel.rule, kernel.parameters) != (decision.rule, {**kernel.parameters, **decision.parameters}):
-                self.failures[place] = kernel.failures.get(decision.rule, "the rule does not take it")
-        self.good = [place for place in range(len(kernels)) if place not in self.failures]
-        self.group = Group(plan.search.workload, [default, *(kernels[place] for place in self.good)])
-        self.times: Times | None = None
-
-    def take(self, times: Times) -> None:
-        search = self.plan.search
-        self.times, search.base = times, times.median(0)
-        limit = _TOLERANCE_OF_16_BITS if "16" in str(search.work["dtype"]) else _TOLERANCE
-        for place, difference in zip(self.good, times.differences[1:], strict=True):
-            if not difference <= limit:
-                self.failures[place] = f"its results differ by {difference:.2g}"
-
-    def fail(self, reason: str) -> None:
-        for place in self.good:
-            self.failures[place] = reason
-
-    def records(self, settings: Settings, threads: int) -> list[Record]:
-        search, made = self.plan.search, []
-        for place, decision in enumerate(self.plan.decisions):
-            seconds = spread = math.inf
-            failure = "".join(filter(str.isprintable, self.failures.get(place, "")))[:120]
-            if not failure and self.times is not None:
-                column = self.good.index(place) + 1
-                # By the default's time in the same rounds: what changes the machine's speed changes both.
-                seconds, spread = search.base * self.times.ratio(column), self.times.spread(column)
-            record = Record(
-                kind="trial",
-                workload=search.workload.key,
-                work=search.work,
-                target=settings.target.name,
-                fingerprint=settings.target.fingerprint,
-                decision=decision,
-                seconds=seconds,
-                spread=spread,
-                base=search.base,
-                rounds=0 if self.times is None else len(self.times.seconds),
-                threads=threads,
-                date=now(),
-                failure=failure,
-            )
-            made.append(record)
-        return made
+    return times
 
 
 def now() -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files import write_text
-from .records import Log, Record, current_versions, read_file
+from .records import STATIC, Log, Record, current_versions, locked, read_file
 
 _TRIALS_KEPT = 24  # of a kernel, the fastest; some slow ones teach the cost model too
 _SLOW_KEPT = 8
@@ -20,7 +20,7 @@ class Contents:
 
     Attributes:
         kernels: different ones.
-        trials, verdicts: records of each kind.
+        trials, verdicts, static: records of each kind.
         usable: verdicts that compilations with this edgec follow, on a CPU with the fingerprint.
         newest: date.
     """
@@ -31,6 +31,7 @@ class Contents:
     kernels: int
     trials: int
     verdicts: int
+    static: int
     usable: int
     newest: str
 
@@ -47,6 +48,7 @@ def list_contents(folder: Path) -> list[Contents]:
             kernels=len({record.workload for record in records}),
             trials=sum(record.kind == "trial" for record in records),
             verdicts=sum(record.kind == "verdict" for record in records),
+            static=sum(record.kind == STATIC for record in records),
             usable=len({r.workload for r in records if r.kind == "verdict" and r.versions == current_versions()}),
             newest=max(record.date for record in records),
         )
@@ -55,17 +57,18 @@ def list_contents(folder: Path) -> list[Contents]:
 
 
 def prune(folder: Path) -> tuple[int, int]:
-    """Keeps of every kernel its newest verdict and its most telling trials; how many records there were, and are.
+    """Keeps of every kernel its newest verdicts and its most telling trials; how many records there were, and are.
 
     Raises:
         UserError: a file is damaged, or cannot be written; the others may be pruned already.
     """
     before = after = 0
     for path in sorted(folder.glob("*/*.jsonl")):
-        records = {record.to_line(): record for record in read_file(path)}
-        kept = list(_kept(records.values()))
-        before, after = before + len(records), after + len(kept)
-        write_text(path, "".join(sorted(record.to_line() for record in kept)))
+        with locked(path):
+            records = {record.to_line(): record for record in read_file(path)}
+            kept = list(_kept(records.values()))
+            before, after = before + len(records), after + len(kept)
+            write_text(path, "".join(sorted(record.to_line() for record in kept)))
     return before, after
 
 
@@ -74,8 +77,9 @@ def _kept(records: Iterable[Record]) -> Iterable[Record]:
     for record in records:
         groups.setdefault((record.workload, record.fingerprint, record.threads, record.versions), []).append(record)
     for group in groups.values():
-        verdicts = [record for record in group if record.kind == "verdict"]
-        yield from sorted(verdicts, key=lambda record: (record.date, record.to_line()))[-1:]
+        for kind in ("verdict", STATIC):
+            verdicts = [record for record in group if record.kind == kind]
+            yield from sorted(verdicts, key=lambda record: (record.date, record.to_line()))[-1:]
         trials = sorted((r for r in group if r.kind == "trial"), key=lambda record: (record.ratio, record.to_line()))
         yield from trials[:_TRIALS_KEPT]
         yield from trials[_TRIALS_KEPT:][-_SLOW_KEPT:]

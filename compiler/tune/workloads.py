@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..build.objects import canonical_form
-from ..build.program import Program, all_programs
+from ..build.program import Program, Step, all_programs
 from ..build.variants import pointer_offset
 from ..build.version import Version
 from ..build.workload_key import workload_key
@@ -45,7 +45,7 @@ class Workload:
         names: of the kernel in the model; some steps may know it by others.
         program: the canonical tensor program, not scheduled.
         arguments: of its first call.
-        calls: of it in a run of the model; those inside control flow count once.
+        steps: of the program for each of its calls; those inside control flow count once, for the step that it is.
         cost: of a call.
     """
 
@@ -53,36 +53,49 @@ class Workload:
     names: tuple[str, ...]
     program: Any
     arguments: tuple[Argument, ...]
-    calls: int
+    steps: tuple[int, ...]
     cost: Cost
+
+    @property
+    def calls(self) -> int:
+        """In a run of the model."""
+        return len(self.steps)
 
 
 def workloads_of(versions: Sequence[Version], programs: Mapping[str, Any]) -> list[Workload]:
-    """The different kernels of a model, in the order of their first calls; calls are those of the largest version.
+    """The different kernels of a model's largest version, in the order of their first calls.
 
     Args:
         programs: the tensor programs of the kernels, by name.
     """
     keys = {name: workload_key(program) for name, program in programs.items()}
+    whole = versions[-1].program
     found: dict[str, Workload] = {}
-    for version in versions[-1:]:
-        for program in all_programs(version.program):
-            for step in program.steps:
-                if step.kernel is None:
-                    continue
-                key = keys[step.kernel]
-                if key in found:
-                    known = found[key]
-                    names = tuple(dict.fromkeys((*known.names, step.kernel)))
-                    found[key] = replace(known, names=names, calls=known.calls + 1)
-                    continue
-                arguments = tuple(
-                    _argument(program, version.program.constants, index, place >= len(step.args) - step.outputs)
-                    for place, index in enumerate(step.args)
-                )
-                plain = canonical_form(programs[step.kernel].without_attr(IN_PLACE))
-                found[key] = Workload(key, (step.kernel,), plain, arguments, 1, cost_of(programs[step.kernel]))
+    for number, outer in enumerate(whole.steps):
+        for program, step in _calls(whole, outer):
+            assert step.kernel is not None
+            key = keys[step.kernel]
+            if key in found:
+                known = found[key]
+                names = tuple(dict.fromkeys((*known.names, step.kernel)))
+                found[key] = replace(known, names=names, steps=(*known.steps, number))
+                continue
+            arguments = tuple(
+                _argument(program, whole.constants, index, place >= len(step.args) - step.outputs)
+                for place, index in enumerate(step.args)
+            )
+            plain = canonical_form(programs[step.kernel].without_attr(IN_PLACE))
+            found[key] = Workload(key, (step.kernel,), plain, arguments, (number,), cost_of(programs[step.kernel]))
     return list(found.values())
+
+
+def _calls(program: Program, step: Step) -> Iterator[tuple[Program, Step]]:
+    """The calls of kernels that a step of a program is, with the programs that they are in."""
+    if step.kernel is not None:
+        yield program, step
+    for body in step.flow.bodies if step.flow else ():
+        for one in all_programs(body):
+            yield from ((one, inner) for inner in one.steps if inner.kernel is not None)
 
 
 def _argument(program: Program, constants: Sequence[Array], index: int, result: bool) -> Argument:

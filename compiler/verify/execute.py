@@ -84,7 +84,7 @@ def find_executor(os_name: str, machine: str, target: Target | str) -> Executor:
     path = next((p for p in (shutil.which(f"{emulator}-static"), shutil.which(str(emulator))) if p), None)
     if emulator is None or path is None:
         raise NoExecutor(f"no emulator for {machine} (Debian: qemu-user-static)")
-    root = _userland(machine)
+    root = userland(machine)
     pythons = sorted(root.glob("usr/bin/python3.*[0-9]"))
     if not pythons or not (root / _USERLAND_MARK).exists():
         raise NoExecutor(f"no {machine} userland with Python in {root} (scripts/userland makes one)")
@@ -95,7 +95,7 @@ def find_executor(os_name: str, machine: str, target: Target | str) -> Executor:
     return Executor(f"{emulator} -cpu {target.qemu_cpu or 'default'}", (*command, str(pythons[-1])))
 
 
-def _userland(machine: str) -> Path:
+def userland(machine: str) -> Path:
     """The folder that holds the machine's system files: where the variable says, or scripts/userland put it."""
     variable, name = _USERLAND[machine]
     return Path(os.environ.get(variable) or cache_folder() / "userland" / name)

@@ -1,14 +1,19 @@
-"""Products of 8-bit integers on instruction sets of x86 that the common grid leaves out."""
+"""Products of 8-bit integers on instruction sets that the common grid leaves out."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from compiler.build import lower
+from compiler.kernels import limits as kernel_limits
+from compiler.kernels import schedule
 from compiler.kernels.dots_x86 import weight_limit
+from compiler.kernels.limits import Limits, limits_of
 from compiler.kernels.weight_limit import in_fours
 from compiler.passes.partial_products import fits_16_bits
 from compiler.target import load_target
@@ -20,6 +25,32 @@ from tests.kernels.grid import build, failures
 @pytest.mark.parametrize("target", ["intel-n100", "x86-64-v4"])  # AVX-VNNI, and AVX-512 without VNNI
 def test_results_are_exact(target: str, family: str, tmp_path: Path) -> None:
     assert not failures(cases_integer.FAMILIES[family]()[::5], target, tmp_path)
+
+
+@pytest.mark.arm
+@pytest.mark.parametrize("family", ["integer_products", "integer_convolutions"])
+def test_matrices_of_bytes_are_multiplied_at_once(family: str, tmp_path: Path) -> None:
+    cases = cases_integer.FAMILIES[family]()[::3]
+    assert not failures(cases, "radxa-orion-o6", tmp_path)
+    artifact, _expected, _inputs = build(cases, "radxa-orion-o6", tmp_path / "again.so")
+    assert "matrix_sums" in {kernel["rule"] for kernel in artifact.manifest["kernels"]}
+
+
+@pytest.mark.parametrize("family", ["integer_products", "integer_convolutions"])
+def test_matrices_are_exact_without_the_instruction(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One sum after the other, as where a loop over a tile does not become vectors."""
+
+    def limits(*arguments: Any) -> Limits:
+        return replace(limits_of(*arguments), matrices=True, dot_data=("int8",))
+
+    for module in (kernel_limits, lower, schedule):
+        monkeypatch.setattr(module, "limits_of", limits)
+    cases = cases_integer.FAMILIES[family]()[1::6]
+    assert not failures(cases, "host", tmp_path)
+    artifact, _expected, _inputs = build(cases, "host", tmp_path / "again.so")
+    assert "matrix_sums" in {kernel["rule"] for kernel in artifact.manifest["kernels"]}
 
 
 def test_pairs_of_16_bits_serve_winograd(tmp_path: Path) -> None:

@@ -17,8 +17,7 @@ from compiler.frontend.prepare import Model, load_model
 from compiler.kernels.rule import Decision
 from compiler.pipeline import Options, lower_model, resolve
 from compiler.target import load_target
-from compiler.tune.boards import LocalBoard, Times
-from compiler.tune.compare import Comparison
+from compiler.tune.boards import Comparison, LocalBoard, Times
 from compiler.tune.fleet import Fleet
 from compiler.tune.logs import verdicts_for
 from compiler.tune.records import CHOICE, Log, Record
@@ -40,13 +39,12 @@ class FakeBoard:
 
         self.trials += 1
         manifest = read_manifest(trial)
-        rules = {kernel["name"]: kernel for kernel in manifest["kernels"]}
+        kernels = manifest["kernels"]
         found = []
-        for group in manifest["trial"]:
-            times = [
-                1e-5 * (1 + sum(rules[f"schedule{number}"]["parameters"].values()) / 100) for number, _step in group
-            ]
-            found.append(Times(np.array([times] * rounds), (0.0,) * len(group)))
+        for version in manifest["shapes"]:
+            steps = [kernels[step]["parameters"] if step >= 0 else {} for step in version["steps"]]
+            times = [1e-5 * (1 + sum(parameters.values()) / 100) for parameters in steps]
+            found.append(Times(np.array([times] * rounds), {t["name"]: 0.0 for t in manifest["outputs"]}))
         return found
 
     def close(self) -> None:
@@ -66,7 +64,7 @@ def options_for(model: Model, logs: Path) -> Options:
 
 def test_verdicts_are_followed_by_later_compilations(network: Path, tmp_path: Path, monkeypatch: Any) -> None:
     faster = Comparison((2e-5, 1e-5), 0.5, {})
-    monkeypatch.setattr("compiler.tune.session.compare", lambda first, second, threads: faster)
+    monkeypatch.setattr("compiler.tune.session.compare", lambda *subjects: faster)
     logs, model = tmp_path / "logs", load_model(network)
     result = tune(model, options_for(model, logs), Fleet([FakeBoard()]), Log(logs, "host"), 60.0, cache=Cache())
     assert result.applied and result.verdicts and result.trials > 0
@@ -81,7 +79,7 @@ def test_verdicts_are_followed_by_later_compilations(network: Path, tmp_path: Pa
 
 def test_a_model_that_is_not_faster_changes_nothing(network: Path, tmp_path: Path, monkeypatch: Any) -> None:
     slower = Comparison((1e-5, 1.01e-5), 1.01, {})
-    monkeypatch.setattr("compiler.tune.session.compare", lambda first, second, threads: slower)
+    monkeypatch.setattr("compiler.tune.session.compare", lambda *subjects: slower)
     logs, model = tmp_path / "logs", load_model(network)
     result = tune(model, options_for(model, logs), Fleet([FakeBoard()]), Log(logs, "host"), 30.0, cache=Cache())
     assert not result.applied and not result.verdicts
@@ -89,7 +87,7 @@ def test_a_model_that_is_not_faster_changes_nothing(network: Path, tmp_path: Pat
 
 
 def test_a_second_session_goes_on_where_the_first_ended(network: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("compiler.tune.session.compare", lambda first, second, threads: Comparison((1, 1), 1.0, {}))
+    monkeypatch.setattr("compiler.tune.session.compare", lambda *subjects: Comparison((1, 1), 1.0, {}))
     logs, model = tmp_path / "logs", load_model(network)
     sessions = [
         tune(model, options_for(model, logs), Fleet([FakeBoard()]), Log(logs, "host"), 30.0, cache=Cache())

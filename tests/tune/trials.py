@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 from tvm import te, topi
 
 from compiler.build.cache import Cache
@@ -13,8 +14,10 @@ from compiler.build.workload_key import workload_key
 from compiler.kernels.cost import cost_of
 from compiler.kernels.rule import Decision
 from compiler.target import load_target
-from compiler.tune.trial import Group, build_trial
+from compiler.tune.subject import kernels_alone
+from compiler.tune.trial import build_trial
 from compiler.tune.workloads import Argument, Workload
+from tests.networks import model
 
 
 def product(m: int = 17, k: int = 24, n: int = 40) -> Workload:
@@ -27,7 +30,19 @@ def product(m: int = 17, k: int = 24, n: int = 40) -> Workload:
         Argument("constant", "float32", weights.nbytes, weights.reshape(-1).view(np.uint8)),
         Argument("result", "float32", 4 * m * n),
     )
-    return Workload(workload_key(program), ("product",), program, arguments, 1, cost_of(program))
+    return Workload(workload_key(program), ("product",), program, arguments, (0,), cost_of(program))
+
+
+def small_network() -> onnx.ModelProto:
+    """A convolution that may be computed in several ways, and a softmax: `x` [1, 3, 7, 7] → `y` [1, 392]."""
+    weights = np.random.default_rng(0).standard_normal((8, 3, 3, 3)).astype(np.float32)
+    nodes = [
+        onnx.helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]),
+        onnx.helper.make_node("Softmax", ["c"], ["s"], axis=1),
+        onnx.helper.make_node("Flatten", ["s"], ["y"]),
+    ]
+    x, y = (onnx.helper.make_tensor_value_info(*of) for of in (("x", 1, [1, 3, 7, 7]), ("y", 1, [1, 392])))
+    return model(nodes, [x], [y], [onnx.numpy_helper.from_array(weights, "w")])
 
 
 def small_trial(folder: Path) -> Path:
@@ -35,4 +50,6 @@ def small_trial(folder: Path) -> Path:
     target, workload = load_target("host"), product()
     decisions = {"other": Decision("tile", {"rows": 1})}
     made = compile_kernels(dict.fromkeys(("default", "other"), workload.program), target, Cache(), decisions).kernels
-    return build_trial([Group(workload, [made["default"], made["other"]])], 4096, target, folder, Cache())
+    subject = kernels_alone({"product": workload.program}, {"product": made["default"]}, [workload])
+    variants = [subject.variant({}), subject.variant({"product": made["other"]})]
+    return build_trial(variants, subject.inputs, subject.outputs, target, folder, Cache())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from compiler.build.toolchain import find_toolchains
-from compiler.errors import UserError
-from compiler.files import cache_folder
-from compiler.process import run
-from compiler.target import Target, load_target
-from compiler.verify.execute import LOADER
-from scripts.emulation.board import describe_cores
-from scripts.emulation.profile import Block, group_by_file, parse_maps, read_blocks
+from ..build.toolchain import find_toolchains
+from ..errors import UserError
+from ..files import cache_folder
+from ..process import run
+from ..target import Target, load_target
+from ..verify.execute import LOADER, userland
+from .board import describe_cores
+from .profile import Block, group_by_file, group_by_function, parse_maps, read_blocks
+from .symbols import read_functions
 
 _HERE = Path(__file__).resolve().parent
 _TIMEOUT = 3600.0  # seconds of one inference, with loading
@@ -33,6 +33,11 @@ class Run:
     blocks: dict[str, list[Block]]
     outputs: list[np.ndarray[Any, Any]]
 
+    def functions(self, artifact: Path) -> dict[str, list[Block]]:
+        """What an artifact of ours that has its symbols executed, by function."""
+        own = next(blocks for file, blocks in self.blocks.items() if Path(file).name == artifact.name)
+        return group_by_function(own, read_functions(artifact))
+
 
 @dataclass(frozen=True)
 class Emulator:
@@ -41,13 +46,13 @@ class Emulator:
     Attributes:
         command: qemu's own, without the plugin.
         python: the emulated one.
-        packages: folder with onnxruntime for the emulated machine.
+        packages: folder with onnxruntime for the emulated machine; None without.
         plugin: blocks.c, compiled.
     """
 
     command: tuple[str, ...]
     python: Path
-    packages: Path
+    packages: Path | None
     plugin: Path
 
     def measure(self, runtime: str, model: Path, inputs: Mapping[str, np.ndarray[Any, Any]], runs: int = 1) -> Run:
@@ -60,11 +65,14 @@ class Emulator:
             folder = Path(name)
             np.savez(folder / "in.npz", **{f"a{i}": value for i, value in enumerate(inputs.values())})  # type: ignore[arg-type]
             (folder / "names.json").write_text(json.dumps(list(inputs)))
-            search = f"PYTHONPATH={self.packages}:{LOADER.parent}:{self.python.parents[1]}/lib/python3/dist-packages"
-            command = [
-                *self.command, "-plugin", f"{self.plugin},out={folder}/blocks",
-                "-E", search, str(self.python), "-B", str(_HERE / "guest.py"), runtime, str(model.resolve()), str(runs),
-            ]  # fmt: skip
+            search = [
+                *filter(None, [self.packages]),
+                LOADER.parent,
+                self.python.parents[1] / "lib/python3/dist-packages",
+            ]
+            command = [*self.command, "-plugin", f"{self.plugin},out={folder}/blocks"]
+            command += ["-E", f"PYTHONPATH={':'.join(map(str, search))}", str(self.python), "-B"]
+            command += [str(_HERE / "guest.py"), runtime, str(model.resolve()), str(runs)]
             maps = parse_maps(run(command, cwd=folder, timeout=_TIMEOUT).splitlines())
             blocks = group_by_file(read_blocks(folder / "blocks"), maps)
             with np.load(folder / "out.npz", allow_pickle=False) as archive:
@@ -73,31 +81,41 @@ class Emulator:
 
 
 @contextmanager
-def emulate(target: Target, qemu: Path, packages: Path) -> Iterator[Emulator]:
+def emulate(target: Target, qemu: Path | None = None, packages: Path | None = None) -> Iterator[Emulator]:
     """An emulator of a target.
 
     Args:
-        qemu: a folder with a dynamically linked qemu-user and all its libraries: a static one loads no plugins.
-        packages: a folder with onnxruntime for the emulated machine.
+        qemu: a folder with a dynamically linked qemu-user and all its libraries: a static one loads no plugins. None
+            for the one that scripts/bench_arm keeps.
+        packages: a folder with onnxruntime for the emulated machine; None without.
 
     Raises:
-        UserError: the target is not a board of 64-bit ARM.
+        UserError: the target is not a board of 64-bit ARM, or there is no such qemu, or no system to emulate.
         CommandError: the plugin could not be compiled.
     """
     if target.machine != "aarch64" or not target.clusters or not target.qemu_cpu:
         raise UserError(f"{target.name} is not a board with 64-bit ARM cores that qemu has", fix="name another target")
-    root = Path(os.environ.get("EDGEC_ARM64_ROOT") or cache_folder() / "userland" / "arm64")
-    python = sorted(root.glob("usr/bin/python3.*[0-9]"))[-1]
+    qemu, root = qemu or cache_folder() / "bench_arm" / "qemu", userland(target.machine)
+    pythons = sorted(root.glob("usr/bin/python3.*[0-9]"))
+    if not pythons or not qemu.is_dir():
+        missing = f"no qemu with plugins in {qemu}" if pythons else f"no {target.machine} userland in {root}"
+        raise UserError(f"instructions cannot be counted: {missing}", fix="scripts/bench_arm makes both")
     with tempfile.TemporaryDirectory(prefix="edgec-board-") as name:
         folder = Path(name)
-        board = folder / "root"
-        board.mkdir()
-        for entry in root.iterdir():
-            if entry.name not in ("sys", "proc"):
-                (board / entry.name).symlink_to(entry.resolve())
-        describe_cores(target, board)
+        board = _board(target, root, folder) if packages else root
         options = ("-cpu", target.qemu_cpu, "-L", str(board), "-E", f"PYTHONHOME={root}/usr")
-        yield Emulator((*_qemu_command(qemu), *options), python, packages, _build_plugin(folder))
+        yield Emulator((*_qemu_command(qemu), *options), pythons[-1], packages, _build_plugin(folder))
+
+
+def _board(target: Target, root: Path, folder: Path) -> Path:
+    """The userland with the files of /sys and /proc that onnxruntime wants, in `folder`."""
+    board = folder / "root"
+    board.mkdir()
+    for entry in root.iterdir():
+        if entry.name not in ("sys", "proc"):
+            (board / entry.name).symlink_to(entry.resolve())
+    describe_cores(target, board)
+    return board
 
 
 def _qemu_command(folder: Path) -> tuple[str, ...]:

@@ -7,10 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compiler.target import Target
+from ..target import Target
 
 # Arm's number of each core, in its Technical Reference Manual under MIDR_EL1.
-_PART = {"cortex-a53": 0xD03, "cortex-a55": 0xD05, "cortex-a72": 0xD08, "cortex-a76": 0xD0B}
+_PART = {
+    "cortex-a53": 0xD03,
+    "cortex-a55": 0xD05,
+    "cortex-a72": 0xD08,
+    "cortex-a76": 0xD0B,
+    "cortex-a520": 0xD80,
+    "cortex-a720": 0xD81,
+}
 _FEATURES = "fp asimd evtstrm crc32 cpuid"
 _FEATURES_V82 = f"{_FEATURES} aes pmull sha1 sha2 atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp"
 

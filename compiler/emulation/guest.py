@@ -5,9 +5,12 @@
 Arrays travel by number, since names may hold anything; names.json has the inputs' names.
 """
 
+from __future__ import annotations
+
 import ctypes
 import json
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -25,10 +28,13 @@ def main() -> None:
     with np.load("in.npz") as archive:
         inputs = {name: archive[f"a{i}"] for i, name in enumerate(names)}
     if runtime == "edgec":
-        from loader import Model
+        from loader import Model  # type: ignore[import-not-found]
 
         model = Model(path, threads=1)
-        run = lambda: list(model.run(inputs).values())  # noqa: E731
+
+        def run() -> list[Any]:
+            return list(model.run(inputs).values())
+
     else:
         import onnxruntime
 
@@ -36,7 +42,10 @@ def main() -> None:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        run = lambda: session.run(None, inputs)  # noqa: E731
+
+        def run() -> list[Any]:
+            return list(session.run(None, inputs))
+
     run()  # allocates
     mark(True)
     for _ in range(runs):

@@ -1,0 +1,234 @@
+"""Boards that TVM's RPC tracker knows: trials go to TVM's RPC servers.
+
+A board needs what TVM's Python server needs, Python and NumPy. For each trial the tracker is asked for a session, so
+that others' work gets its turn; measure.py and loader.py go along, and a library of ours, tracker.c, starts them. The
+protocol has neither authentication nor encryption: whoever reaches a server runs code there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..build.cache import Cache
+from ..build.toolchain import link_shared
+from ..errors import UserError
+from ..runtime.serve import MOST_SECONDS, WORKER
+from ..target import Target
+from .boards import BoardError, Comparison, LostError, Times, read_answer, read_comparison
+
+_TRACKER_SECONDS = 10.0  # for an answer that is there at once
+_WAIT_SECONDS = 120.0  # for a board that others use
+_GRACE_SECONDS = 60.0  # of the network and of starting Python
+_SENT = (WORKER, WORKER.with_name("loader.py"))
+_LIBRARY, _ARTIFACT = "edgec_tracker.so", "artifact{}.so"
+# Of tracker.c; less is an exit status.
+_STATUS = {1002: "it can start no process", 1003: "the trial never ended"}
+
+Made = TypeVar("Made")
+
+
+class TrackerBoard:
+    """A board that TVM's RPC tracker hands out.
+
+    Args:
+        tracker: that knows it.
+        name: for people.
+        threads: of the kernels.
+        library: tracker.c for the board's machine.
+    """
+
+    def __init__(self, tracker: _Tracker, name: str, threads: int, library: bytes) -> None:
+        self.name, self.threads = name, threads
+        self._tracker, self._library = tracker, library
+
+    def measure(self, trial: Path, rounds: int, seconds: float) -> list[Times]:
+        request = {"operation": "trial", "rounds": rounds, "seconds": seconds}
+        return read_answer(self._ask(request, seconds, [trial]), trial)
+
+    def compare(self, first: Path, second: Path, seconds: float) -> Comparison:
+        request = {"operation": "compare", "seconds": seconds}
+        return read_comparison(self._ask(request, MOST_SECONDS, [first, second]))
+
+    def _ask(self, request: dict[str, Any], seconds: float, artifacts: Sequence[Path]) -> dict[str, Any]:
+        names = [_ARTIFACT.format(place) for place in range(len(artifacts))]
+        line = json.dumps({**request, "paths": names, "threads": self.threads}) + "\n"
+        answer = self.run(line, seconds, dict(zip(names, artifacts, strict=True)))
+        try:
+            made = json.loads(answer)
+        except ValueError as error:
+            raise BoardError(f"{self.name} answered what is not JSON: {error}") from error
+        if not isinstance(made, dict):
+            raise BoardError(f"{self.name} answered what makes no sense")
+        return made
+
+    def run(self, request: str, seconds: float, artifacts: Mapping[str, Path] | None = None) -> bytes:
+        """What measure.py answers there. Raises BoardError."""
+        limit = seconds + _GRACE_SECONDS
+        address = self._tracker.request()
+        try:
+            return _within(limit + _GRACE_SECONDS, lambda: self._talk(address, request, limit, artifacts or {}))
+        except BoardError:
+            raise
+        except (OSError, RuntimeError, ValueError, TimeoutError) as error:  # what TVM raises is a RuntimeError
+            why = next(iter(str(error).strip().splitlines()[-1:]), "") or type(error).__name__
+            raise LostError(why[:200]) from error
+
+    def _talk(self, address: tuple[str, int, str], request: str, limit: float, artifacts: Mapping[str, Path]) -> bytes:
+        from tvm import rpc
+
+        session = rpc.connect(*address, session_timeout=int(limit + _GRACE_SECONDS))
+        session.upload(bytearray(self._library), _LIBRARY)
+        for source in _SENT:
+            session.upload(bytearray(source.read_bytes()), source.name)
+        session.upload(bytearray(request.encode()), "request")
+        for name, path in artifacts.items():
+            session.upload(bytearray(path.read_bytes()), name)
+        try:
+            measure = session.load_module(_LIBRARY)["edgec_measure"]
+        except (RuntimeError, AttributeError) as error:
+            raise _OtherMachine(str(error).strip().splitlines()[-1][:200]) from error
+        status = measure(session.get_function("tvm.rpc.server.workpath")(""), int(1000 * limit))
+        if status:
+            raise BoardError(_STATUS.get(status, f"the trial crashed, with status {status}"))
+        return bytes(session.download("answer"))
+
+    def close(self) -> None:
+        """Nothing is held between trials."""
+
+
+class _OtherMachine(BoardError):
+    """The board does not load our library."""
+
+
+def tracker_boards(address: str, key: str, threads: int, target: Target) -> list[TrackerBoard]:
+    """All boards of a key that a tracker knows, each a board.
+
+    Args:
+        address: `HOST:PORT` of the tracker.
+        threads: of the kernels.
+
+    Raises:
+        UserError: there is no tracker, it knows no such key, or a board of it is not of the target's architecture, or
+            has no NumPy.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise UserError(f"not an address: {address!r:.80}", "--tracker", "give HOST:PORT, as 192.168.1.2:9190")
+    tracker = _Tracker((host, int(port)), key)
+    keys = tracker.keys()
+    count = keys.count(key)
+    if not count:
+        known = f"it knows {', '.join(sorted(set(keys)))}" if keys else "no board has registered"
+        raise UserError(f"the tracker at {address} has no board of the key {key!r:.80}: {known}", "--key")
+    library = _build(target)
+    boards = [TrackerBoard(tracker, f"{key} {number} at {address}", threads, library) for number in range(1, count + 1)]
+    try:
+        boards[0].run("", 0.0)
+    except _OtherMachine as error:
+        what = f"a board of the key {key!r:.80} does not load code for {target.machine}: {error}"
+        raise UserError(what, "--key", "give the board's own --target") from error
+    except LostError as error:
+        raise UserError(
+            str(error), "--tracker", "look whether its boards are free, and can be reached from here"
+        ) from error
+    except BoardError as error:
+        what = f"a board of the key {key!r:.80} cannot measure: {error}"
+        raise UserError(what, "--key", "its server has to run in a Python of at least 3.8 with NumPy") from error
+    return boards
+
+
+class _Tracker:
+    """A client of the tracker, for one key; a connection for each question."""
+
+    def __init__(self, address: tuple[str, int], key: str) -> None:
+        self._address, self._key = address, key
+
+    @property
+    def name(self) -> str:
+        return f"{self._address[0]}:{self._address[1]}"
+
+    def keys(self) -> list[str]:
+        """The key of each board that is registered. Raises UserError."""
+        from tvm.rpc.base import TrackerCode
+
+        try:
+            summary = self._ask([TrackerCode.SUMMARY], _TRACKER_SECONDS)
+            return [str(one["key"]).partition(":")[2] for one in summary["server_info"]]
+        except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            fix = "start it: python -m tvm.exec.rpc_tracker"
+            raise UserError(f"no TVM RPC tracker at {self.name}: {why:.200}", "--tracker", fix) from error
+
+    def request(self) -> tuple[str, int, str]:
+        """Host, port and key of a board that is ours until we leave it. Raises LostError."""
+        from tvm.rpc.base import TrackerCode
+
+        try:
+            host, port, key = self._ask([TrackerCode.REQUEST, self._key, "edgec", 1], _WAIT_SECONDS)
+            return str(host), int(port), str(key)
+        except TimeoutError as error:
+            why = f"no board of the key {self._key!r:.80} was free within {_WAIT_SECONDS:.0f} seconds"
+            raise LostError(f"{why}, says the tracker at {self.name}") from error
+        except (OSError, ValueError, TypeError, struct.error) as error:
+            raise LostError(f"lost the tracker at {self.name}: {error}") from error
+
+    def _ask(self, message: list[Any], seconds: float) -> Any:
+        from tvm.rpc.base import RPC_TRACKER_MAGIC, TrackerCode, recvall, recvjson, sendjson
+
+        with socket.create_connection(self._address, seconds) as connection:
+            connection.sendall(struct.pack("<i", RPC_TRACKER_MAGIC))
+            if struct.unpack("<i", recvall(connection, 4)) != (RPC_TRACKER_MAGIC,):
+                raise ValueError("what listens there is something else")
+            sendjson(connection, message)
+            status, answer = recvjson(connection)
+        if status != TrackerCode.SUCCESS:
+            raise ValueError(f"it answered {str(answer)[:200]}")
+        return answer
+
+
+def _within(seconds: float, work: Callable[[], Made]) -> Made:
+    """The result of work that may never end, as TVM waits for a board that is gone without a word.
+
+    Raises:
+        TimeoutError: it takes longer, and goes on in its thread.
+    """
+    made: list[Made] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            made.append(work())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if errors:
+        raise errors[0].with_traceback(None)  # whose frames would keep what they use, as a board's session
+    if not made:
+        raise TimeoutError(f"no answer within {seconds:.0f} seconds")
+    return made[0]
+
+
+def _build(target: Target) -> bytes:
+    """tracker.c as a library for a target. Raises UserError if there is no compiler for it."""
+    from tvm_ffi.libinfo import find_dlpack_include_path, find_include_path
+
+    with tempfile.TemporaryDirectory(prefix="edgec-tracker-") as name:
+        folder = Path(name, "source")
+        folder.mkdir()
+        (folder / "tracker.c").symlink_to(Path(__file__).with_name("tracker.c"))
+        for path in (Path(find_include_path(), "tvm"), Path(find_dlpack_include_path(), "dlpack")):
+            os.symlink(path, folder / path.name)
+        out = Path(name, _LIBRARY)
+        link_shared(target, [], folder, out, Cache())
+        return out.read_bytes()

@@ -1,0 +1,170 @@
+"""Trials: schedules that are wrong or crash are found, and kernels are told which choice they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from tvm import te, topi
+
+from compiler.build.cache import Cache
+from compiler.build.objects import canonical_form, compile_kernels
+from compiler.frontend.prepare import load_model
+from compiler.kernels.rule import Decision
+from compiler.passes.choices import Choice
+from compiler.pipeline import lower_model, resolve
+from compiler.runtime.loader import read_manifest
+from compiler.target import load_target
+from compiler.tune.boards import BoardError, LocalBoard, Times
+from compiler.tune.check import check_candidates
+from compiler.tune.features import describe
+from compiler.tune.fleet import Fleet
+from compiler.tune.graph import Sample, _best_options, _draw
+from compiler.tune.kernel import KernelSearch
+from compiler.tune.space import space_of
+from compiler.tune.subject import Subject, kernels_alone, whole_model
+from compiler.tune.trials import Candidate, Plan, Settings, compile_plans, time_candidates
+from tests.tune.trials import product
+
+
+class FakeBoard:
+    """Every step takes as many microseconds as the version has; what `bad` says of its schedules crashes."""
+
+    name, threads = "fake", 1
+
+    def __init__(self, bad: Callable[[list[dict[str, int]]], bool]) -> None:
+        self.bad = bad
+
+    def measure(self, trial: Path, rounds: int, seconds: float) -> list[Times]:
+        manifest = read_manifest(trial)
+        found = []
+        for number, version in enumerate(manifest["shapes"]):
+            parameters = [manifest["kernels"][step]["parameters"] for step in version["steps"]]
+            if self.bad(parameters):
+                raise BoardError("it crashed")
+            found.append(Times(np.full((3, len(parameters)), 1e-6 * (1 + number)), {}))
+        return found
+
+    def close(self) -> None:
+        pass
+
+
+def searches_of(sizes: list[tuple[int, int, int]]) -> tuple[Subject, list[KernelSearch]]:
+    """Products, named `product0` and so on."""
+    target = load_target("host")
+    workloads = [
+        replace(product(*size), names=(f"product{place}",), steps=(place,)) for place, size in enumerate(sizes)
+    ]
+    functions = {workload.names[0]: workload.program for workload in workloads}
+    searches = [
+        KernelSearch(workload, describe(workload.program, workload.cost, "tile"), space)
+        for workload in workloads
+        if (space := space_of(workload.program, target)) is not None
+    ]
+    kernels = compile_kernels(functions, target, Cache()).kernels
+    return kernels_alone(functions, kernels, workloads), searches
+
+
+def test_a_schedule_that_crashes_spoils_no_other() -> None:
+    target = load_target("host")
+    subject, searches = searches_of([(17, 24, 40), (18, 24, 40), (19, 24, 40)])
+    plans = [Plan(search, tuple(Decision("tile", {"rows": rows}) for rows in (1, 2, 3))) for search in searches]
+    candidates = compile_plans(plans, subject, Settings(target), Cache())
+    culprit = candidates[4]
+
+    def bad(parameters: list[dict[str, int]]) -> bool:
+        return parameters[1]["rows"] == 2
+
+    time_candidates(candidates, subject, Settings(target), Fleet([FakeBoard(bad)]), Cache())
+    assert [one.failure for one in candidates if one is not culprit] == [""] * 8
+    assert culprit.failure == "it crashed"
+    assert all(np.isfinite(one.seconds) and one.base == pytest.approx(1e-6) for one in candidates if one is not culprit)
+
+
+def test_wrong_results_are_found() -> None:
+    target = load_target("host")
+    subject, (search,) = searches_of([(17, 24, 40)])
+    x, w = te.placeholder((17, 24), name="x"), te.placeholder((24, 40), name="w")
+    other = canonical_form(te.create_prim_func([x, w, topi.matmul(x, w)], index_dtype_override="int64"))
+    kernels = compile_kernels({"right": search.workload.program, "wrong": other}, target, Cache()).kernels
+    candidates = [Candidate(search, search.space.default, {"product0": kernels[name]}) for name in kernels]
+    board = LocalBoard(1)
+    check_candidates(candidates, subject, Settings(target, rounds=1), Fleet([board]), Cache())
+    board.close()
+    right, wrong = candidates
+    assert not right.failure and "differ" in wrong.failure
+
+
+def test_few_lowerings_tell_all_options_apart() -> None:
+    """Of ten choices of three options each, whose kernels take as long as the option's number."""
+    choices = {f"{key}": Choice(f"kind {key}", 3, (3, 1, 4)) for key in range(10)}
+
+    def seconds(taken: dict[str, int]) -> dict[str, float]:
+        return {f"{key} {value}": float(value) for key, value in taken.items()} | {"common": 1.0}
+
+    usual = {key: choice.taken for key, choice in choices.items()}
+    taken, samples = [usual], list[Sample]()
+    while (drawn := _draw(choices, taken)) is not None:
+        samples.append(Sample(drawn, seconds(drawn), seconds(usual), 9))
+        taken.append(drawn)
+    assert 5 <= len(samples) <= 12
+    records, best = _best_options(choices, samples, Settings(load_target("host")), 1)
+    assert len(records) == 20
+    assert {key: record.decision for key, record in best.items()} == dict.fromkeys(
+        choices, Decision("choice", {"value": 1})
+    )
+    assert all(record.ratio == pytest.approx(1 / 3) for record in best.values())
+
+
+def test_kernels_inside_control_flow_are_measured_as_the_step_they_are_in(tmp_path: Path) -> None:
+    body = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["h", "w"], ["product"]),
+            helper.make_node("Tanh", ["product"], ["h_out"]),
+            helper.make_node("Identity", ["go"], ["go_out"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("h", TensorProto.FLOAT, [4, 16]),
+        ],
+        [
+            helper.make_tensor_value_info("go_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("h_out", TensorProto.FLOAT, [4, 16]),
+        ],
+    )
+    weights = np.random.default_rng(0).standard_normal((16, 16)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["n", "", "x"], ["y"], body=body)],
+        "loop",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, [4, 16]),
+            helper.make_tensor_value_info("n", TensorProto.INT64, []),
+        ],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [4, 16])],
+        [onnx.numpy_helper.from_array(weights, "w")],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model = load_model(made)
+    options = resolve(model, "host", None, None, False, None, True, tuning_logs=tmp_path)
+    subject = whole_model(lower_model(model, options), options.target, Cache())
+    searches = [
+        KernelSearch(workload, describe(workload.program, workload.cost, space.default.rule), space)
+        for workload in subject.workloads
+        if (space := space_of(workload.program, options.target)) is not None
+    ]
+    assert searches
+    plans = [Plan(search, (search.space.default,)) for search in searches]
+    candidates = compile_plans(plans, subject, Settings(options.target), Cache())
+    board = LocalBoard(1)
+    time_candidates(candidates, subject, Settings(options.target, rounds=3), Fleet([board]), Cache())
+    board.close()
+    flow = next(number for number, step in enumerate(subject.program.steps) if step.flow)
+    assert any(flow in candidate.workload.steps for candidate in candidates)
+    assert all(0 < candidate.seconds < 1 and not candidate.failure for candidate in candidates)
