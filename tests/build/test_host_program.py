@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from compiler.build.host_functions import c_string
 from compiler.build.host_program import generate
-from compiler.build.version import Version
 from compiler.build.program import Program, Step, Value
+from compiler.build.version import Version
 from compiler.build.weights import Weights
 from compiler.frontend.prepare import Tensor
 
