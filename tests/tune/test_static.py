@@ -142,12 +142,12 @@ def test_what_is_not_clearly_better_is_not_applied(
 
 def test_clear_estimates_are_applied(network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def cost(self: Any, workload: Any, decision: Decision) -> tuple[float, float]:
-        return (100.0 if decision.parameters.get("rows") != 2 else 80.0), 100.0
+        return (80.0 if decision.parameters.get("channels_outside") else 100.0), 100.0
 
     monkeypatch.setattr(static._Session, "_cost", cost)
     result = counted(network, tmp_path / "logs", None)
     assert result.applied and result.unit == "cycles"
-    assert {record.decision.parameters["rows"] for record in result.verdicts.values()} == {2}
+    assert {record.decision.parameters["channels_outside"] for record in result.verdicts.values()} == {1}
     assert {record.source for record in Log(tmp_path / "logs", TARGET).read(STATIC)} == {ESTIMATED}
 
 
