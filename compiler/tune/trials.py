@@ -150,7 +150,7 @@ def time_candidates(
     settings: Settings,
     fleet: Fleet,
     cache: Cache | None,
-    keep: Callable[[Sequence[Candidate]], None],
+    keep: Callable[[Sequence[Candidate]], None] = lambda candidates: None,
 ) -> None:
     """Measures candidates in the subject, one of each of its kernels in each version of a trial.
 
