@@ -54,7 +54,7 @@ def compile_kernel(func: Any, symbol: str, target: Target, aliases: bool = False
 def _object_file(module: Any) -> bytes:
     """The object file of a runtime module.
 
-    LLVM ends the process if it cannot write a file, as on a full disk: where the system has files in memory, it gets one.
+    LLVM ends the process if it cannot write a file, as on a full disk: where there are files in memory, it gets one.
     """
     if hasattr(os, "memfd_create"):  # not on macOS
         with open(os.memfd_create("kernel.o"), "rb") as file:
@@ -67,7 +67,7 @@ def _object_file(module: Any) -> bytes:
 
 
 def lower_kernel(func: Any, symbol: str, target: Target, aliases: bool = False) -> Any:
-    """The module whose only function is a scheduled PrimFunc in loops and vectors, as LLVM's code generation takes it."""
+    """The module with a scheduled PrimFunc alone, in loops and vectors, as LLVM's code generation takes it."""
     tvm_target = tvm.target.Target(target.tvm_target())
     tvm_target = tvm_target.with_host(tvm_target)
     func = func.with_attr({"global_symbol": symbol, "tirx.noalias": not aliases})
@@ -159,7 +159,7 @@ def _tiles_on_stack() -> Any:
 
 
 def _broadcast_bits() -> Any:
-    """Copies one bfloat16 to all lanes as an integer; TVM leaves its type where it stores vectors of them as integers."""
+    """Copies one bfloat16 to all lanes as an integer; TVM leaves its type where it stores vectors as integers."""
 
     def change(broadcast: Any) -> Any:
         if str(broadcast.value.ty.dtype) != "bfloat16":

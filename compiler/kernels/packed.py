@@ -25,6 +25,8 @@ from .tile import compute_tile, tile_cost
 # Registers of a depthwise tile that hold weights and data, and rows that it has at least: inputs of rows overlap, and
 # are best read once.
 _DEPTHWISE_OPERANDS, _DEPTHWISE_ROWS = 18, 8
+# Sums of so few products of integers take less time than to make bytes of them, which needs registers too.
+_SHORT, _SHORT_SUMS = 8, 10
 _MOST_UNROLLED = 49
 _NARROWEST = 4  # lanes
 _MOST_VECTORS = 4
@@ -113,10 +115,13 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
         return None
     width, extent = anchor.spatial[-1], anchor.spatial[-3]
     depthwise = len(anchor.reduction) == 2
-    room = limits
+    room, cap = limits, None
     if _operands(sch, anchor)[1].dtype == "int32":
         room = replace(limits, registers=limits.registers - limits.dot_registers)
-    cap = max(_DEPTHWISE_ROWS, limits.registers - _DEPTHWISE_OPERANDS) if depthwise else None
+        if math.prod(anchor.reduction) <= _SHORT:
+            cap = max(1, _SHORT_SUMS * limits.lanes // width)
+    if depthwise:
+        cap = max(_DEPTHWISE_ROWS, limits.registers - _DEPTHWISE_OPERANDS)
     rows = rows_of_tile(extent, width, room, cap, by_element)
     written_out = math.prod(anchor.reduction[1:])  # rounds of the loops inside the first
     unrolled = depthwise and math.prod(anchor.reduction) <= _MOST_UNROLLED

@@ -42,6 +42,8 @@ class ModelCounter:
         self._options = replace(options, out=self._path, verify=False, dump=None, keep_symbols=True)
         self._keys = {name: workload.key for workload in workloads for name in workload.names}
         self.base, self._expected = self._run({})
+        if workloads and not any(self.base.values()):
+            raise RuntimeError("no kernel was found in what the emulator counted")
 
     def count(self, decisions: Mapping[str, Decision]) -> dict[str, int] | None:
         """With other schedules of some workloads, by key; None if the model crashes then, or has other results."""
