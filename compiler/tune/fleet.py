@@ -82,6 +82,7 @@ class Fleet:
                 except LostError as error:
                     left.put(job)
                     self.boards.remove(board)
+                    board.close()
                     self.states[id(board)].lost = str(error)
                     reasons.append(f"lost {board.name}: {error}")
                     self._lost(board.name, str(error))
