@@ -141,6 +141,7 @@ class Session:
             searcher.measure_defaults()
             self._check_budget(searches)
             searcher.run()
+            self.fleet.interrupts.check()
         if searcher is None:
             raise KeyboardInterrupt
         return self._decide(chosen, searcher.confirm(), searcher)
@@ -247,7 +248,8 @@ def tune(
     Raises:
         UserError: the model cannot be compiled, or the budget is too small to measure anything.
     """
-    return Session(model, options.without_estimates(), fleet, log, budget, cache, workers).run(report)
+    with fleet.interrupts:
+        return Session(model, options.without_estimates(), fleet, log, budget, cache, workers).run(report)
 
 
 def _verdicts(records: Mapping[str, Record]) -> Verdicts:
