@@ -14,6 +14,7 @@ from .subject import Subject
 from .trials import Settings, time_subjects
 
 _ROUNDS, _SECONDS = 100, 8.0
+_SIGNIFICANT = 2.5  # standard errors
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,18 @@ class Comparison:
         medians: seconds of a run of each.
         ratio: of the second's time to the first's in the same round, the median; infinite if one of them crashes.
         kernels: that ratio by workload, of those that both have.
+        error: what the ratio may be wrong by.
     """
 
     medians: tuple[float, float]
     ratio: float
     kernels: Mapping[str, float]
+    error: float = 0.0
+
+    @property
+    def faster(self) -> bool:
+        """Whether the second one is, beyond the noise."""
+        return self.ratio < 1.0 - self.error
 
 
 def compare(first: Subject, second: Subject, settings: Settings, fleet: Fleet, cache: Cache | None) -> Comparison:
@@ -48,4 +56,6 @@ def compare(first: Subject, second: Subject, settings: Settings, fleet: Fleet, c
         if key in steps[1]
     }
     medians = float(np.median(before)), float(np.median(after))
-    return Comparison(medians, float(np.median(after / before)), kernels)
+    low, ratio, high = np.percentile(after / before, (25, 50, 75))
+    error = _SIGNIFICANT * (high - low) / 2 / len(before) ** 0.5
+    return Comparison(medians, float(ratio), kernels, float(error))

@@ -185,10 +185,10 @@ class Session:
             del kept[key]
         if len(kept) < len(chosen) + len(winners):
             compared = self._compare(untuned, kept)
-        if chosen and compared.ratio >= 1.0:
+        if chosen and not compared.faster:
             kept = {key: record for key, record in kept.items() if key not in chosen}
             compared = self._compare(untuned, kept)
-        applied = bool(kept) and compared.ratio < 1.0
+        applied = bool(kept) and compared.faster
         if applied:
             self.log.append([replace(record, kind="verdict", date=now()) for record in kept.values()])
         verdicts = kept if applied else {}
