@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING or __package__:
-    from .loader import LoadError, Model
+    from .loader import ALIGNMENT, LoadError, Model
 else:  # as a file of its own, beside loader.py
-    from loader import LoadError, Model
+    from loader import ALIGNMENT, LoadError, Model
 
 _SEED = 0
 _RUNS = 2  # of a version in a round that count, after one that brings its own code and constants into the caches
@@ -58,7 +58,7 @@ class _Version:
         self.model, chooses = model, np.zeros(shapes["inputs"][-1], np.uint8)
         self.inputs = {**inputs, model.inputs[-1].name: chooses}
         # What a kernel leaves as it is, as the padding around its result, is equal then.
-        self.outputs = {tensor.name: np.zeros(tensor.shape, tensor.numpy_dtype) for tensor in model.outputs}
+        self.outputs = {tensor.name: _zeros(tensor) for tensor in model.outputs}
         self.took = np.zeros(len(shapes["steps"]), np.uint64)
         self.nanoseconds: list[list[int]] = []
 
@@ -87,6 +87,13 @@ def _values(rng: Any, dtype: str, numpy_dtype: Any, shape: Any) -> Any:
     if dtype in ("int8", "uint8"):
         return rng.integers(0, 256, shape).astype(np.uint8).view(numpy_dtype)
     return rng.integers(0, 2, shape).astype(numpy_dtype)
+
+
+def _zeros(tensor: Any) -> Any:
+    """In memory that kernels write to without a copy, if the tensor is not small."""
+    memory = np.zeros(tensor.nbytes + ALIGNMENT, np.uint8)
+    begin = -memory.ctypes.data % ALIGNMENT
+    return memory[begin : begin + tensor.nbytes].view(tensor.numpy_dtype).reshape(tensor.shape)
 
 
 def _difference(array: Any, reference: Any) -> float:
