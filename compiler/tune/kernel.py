@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -56,25 +57,21 @@ class KernelSearch:
         self.records += records
         self.stalled = 0 if self.best_ratio < before - _LEAST_GAIN else self.stalled + 1
 
-    @property
-    def best(self) -> Record | None:
-        """The fastest record, if it is faster than the default."""
-        found = min(self.records, key=lambda record: record.ratio, default=None)
-        return found if found is not None and found.ratio < 1.0 else None
+    def fastest(self, count: int = 1) -> list[Decision]:
+        """The schedules that are faster than the default, in order."""
+        return [decision for ratio, decision in self._measured() if ratio < 1.0][:count]
 
     @property
     def best_ratio(self) -> float:
-        best = self.best
-        return best.ratio if best is not None else 1.0
+        return min([1.0, *(ratio for ratio, _ in self._measured()[:1])])
 
-    def fastest(self, count: int) -> list[Decision]:
-        """The schedules that were faster than the default, in order."""
-        found = {
-            record.decision.text: record.decision
-            for record in sorted(self.records, key=lambda record: record.ratio)
-            if record.decision is not None and record.ratio < 1.0
-        }
-        return list(found.values())[:count]
+    def _measured(self) -> list[tuple[float, Decision]]:
+        """Schedules and their times by the default's, the fastest first; of several records the median counts."""
+        found: dict[str, tuple[Decision, list[float]]] = {}
+        for record in self.records:
+            if record.decision is not None and record.decision != self.space.default:
+                found.setdefault(record.decision.text, (record.decision, []))[1].append(record.ratio)
+        return sorted(((median(ratios), one) for one, ratios in found.values()), key=lambda pair: pair[0])
 
     @property
     def seconds(self) -> float:
@@ -105,8 +102,7 @@ class KernelSearch:
         left = self.left
         if not left:
             return []
-        best = self.best
-        center = best.decision if best is not None and best.decision is not None else self.space.default
+        center = next(iter(self.fastest()), self.space.default)
         rng.shuffle(left)
         if ranking.trained:
             guesses = ranking.predict(self.work, left)

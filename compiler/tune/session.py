@@ -196,10 +196,10 @@ class Session:
                 del kept[key]
             if len(kept) < len(chosen) + len(winners):
                 compared = self._compare(untuned, kept, folder)
-            if chosen and compared.ratio >= 1.0:
+            if chosen and not compared.faster:
                 kept = {key: record for key, record in kept.items() if key not in chosen}
                 compared = self._compare(untuned, kept, folder)
-        applied = bool(kept) and compared.ratio < 1.0 and not compared.heat.throttled
+        applied = bool(kept) and compared.faster and not compared.heat.throttled
         if applied:
             self.log.append([replace(record, kind="verdict", date=now()) for record in kept.values()])
         verdicts = kept if applied else {}
