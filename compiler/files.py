@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import UserError
+from .process import CommandError
 
 # What the system says of a place that cannot take a file; any other error while one is made is not the place's.
 _NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+SCRATCH = "edgec-"  # what the names of temporary folders begin with
 
 
 def cache_folder() -> Path:
@@ -75,6 +77,31 @@ def private_folder(out: Path) -> Iterator[Path]:
             if error.errno not in _NO_PLACE:
                 raise
             raise _refusal(out, error) from error
+
+
+@contextmanager
+def scratch_folder(name: str) -> Iterator[Path]:
+    """A private folder for temporary files; removed at the end.
+
+    Raises:
+        UserError: it cannot be written to, or the disk is full.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix=f"{SCRATCH}{name}-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        if error.errno not in _NO_PLACE:
+            raise
+        raise _no_scratch(error.strerror or str(error)) from error
+    except CommandError as error:  # of a linker
+        if os.strerror(errno.ENOSPC) not in error.output:
+            raise
+        raise _no_scratch(os.strerror(errno.ENOSPC)) from error
+
+
+def _no_scratch(why: str) -> UserError:
+    fix = "free some space there, or name another folder in the environment variable TMPDIR"
+    return UserError(f"cannot write temporary files: {why}", tempfile.gettempdir(), fix)
 
 
 def _refusal(out: Path, error: OSError) -> UserError:

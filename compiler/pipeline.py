@@ -392,7 +392,7 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
             lowered.axes,
             options.precision,
             options.accuracy,
-            options.keep_symbols,
+            keep_symbols=options.keep_symbols,
         )
     except CommandError as error:
         if "No space left on device" in error.output:

@@ -7,6 +7,7 @@ aliases, 0 for success.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -45,15 +46,28 @@ def compile_kernel(func: Any, symbol: str, target: Target, aliases: bool = False
     module = lower_kernel(func, symbol, target, aliases)
     options = [*target.tvm_target().get("cl-opt", []), *options_for(module)]
     tvm_target = tvm.target.Target(target.tvm_target() | ({"cl-opt": options} if options else {}))
-    with tvm_target, LLVM.enter(alone=bool(options)), tempfile.TemporaryDirectory(prefix="edgec-kernel-") as folder:
-        path = Path(folder, "kernel.o")
+    with tvm_target, LLVM.enter(alone=bool(options)):
         build = tvm_ffi.get_global_func("target.build.llvm")
-        build(module, tvm_target.with_host(tvm_target)).write_to_file(str(path), "o")
+        return _object_file(build(module, tvm_target.with_host(tvm_target)))
+
+
+def _object_file(module: Any) -> bytes:
+    """The object file of a runtime module.
+
+    LLVM ends the process if it cannot write a file, as on a full disk: where there are files in memory, it gets one.
+    """
+    if hasattr(os, "memfd_create"):  # not on macOS
+        with open(os.memfd_create("kernel.o"), "rb") as file:
+            module.write_to_file(f"/proc/self/fd/{file.fileno()}", "o")
+            return file.read()
+    with tempfile.TemporaryDirectory(prefix="edgec-kernel-") as folder:
+        path = Path(folder, "kernel.o")
+        module.write_to_file(str(path), "o")
         return path.read_bytes()
 
 
 def lower_kernel(func: Any, symbol: str, target: Target, aliases: bool = False) -> Any:
-    """The module whose only function is a scheduled PrimFunc in loops and vectors, as LLVM's code generation takes it."""
+    """The module with a scheduled PrimFunc alone, in loops and vectors, as LLVM's code generation takes it."""
     tvm_target = tvm.target.Target(target.tvm_target())
     tvm_target = tvm_target.with_host(tvm_target)
     func = func.with_attr({"global_symbol": symbol, "tirx.noalias": not aliases})
@@ -145,7 +159,7 @@ def _tiles_on_stack() -> Any:
 
 
 def _broadcast_bits() -> Any:
-    """Copies one bfloat16 to all lanes as an integer; TVM leaves its type where it stores vectors of them as integers."""
+    """Copies one bfloat16 to all lanes as an integer; TVM leaves its type where it stores vectors as integers."""
 
     def change(broadcast: Any) -> Any:
         if str(broadcast.value.ty.dtype) != "bfloat16":

@@ -165,7 +165,8 @@ def compile_kernels(
     elsewhere = workers.compile(missing, target) if workers is not None and missing else {}
     made = {key: keep(key, kernel) for key, kernel in elsewhere.items()}
     left = [job for job in missing if job.key not in made]
-    made |= zip((job.key for job in left), on_all_cores(lambda job: keep(job.key, job.compile(target)), left))
+    compiled = on_all_cores(lambda job: keep(job.key, job.compile(target)), left)
+    made |= zip((job.key for job in left), compiled, strict=True)
     if cache and missing:
         cache.trim()
     return Objects({name: (known | made)[key] for name, key in keys.items()}, len(known))

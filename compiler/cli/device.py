@@ -22,7 +22,7 @@ def command() -> None:
 def serve(host: str, port: int, token_file: Path, memory: int) -> None:
     """Measure schedules for `edgec tune --rpc`, one at a time, until the process ends.
 
-    A board needs neither edgec nor TVM for this: serve.py, measure.py and loader.py of compiler/runtime, and NumPy, do
-    the same. Whoever knows the token runs code here.
+    A board needs neither edgec nor TVM for this: serve.py, measure.py, loader.py and thermal.py of compiler/runtime
+    do the same with NumPy alone. Whoever knows the token runs code here.
     """
     main(["--host", host, "--port", str(port), "--token-file", str(token_file), "--memory", str(memory)])

@@ -26,7 +26,7 @@ from .show import milliseconds, table
 if TYPE_CHECKING:
     from ..build.objects import Workers
     from ..frontend.prepare import Model
-    from ..tune.fleet import Fleet
+    from ..tune.fleet import Fleet, State
     from ..tune.records import Log
     from ..tune.search import Progress
     from ..tune.session import Result
@@ -143,6 +143,7 @@ def command(
             quantised = quantize_for(loaded, options, calibration, method, metric, max_drop, None, weight_range)
             loaded, options = quantised.compiled(options)
         from ..build.cache import Cache
+        from ..tune.boards import BoardError
         from ..tune.records import Log
         from ..tune.session import tune
 
@@ -151,7 +152,11 @@ def command(
             _tune_static(loaded, options, log, seconds, count_instructions, as_json)
             return
         with _shown(as_json, progress_line) as show:
-            result = tune(loaded, options, fleet, log, seconds, show, Cache(), compilers)
+            try:
+                result = tune(loaded, options, fleet, log, seconds, show, Cache(), compilers)
+            except BoardError as error:
+                fix = "what was measured is kept: see to the board, and run again"
+                raise UserError(str(error), str(log.folder), fix) from error
         where = ", ".join(board.name for board in fleet.boards)
     if report is not None:
         from ..report.tuning import tuning_report
@@ -271,14 +276,29 @@ def _shown(as_json: bool, line: Callable[[Shown], str]) -> Iterator[Callable[[Sh
 
 def progress_line(progress: Progress) -> str:
     """What a user waiting wants to know, in a line."""
-    return (
+    line = (
         f"{progress.elapsed:5.0f} of {progress.budget:.0f} s  kernels {progress.finished}/{progress.kernels} finished  "
         f"{progress.trials} schedules tried  kernels' time {milliseconds(progress.untuned)} -> "
         f"{milliseconds(progress.best)}  still expected {milliseconds(progress.expected)}"
     )
+    return "  ".join([line, *filter(None, map(_heat_of, progress.boards))])
+
+
+def _heat_of(board: State) -> str:
+    """A board's temperature, and whether it throttles; empty if neither is known."""
+    parts = [] if board.temperature is None else [f"{board.temperature:.0f} °C"]
+    parts += [f"{board.throttled} of {board.measurements} measurements throttled"] if board.throttled else []
+    return f"{board.name}: {', '.join(parts)}" if parts and not board.lost else ""
 
 
 def _print(result: Result, folder: Path) -> None:
+    for board in result.boards:
+        if board.throttled:
+            click.echo(
+                f"{board.name} throttled in {board.throttled} of {board.measurements} measurements, whose times decide "
+                f"nothing: {board.why}; cool it better, or lower its clock for good",
+                err=True,
+            )
     if not result.applied:
         click.echo(
             f"nothing is applied: of {result.trials} schedules, none made the whole model faster "

@@ -129,8 +129,8 @@ class _Counter:
                 seen.add(key)
                 self.access(expr.source, expr.indices, str(expr.ty.dtype), times, False)
             return
-        if isinstance(expr, tirx.IntImm | tirx.FloatImm | ir.Var | tirx.Ramp):
-            return
+        if isinstance(expr, tirx.IntImm | tirx.FloatImm | ir.Var | tirx.Ramp) or not isinstance(expr.ty, ir.PrimType):
+            return  # nothing to compute: names of functions are no numbers either
         if isinstance(expr, tirx.Broadcast):
             self.expression(expr.value, times, seen)  # a load, or an instruction that takes one element, does it
             return

@@ -27,6 +27,7 @@ from .weight_range import limit_of
 from .weights import Choose, dequantized, quantize_weights
 
 _MOST_STEPS = 1 << 24  # which float32 counts
+_STEPS_OF_BIAS = 1 << 15  # in a bias that nothing is added to
 
 
 def quantizable(model: Model, settings: Settings) -> list[str]:
@@ -198,7 +199,9 @@ class _Writer:
         integers, scales = quantize_weights(weights * spread, axis, limit, self._choice(node))
         if self._settings.correct_bias:
             self._correct_bias(node, dequantized(integers, scales, axis) / spread - weights)
-        self._round_bias(node, scales)
+        if axis is not None:
+            others = tuple(i for i in range(integers.ndim) if i != axis % integers.ndim)
+            self._round_bias(node, scales, np.asarray(integers.any(others)))
         if axis is not None:
             axis %= weights.ndim
         name = node.input[1] if len(self._graph.users[node.input[1]]) == 1 else f"{node.name}/{node.input[1]}"
@@ -211,12 +214,19 @@ class _Writer:
         self._nodes.append(made)
         node.input[1] = f"{name}/dq"
 
-    def _round_bias(self, node: onnx.NodeProto, scales: Array) -> None:
-        """A product's bias as a whole number of its sums' steps, which the compiler finds again."""
+    def _round_bias(self, node: onnx.NodeProto, scales: Array, used: Array) -> None:
+        """A product's bias as a whole number of its sums' steps, which the compiler finds again.
+
+        Sums of the channels that are not `used` are zero in any steps, and get such that hold their bias.
+        """
         bias = self._graph.constant(node.input[2]) if len(node.input) > 2 else None
         if node.op_type not in ("Conv", "Gemm") or bias is None or bias.shape != scales.shape:
             return
         data = self._graph.constant(self._scales[self._places.stored[node.input[0]]][0])
+        assert data is not None
+        finest = np.abs(bias) / (_STEPS_OF_BIAS * data)
+        fine = ~used & (finest > np.finfo(np.float32).tiny)
+        scales[fine] = self._choice(node)(np.where(fine, finest, scales).astype(np.float32))[fine]
         steps = (data * scales).astype(np.float64)
         with np.errstate(all="ignore"):
             counts = np.rint(bias / steps)

@@ -14,8 +14,9 @@ _CURVE, _WHOLE = "#4878a8", "#c0392b"
 _MARKS = 6  # lines of the scale, about
 
 _EXPLANATION = (
-    "<p>The line is what the best schedules found so far make of the time of all kernels, each measured alone: an "
-    "estimate. The dashed line is the whole model, tuned and untuned run in turns at the end: what counts.</p>"
+    "<p>The line is what the best schedules found so far make of the time of all kernels together: an estimate, since "
+    "the best of many measurements flatters, and without what choices of graph passes gained before. The dashed line "
+    "is the whole model, tuned and untuned run in turns at the end: what counts.</p>"
 )
 
 
@@ -101,7 +102,7 @@ def _marks(low: float, high: float) -> list[float]:
 
 
 def _kernel_table(result: Mapping[str, Any]) -> str:
-    """What each schedule saves in a run, as it was measured alone; the most first."""
+    """What each schedule saves in a run of the model, as it was measured beside the default; the most first."""
     heads = [("kernel", False), ("schedule", False), ("of its time", True), ("calls", True), ("saves, us", True)]
     rows = sorted(result["kernels"], key=lambda row: -row["saved"])
     cells = [

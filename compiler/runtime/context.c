@@ -11,6 +11,7 @@ static edgec_status fail_create(edgec_status status, const char *text) {
   return status;
 }
 
+__attribute__((cold)) /* called once: rather small than fast */
 edgec_status edgec_create(int threads, const char *affinity, edgec_context **out) {
   if (out == NULL) return fail_create(EDGEC_INVALID_ARGUMENT, "edgec_create: `out` is NULL");
   *out = NULL;

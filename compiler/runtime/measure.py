@@ -1,14 +1,20 @@
-"""Measures trials: artifacts with several versions of a program, which run in turns. Needs NumPy and loader.py alone.
+"""Measures trials, artifacts with several versions of a program which run in turns, and two artifacts in turns.
 
 A process of its own, since code that is measured may crash or never end: it reads requests from its input, a line of
-JSON each, and answers each with one.
+JSON each, and answers each with one. When the input ends, so does the process, whatever it is doing, unless it
+is a file. Needs NumPy and loader.py alone.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import queue
+import resource
+import signal
+import stat
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +26,9 @@ else:  # as a file of its own, beside loader.py
     from loader import ALIGNMENT, LoadError, Model
 
 _SEED = 0
+_LEAST_TURNS, _MOST_TURNS = 15, 10000  # of two artifacts
+_RUNS_OF_A_TURN = 3  # the fastest counts: the first brings the artifact's code and weights into the caches
+_PATIENCE = 5  # times as long as asked for, until there are so many turns
 _RUNS = 2  # of a version in a round that count, after one that brings its own code and constants into the caches
 
 
@@ -34,7 +43,7 @@ def measure(path: str, threads: int, rounds: int, seconds: float) -> dict[str, A
     with Model(path, threads) as model:
         rng = np.random.default_rng(_SEED)
         *tensors, _ = model.inputs
-        inputs = {tensor.name: _values(rng, tensor.dtype, tensor.numpy_dtype, tensor.shape) for tensor in tensors}
+        inputs = {tensor.name: _values(rng, tensor, 256) for tensor in tensors}
         versions = [_Version(model, inputs, shapes) for shapes in model.manifest["shapes"]]
         first = versions[0].results()
         differences = [version.differences(first) for version in versions]
@@ -63,6 +72,9 @@ class _Version:
         self.nanoseconds: list[list[int]] = []
 
     def results(self) -> dict[str, Any]:
+        self.model.run(self.inputs, self.outputs)
+        for slot in self.model._targets:  # of this version now: where kernels write if not to our outputs
+            slot.stage()[...] = 0
         return self.model.run(self.inputs, self.outputs)
 
     def differences(self, first: dict[str, Any]) -> dict[str, float]:
@@ -78,15 +90,73 @@ class _Version:
         self.nanoseconds.append(best.tolist())
 
 
-def _values(rng: Any, dtype: str, numpy_dtype: Any, shape: Any) -> Any:
-    """Random data: floats around zero, any bytes, and integers that are valid as indices and flags."""
-    if dtype == "bfloat16":
-        return (rng.standard_normal(shape, np.float32).view(np.uint32) >> 16).astype(np.uint16)
-    if numpy_dtype.kind == "f":
-        return rng.standard_normal(shape).astype(numpy_dtype)
-    if dtype in ("int8", "uint8"):
-        return rng.integers(0, 256, shape).astype(np.uint8).view(numpy_dtype)
-    return rng.integers(0, 2, shape).astype(numpy_dtype)
+def compare(paths: list[str], threads: int, seconds: float) -> dict[str, Any]:
+    """Runs two artifacts of one model in turns for so long, or longer where that makes few turns.
+
+    Returns:
+        `medians` of the seconds of each one's turns; `ratio`, the median of the second's time by the first's in a turn;
+        `kernels`, that ratio for each kernel that both have, by name.
+    """
+    with Model(paths[0], threads) as one, Model(paths[1], threads) as two:
+        rng = np.random.default_rng(_SEED)
+        words = np.array([*one.manifest.get("strings", ()), "a word that no model knows"], object)
+        inputs = {
+            tensor.name: rng.choice(words, tensor.shape) if tensor.strings else _values(rng, tensor, 2)
+            for tensor in one.inputs
+        }
+        sides = [_Side(one, inputs), _Side(two, inputs)]
+        begin, turns = time.perf_counter(), 0
+        while turns < _MOST_TURNS:
+            spent = (time.perf_counter() - begin) / seconds
+            if turns >= 3 and spent > (1 if turns >= _LEAST_TURNS else _PATIENCE):
+                break
+            for side in sides if turns % 2 else sides[::-1]:
+                side.turn()
+            turns += 1
+        times = np.array([side.whole() for side in sides])
+        before, after = (side.by_kernel() for side in sides)
+    kernels = {name: float(np.median(after[name] / np.maximum(before[name], 1))) for name in before if name in after}
+    ratio = float(np.median(times[1] / np.maximum(times[0], 1e-9)))
+    return {"medians": np.median(times, axis=1).tolist(), "ratio": ratio, "kernels": kernels}
+
+
+class _Side:
+    """One of two artifacts that are compared."""
+
+    def __init__(self, model: Model, inputs: dict[str, Any]) -> None:
+        self.model, self.inputs = model, inputs
+        self.outputs = model.run(inputs)
+        self.took = np.zeros(len(model.manifest["steps"]), np.uint64)
+        self.steps: list[Any] = []
+
+    def turn(self) -> None:
+        """Some runs; each step's fastest counts, so that it matters little when others get the processor."""
+        best = np.full(len(self.took), np.inf)
+        for _ in range(_RUNS_OF_A_TURN):
+            self.model.run(self.inputs, self.outputs, self.took)
+            np.minimum(best, self.took, out=best)
+        self.steps.append(best)
+
+    def whole(self) -> Any:
+        """Seconds of each turn."""
+        return np.array(self.steps).sum(axis=1) * 1e-9
+
+    def by_kernel(self) -> dict[str, Any]:
+        """Nanoseconds of each kernel in each turn."""
+        table, places = np.array(self.steps), np.array(self.model.manifest["steps"])
+        kernels = self.model.manifest["kernels"]
+        return {kernel["name"]: table[:, places == place].sum(axis=1) for place, kernel in enumerate(kernels)}
+
+
+def _values(rng: Any, tensor: Any, end: int) -> Any:
+    """Random data: floats around zero, bytes below `end`, other integers that are valid as indices and flags."""
+    if tensor.dtype == "bfloat16":
+        return (rng.standard_normal(tensor.shape, np.float32).view(np.uint32) >> 16).astype(np.uint16)
+    if tensor.numpy_dtype.kind == "f":
+        return rng.standard_normal(tensor.shape).astype(tensor.numpy_dtype)
+    if tensor.dtype in ("int8", "uint8"):
+        return rng.integers(0, end, tensor.shape).astype(np.uint8).view(tensor.numpy_dtype)
+    return rng.integers(0, 2, tensor.shape).astype(tensor.numpy_dtype)
 
 
 def _zeros(tensor: Any) -> Any:
@@ -110,17 +180,37 @@ def _difference(array: Any, reference: Any) -> float:
 
 
 def main() -> None:
-    """Answers requests until the input ends."""
+    """Answers requests until the input ends. The first argument, if there is one, is how many bytes it may have."""
+    if len(sys.argv) > 1:
+        most_memory = int(sys.argv[1])
+        resource.setrlimit(resource.RLIMIT_AS, (most_memory, most_memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tuner, which waits for this measurement
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else is printed does not get among the answers
-    for line in sys.stdin:
+    requests: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_receive, args=(requests,), daemon=True).start()
+    for line in iter(requests.get, ""):
         request = json.loads(line)
+        paths, threads, seconds = request["paths"], request["threads"], request["seconds"]
         try:
-            answer = measure(request["path"], request["threads"], request["rounds"], request["seconds"])
+            if request["operation"] == "compare":
+                answer = compare(paths, threads, seconds)
+            else:
+                answer = measure(paths[0], threads, request["rounds"], seconds)
         except (LoadError, ValueError, RuntimeError, MemoryError, OSError) as error:
-            answer = {"error": str(error)}
+            answer = {"error": str(error) or type(error).__name__}
         out.write(json.dumps(answer) + "\n")
         out.flush()
+
+
+def _receive(requests: queue.Queue[str]) -> None:
+    for line in sys.stdin:
+        requests.put(line)
+    if stat.S_ISREG(os.fstat(0).st_mode):
+        requests.put("")  # these were all
+    else:
+        os._exit(0)  # nobody is left to answer, and the main thread may be in a kernel that never ends
 
 
 if __name__ == "__main__":

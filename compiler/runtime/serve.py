@@ -1,10 +1,15 @@
-"""Measures schedules for a tuner on another machine. Needs Python 3.8, NumPy, loader.py and measure.py alone.
+"""Measures schedules for a tuner on another machine. Needs Python 3.8 and NumPy.
 
     python3 serve.py --token-file TOKEN [--host 127.0.0.1] [--port 9190]
 
+Beside it are to be loader.py, measure.py and thermal.py.
 Whoever knows the token runs code here, with the rights of this process: that is what it is for. Both sides prove that
-they know it, and it is never sent (the challenge of Python's multiprocessing.connection). Trials run one at a time, in
-a process with bounds on its memory and time.
+they know it, and it is never sent (the challenge of Python's multiprocessing.connection). Jobs are taken one at a time,
+from the first byte of what is to be measured, and run in a process with bounds on its memory and time.
+
+A message is JSON: `{"operation": "info"}`, or `trial` or `compare` with `threads`, `seconds` and, of a trial, `rounds`,
+followed by one artifact or two. What cannot be done is answered with an `error`, and the connection closed; `lost` in
+it says that this machine cannot measure, whatever is sent.
 """
 
 from __future__ import annotations
@@ -14,190 +19,284 @@ import contextlib
 import json
 import os
 import platform
-import resource
 import select
+import shutil
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Listener, answer_challenge, deliver_challenge
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Iterator
 
+if TYPE_CHECKING or __package__:
+    from .thermal import Watch
+else:  # as a file of its own, beside thermal.py
+    from thermal import Watch
+
+PROTOCOL = 2
 WORKER = Path(__file__).with_name("measure.py")
 DEFAULT_PORT = 9190
 LEAST_TOKEN = 16  # bytes
 MOST_REQUEST = 4 << 10  # bytes of JSON
-MOST_TRIAL = 512 << 20  # bytes of an artifact
-MOST_SECONDS = 120.0  # of a trial
-_GRACE = 20.0
+MOST_ARTIFACT = 512 << 20  # bytes
+MOST_SECONDS = 120.0  # of a job
+_MOST_ANSWER = 16 << 20  # bytes of JSON
+_GRACE = 20.0  # of a job, after these
 _HANDSHAKE_SECONDS = 10.0
-_HOT = 0.9  # of the highest frequency: a slower clock than that during a trial is a throttled one
+_STALLED_SECONDS = 15  # in the middle of a message
+_UPLOAD_SECONDS = 600.0  # of an artifact
+_MOST_CLIENTS = 16
+_ARTIFACTS = {"trial": 1, "compare": 2}  # by operation
+_PREFIX = "edgec-serve-"
+_ABANDONED_SECONDS = 3600
 
 
-def info() -> dict[str, Any]:
-    """What this machine is."""
-    return {
-        "machine": platform.machine(),
-        "system": sys.platform,
-        "python": platform.python_version(),
-        "cpus": os.cpu_count(),
-        "temperature": temperature(),
-        "throttled": throttled(),
-    }
+class Refused(Exception):
+    """A request that is answered with an error, and no other after it: it may be unclear where the next one begins.
 
+    Args:
+        lost: whether this machine cannot measure, whatever is sent.
+    """
 
-def temperature() -> float | None:
-    """Degrees Celsius of the hottest zone that Linux reports; None if it reports none."""
-    found = []
-    for path in Path("/sys/class/thermal").glob("thermal_zone*/temp"):
-        try:
-            found.append(int(path.read_text()) / 1000)
-        except (OSError, ValueError):
-            continue
-    return max(found, default=None)
-
-
-def throttled() -> bool:
-    """Whether some CPU's highest permitted frequency is below what its hardware can do."""
-    for folder in Path("/sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq"):
-        try:
-            limit, most = (int((folder / name).read_text()) for name in ("scaling_max_freq", "cpuinfo_max_freq"))
-        except (OSError, ValueError):
-            continue
-        if limit < _HOT * most:
-            return True
-    return False
+    def __init__(self, why: str, lost: bool = False) -> None:
+        super().__init__(why)
+        self.answer: dict[str, Any] = {"error": why, **({"lost": True} if lost else {})}
 
 
 class Worker:
-    """The process that runs trials; a new one after each that crashed or hung.
+    """The process that measures; a new one after each that crashed or hung.
 
     Args:
         most_memory: bytes that it may have; None for any.
     """
 
     def __init__(self, most_memory: int | None = None) -> None:
-        self.most_memory = most_memory
+        self.most_memory, self.watch = most_memory, Watch()
         self.process: subprocess.Popen[bytes] | None = None
 
-    def run(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """The worker's answer, or an `error`."""
+    def run(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The worker's answer, or an `error`; with the machine's `temperature` after it, and why it was `throttled`."""
+        self.watch.begin()
+        try:
+            answer = self._ask(request)
+        except BaseException:
+            self.end()  # its answer would be taken for the next one's
+            raise
+        if answer is None:
+            self.end()
+            answer = {"error": "it crashed, or never ended"}
+        return {**answer, "temperature": self.watch.temperature(), "throttled": self.watch.throttled()}
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any] | None:
         if self.process is None:
             self.process = subprocess.Popen(
-                [sys.executable, str(WORKER)],
+                [sys.executable, str(WORKER), *([] if self.most_memory is None else [str(self.most_memory)])],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 bufsize=0,
-                preexec_fn=self._limit,
             )
         stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin is not None and stdout is not None
+        end, answer = time.monotonic() + MOST_SECONDS + _GRACE, b""
         try:
             stdin.write(json.dumps(request).encode() + b"\n")
-            answer = b""
             while not answer.endswith(b"\n"):
-                if not select.select([stdout], [], [], seconds + _GRACE)[0]:
-                    self.end()
-                    return {"error": "the trial never ended"}
+                if not select.select([stdout], [], [], max(0.0, end - time.monotonic()))[0]:
+                    return None
                 part = stdout.read(1 << 16)
-                if not part:
-                    self.end()
-                    return {"error": "the trial crashed"}
                 answer += part
-        except BrokenPipeError:
-            self.end()
-            return {"error": "the trial crashed"}
-        made: dict[str, Any] = json.loads(answer)
-        return made
-
-    def _limit(self) -> None:
-        if self.most_memory is not None:
-            resource.setrlimit(resource.RLIMIT_AS, (self.most_memory, self.most_memory))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+                if not part or len(answer) > _MOST_ANSWER:
+                    return None
+            made = json.loads(answer)
+        except (BrokenPipeError, ValueError):
+            return None
+        return made if isinstance(made, dict) else None
 
     def end(self) -> None:
         """Kills the process."""
         if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
+            process, self.process = self.process, None
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
 
 
 class Server:
-    """Serves tuners, trials of all of them one at a time.
+    """Serves tuners, jobs of all of them one at a time.
 
     Args:
         token: what they must know.
+        most_memory: bytes that a measurement may take; an artifact may have half of them.
     """
 
     def __init__(self, host: str, port: int, token: bytes, most_memory: int = 2 << 30) -> None:
         self.token = token
         self.worker, self.busy = Worker(most_memory), threading.Lock()
-        self.listener = Listener((host, port))
+        self.most_artifact = min(MOST_ARTIFACT, most_memory // 2)
+        self.clients = threading.BoundedSemaphore(_MOST_CLIENTS)
+        self.closed = False
+        remove_abandoned(_PREFIX)
+        self.listener = Listener((host, port), backlog=_MOST_CLIENTS)
 
     @property
     def port(self) -> int:
         """The port that it listens on."""
         return int(self.listener.address[1])
 
+    def info(self) -> dict[str, Any]:
+        """What this machine is."""
+        return {
+            "protocol": PROTOCOL,
+            "machine": platform.machine(),
+            "system": sys.platform,
+            "python": platform.python_version(),
+            "cpus": os.cpu_count(),
+            "most_artifact": self.most_artifact,
+            "temperature": self.worker.watch.temperature(),
+            "throttled": self.worker.watch.throttled(),
+        }
+
     def serve(self) -> None:
-        """Answers until the process ends."""
-        while True:
+        """Answers until it is closed."""
+        while not self.closed:
             try:
                 connection = self.listener.accept()
-            except OSError:
-                return  # closed
+            except OSError as error:
+                if not self.closed:
+                    _log(f"cannot take a connection: {error}")
+                    time.sleep(1.0)  # too many open files, as a rule
+                continue
+            if not self.clients.acquire(blocking=False):
+                _log(f"refused a tuner: {_MOST_CLIENTS} are connected")
+                connection.close()
+                continue
             threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
 
     def close(self) -> None:
         """Stops listening."""
+        self.closed = True
+        with contextlib.suppress(OSError), socket.create_connection(self.listener.address, 1.0):
+            pass  # wakes up who accepts
         self.listener.close()
         self.worker.end()
 
     def _talk(self, connection: Any) -> None:
         try:
-            # Who does not prove the token in time is cut off.
-            timer = threading.Timer(_HANDSHAKE_SECONDS, lambda: _cut(connection))
-            timer.start()
-            try:
+            set_timeouts(connection, _STALLED_SECONDS)
+            with cut_after(connection, _HANDSHAKE_SECONDS):
                 deliver_challenge(connection, self.token)
                 answer_challenge(connection, self.token)
-            finally:
-                timer.cancel()
             while True:
+                connection.poll(None)  # a tuner compiles between two requests, for as long as it likes
                 connection.send_bytes(json.dumps(self._answer(connection)).encode())
-        except (AuthenticationError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
+        except Refused as refused:
+            _log(f"refused a request: {refused}")
+            with contextlib.suppress(OSError):
+                connection.send_bytes(json.dumps(refused.answer).encode())
+        except (AuthenticationError, AssertionError, EOFError, OSError) as error:  # an assertion of answer_challenge
             _log(f"{type(error).__name__} {error}" if str(error) else "a tuner left")
         finally:
             connection.close()
+            self.clients.release()
 
     def _answer(self, connection: Any) -> dict[str, Any]:
-        request = json.loads(connection.recv_bytes(MOST_REQUEST))
-        if request["operation"] == "info":
-            return info()
-        if request["operation"] != "trial":
-            return {"error": "no such operation"}
-        threads, rounds, seconds = (request[name] for name in ("threads", "rounds", "seconds"))
+        request = self._request(connection)
+        operation = request.get("operation")
+        if operation == "info":
+            return self.info()
+        if operation not in _ARTIFACTS:
+            raise Refused(f"no such operation: {operation!r:.40}")
+        threads, rounds, seconds = request.get("threads"), request.get("rounds", 1), request.get("seconds", 0.0)
         if not (type(threads) is int and 0 < threads < 1024 and type(rounds) is int and 0 < rounds <= 1000):
-            return {"error": "numbers out of range"}
-        if not (isinstance(seconds, (int, float)) and 0 < seconds <= MOST_SECONDS):
-            return {"error": "more seconds than a trial may take"}
-        artifact = connection.recv_bytes(MOST_TRIAL)
-        with self.busy, tempfile.NamedTemporaryFile(prefix="edgec-trial-", suffix=".so") as file:
-            file.write(artifact)
-            file.flush()
-            job = {"path": file.name, "threads": threads, "rounds": rounds, "seconds": seconds}
-            answer = self.worker.run(job, seconds)
-        return {**answer, "temperature": temperature(), "throttled": throttled()}
+            raise Refused("threads or rounds out of range")
+        if type(seconds) not in (int, float) or not 0 < seconds <= MOST_SECONDS:
+            raise Refused(f"seconds are not up to {MOST_SECONDS:.0f}")
+        with self.busy, self._folder() as folder:
+            paths = [folder / f"{place}.so" for place in range(_ARTIFACTS[operation])]
+            for path in paths:
+                self._receive_artifact(connection, path)
+            job = {"operation": operation, "paths": list(map(str, paths)), "threads": threads, "rounds": rounds}
+            return self.worker.run({**job, "seconds": seconds})
+
+    def _request(self, connection: Any) -> dict[str, Any]:
+        try:
+            request = json.loads(connection.recv_bytes(MOST_REQUEST))
+        except OSError as error:
+            raise Refused(f"a request that stalled, or has more than {MOST_REQUEST} bytes: {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise Refused(f"a request that is not JSON: {error!s:.100}") from error
+        if not isinstance(request, dict):
+            raise Refused("a request that is no JSON object")
+        return request
+
+    @contextlib.contextmanager
+    def _folder(self) -> Iterator[Path]:
+        try:
+            folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        except OSError as error:
+            raise Refused(f"the board cannot write temporary files: {error.strerror}", lost=True) from error
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _receive_artifact(self, connection: Any, path: Path) -> None:
+        try:
+            with cut_after(connection, _UPLOAD_SECONDS):
+                content = connection.recv_bytes(self.most_artifact)
+        except (OSError, MemoryError) as error:
+            raise Refused(
+                f"an artifact that stalled, or has more than {self.most_artifact >> 20} MiB: {error}"
+            ) from error
+        try:
+            path.write_bytes(content)
+        except OSError as error:
+            raise Refused(f"the board cannot write temporary files: {error.strerror}", lost=True) from error
+
+
+def set_timeouts(connection: Any, seconds: int) -> None:
+    """Lets reading and writing fail that waits so long, and the system watch whether the other side is there."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as copy:
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            copy.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", seconds, 0))
+        copy.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4)):
+            if hasattr(socket, name):  # not all of them on macOS
+                copy.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+@contextlib.contextmanager
+def cut_after(connection: Any, seconds: float) -> Iterator[None]:
+    """Shuts a connection down whose other side takes longer, however busy it seems."""
+    timer = threading.Timer(seconds, lambda: _cut(connection))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _cut(connection: Any) -> None:
     with contextlib.suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as copy:
         copy.shutdown(socket.SHUT_RDWR)
+
+
+def remove_abandoned(prefix: str) -> None:
+    """Removes temporary folders that killed processes of this user left, and that nobody touched for an hour."""
+    for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        with contextlib.suppress(OSError):  # another process removes it
+            status = path.lstat()
+            if status.st_uid == os.geteuid() and status.st_mtime < time.time() - _ABANDONED_SECONDS:
+                shutil.rmtree(path)
 
 
 def _log(text: str) -> None:
@@ -218,14 +317,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; by default only this machine's own")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0: any free one")
     parser.add_argument("--token-file", type=Path, required=True, help="file with the token that tuners must know")
-    parser.add_argument("--memory", type=int, default=2048, help="MiB that a trial may use")
+    parser.add_argument("--memory", type=int, default=2048, help="MiB that a measurement may use")
     options = parser.parse_args(arguments)
     try:
         server = Server(options.host, options.port, read_token(options.token_file), options.memory << 20)
     except (OSError, ValueError, OverflowError) as error:
         parser.error(str(error))
-    print(f"edgec device: {info()['machine']}, listening on {options.host}:{server.port}", flush=True)
-    server.serve()
+    print(f"edgec device: {platform.machine()}, listening on {options.host}:{server.port}", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.serve()
 
 
 if __name__ == "__main__":

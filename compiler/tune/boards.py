@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,21 +22,53 @@ class LostError(BoardError):
 
 
 @dataclass(frozen=True)
+class Heat:
+    """How warm a board is after a measurement.
+
+    Attributes:
+        temperature: degrees Celsius; None if the board does not report it.
+        throttled: why the board lowered its clock meanwhile; empty if it did not.
+    """
+
+    temperature: float | None = None
+    throttled: str = ""
+
+
+@dataclass(frozen=True)
 class Times:
     """What a trial gave for one version.
 
     Attributes:
         seconds: of each step in each round, [rounds, steps].
         differences: of each output from the first version's, by name.
+        heat: of the board.
     """
 
     seconds: np.ndarray[Any, Any]
     differences: Mapping[str, float]
+    heat: Heat = Heat()
 
     def of(self, steps: Sequence[int]) -> np.ndarray[Any, Any]:
         """Seconds of some steps together in each round."""
         total: np.ndarray[Any, Any] = self.seconds[:, list(steps)].sum(axis=1)
         return total
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How fast two artifacts of one model are.
+
+    Attributes:
+        medians: seconds of each one's turns.
+        ratio: of the second's time to the first's in the same turn, the median.
+        kernels: that ratio by kernel, of those that both have.
+        heat: of the board.
+    """
+
+    medians: tuple[float, float]
+    ratio: float
+    kernels: Mapping[str, float]
+    heat: Heat = Heat()
 
 
 class Board(Protocol):
@@ -46,6 +79,9 @@ class Board(Protocol):
 
     def measure(self, trial: Path, rounds: int, seconds: float) -> list[Times]:
         """Runs a trial; a result for each version. Raises BoardError."""
+
+    def compare(self, first: Path, second: Path, seconds: float) -> Comparison:
+        """Runs two artifacts in turns. Raises BoardError."""
 
     def close(self) -> None:
         """Lets the machine go."""
@@ -63,26 +99,54 @@ class LocalBoard:
         self._worker = Worker()
 
     def measure(self, trial: Path, rounds: int, seconds: float) -> list[Times]:
-        request = {"path": str(trial), "threads": self.threads, "rounds": rounds, "seconds": seconds}
-        return read_answer(self._worker.run(request, seconds), trial)
+        request = {"operation": "trial", "paths": [str(trial)], "threads": self.threads, "rounds": rounds}
+        return read_answer(self._worker.run({**request, "seconds": seconds}), trial)
+
+    def compare(self, first: Path, second: Path, seconds: float) -> Comparison:
+        request = {"operation": "compare", "paths": [str(first), str(second)], "threads": self.threads}
+        return read_comparison(self._worker.run({**request, "seconds": seconds}))
 
     def close(self) -> None:
         self._worker.end()
 
 
-def read_answer(answer: dict[str, Any], trial: Path) -> list[Times]:
+def read_answer(answer: Mapping[str, Any], trial: Path) -> list[Times]:
     """The versions in a worker's answer. Raises BoardError for an error, and for what is no such answer."""
+    if "error" in answer:
+        raise BoardError(str(answer["error"])[:500])
     try:
-        if "error" in answer:
-            raise BoardError(str(answer["error"])[:500])
-        return [_times(version) for version in answer["versions"]]
+        times = [_times(version, _heat(answer)) for version in answer["versions"]]
+        if not times:
+            raise ValueError("nothing was measured")
+        return times
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BoardError(f"no answer to {trial.name} that makes sense: {error}") from None
 
 
-def _times(version: dict[str, Any]) -> Times:
+def read_comparison(answer: Mapping[str, Any]) -> Comparison:
+    """What a worker found. Raises BoardError for an error, and for what is no such answer."""
+    if "error" in answer:
+        raise BoardError(str(answer["error"])[:500])
+    try:
+        first, second = (float(median) for median in answer["medians"])
+        kernels = {str(name): float(ratio) for name, ratio in answer["kernels"].items()}
+        comparison = Comparison((first, second), float(answer["ratio"]), kernels, _heat(answer))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BoardError(f"no answer to a comparison that makes sense: {error}") from None
+    if not all(map(math.isfinite, (first, second, comparison.ratio, *kernels.values()))):
+        raise BoardError("an answer to a comparison with times that are no numbers")
+    return comparison
+
+
+def _heat(answer: Mapping[str, Any]) -> Heat:
+    temperature = answer.get("temperature")
+    throttled = "".join(filter(str.isprintable, str(answer.get("throttled") or "")))
+    return Heat(None if temperature is None else float(temperature), throttled[:120])
+
+
+def _times(version: Mapping[str, Any], heat: Heat) -> Times:
     seconds = np.array(version["nanoseconds"], np.float64) * 1e-9
     differences = {str(name): float(value) for name, value in version["differences"].items()}
     if seconds.ndim != 2 or not (seconds >= 0).all() or not len(seconds):
         raise ValueError("of another shape")
-    return Times(seconds, differences)
+    return Times(seconds, differences, heat)

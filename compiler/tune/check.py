@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ..build.cache import Cache
 from .fleet import Fleet
 from .subject import Subject, kernels_alone
-from .trials import Candidate, Settings, run_candidates
+from .trials import Candidate, Job, Settings, run_candidates
 from .workloads import Workload
 
 # Results may differ by the order of sums; by more than this share of the largest, they are wrong.
@@ -29,10 +29,13 @@ def check_candidates(
         keys = {workload.key for workload in group}
         members = [one for one in candidates if one.workload.key in keys]
         alone = kernels_alone(subject.functions, subject.kernels, group)
-        for job in run_candidates(members, alone, settings, fleet, cache):
-            for together, times in zip(job.versions, job.times[1:], strict=True):
-                for candidate in together:
-                    _compare(candidate, times.differences)
+        run_candidates(members, alone, settings, fleet, cache, _check)
+
+
+def _check(job: Job) -> None:
+    for together, times in zip(job.versions, job.times[1:], strict=True):
+        for candidate in together:
+            _compare(candidate, times.differences)
 
 
 def _compare(candidate: Candidate, differences: Mapping[str, float]) -> None:

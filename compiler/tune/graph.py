@@ -21,6 +21,7 @@ from ..pipeline import Lowered
 from .boards import Times
 from .fleet import Fleet
 from .records import CHOICE, Record
+from .samples import known_sample, records_of_sample
 from .subject import Subject, whole_model
 from .trials import Settings, now, time_subjects
 
@@ -56,14 +57,16 @@ def choose(
     fleet: Fleet,
     cache: Cache | None,
     deadline: float,
+    known: Sequence[Record] = (),
 ) -> Iterator[tuple[list[Record], dict[str, Record]]]:
-    """For each kind of choices, records of the options that were measured, and those of the best, by choice.
+    """For each kind of choices, records of what was measured, and of the best options, by choice.
 
     Args:
         lowered: the model as it is.
         subject: the same.
         lower: the model with choices made otherwise than it is.
         deadline: on time.perf_counter's clock.
+        known: of earlier sessions; what they measured is not measured again.
     """
     best: dict[str, int] = {}
     for kind in dict.fromkeys(choice.kind for choice in lowered.choices.values()):
@@ -73,10 +76,15 @@ def choose(
         begin, took = time.perf_counter(), 0.0
         while (drawn := _draw(choices, taken)) is not None and begin + took < deadline:
             other = whole_model(lower({**best, **drawn}), settings.target, cache)
-            times = time_subjects([subject, other], settings, fleet, cache)
-            if times is not None:
-                seconds = _seconds(other, times[1]), _seconds(subject, times[0])
-                samples.append(Sample(drawn, *seconds, len(times[0].seconds)))
+            workloads = other.workloads, subject.workloads
+            measured = known_sample(*workloads, known)
+            if measured is None:
+                times = time_subjects([subject, other], settings, fleet, cache)
+                if times is not None and not times[0].heat.throttled:
+                    measured = _seconds(other, times[1]), _seconds(subject, times[0]), len(times[0].seconds)
+                    yield records_of_sample(measured, *workloads, settings, fleet.threads), {}
+            if measured is not None:
+                samples.append(Sample(drawn, *measured))
                 taken.append(drawn)
             begin, took = time.perf_counter(), time.perf_counter() - begin
         records, found = _best_options(choices, samples, settings, fleet.threads)

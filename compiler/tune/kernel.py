@@ -13,7 +13,7 @@ import numpy as np
 
 from ..kernels.rule import Decision
 from .ranking import Ranking
-from .records import Record
+from .records import Record, current_versions
 from .space import Space, distance
 from .workloads import Workload
 
@@ -47,6 +47,9 @@ class KernelSearch:
 
     def __post_init__(self) -> None:
         self.tried = {record.decision.text for record in self.records if record.decision}
+        known = [record for record in self.records if record.source == "measured" and record.base]
+        usable = [record for record in known if record.versions == current_versions()]
+        self.base = max(usable, key=lambda record: record.date).base if usable else self.base
 
     def add(self, records: Sequence[Record]) -> None:
         """Takes a batch's results."""

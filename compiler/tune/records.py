@@ -11,10 +11,12 @@ import fcntl
 import json
 import math
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..errors import UserError
 from ..kernels.rule import Decision
@@ -24,7 +26,9 @@ FORMAT = 1
 STATIC = "static"  # the kind of verdicts without a measurement
 ESTIMATED, COUNTED = "static", "counted"  # their sources: of cycles, and of instructions in an emulator
 CHOICE = "choice"  # the rule in records of choices of graph passes, whose parameter `value` is what is chosen
+THROTTLED = "throttled"  # the source of times of a board that lowered its clock meanwhile; nothing is decided by them
 
+_KINDS = ("trial", "verdict", STATIC)
 _MOST_FILE_BYTES = 64 << 20
 _MOST_LINE_BYTES = 16 << 10
 _MOST_PARAMETERS, _MOST_EXTENTS, _MOST_TEXT = 32, 32, 200
@@ -48,7 +52,8 @@ class Record:
         base: seconds of the default schedule in the same turns.
         rounds: measurements behind the medians.
         threads: of the run.
-        source: how the times were obtained: `measured`, `static` for an estimate, or `counted` for instructions.
+        source: how the times were obtained: `measured`, `throttled`, `static` for an estimate, or `counted` for
+            instructions.
         failure: why there is no time; empty if there is.
         versions: of edgec, TVM and LLVM.
         date: in UTC, as `2026-11-21T16:00:00Z`.
@@ -119,7 +124,7 @@ def parse_line(line: str, where: str) -> Record:
     reader = _Reader(data, where)
     rule, parameters = reader.text("rule", optional=True), reader.numbers("parameters")
     record = Record(
-        kind=reader.choice("kind", ("trial", "verdict", STATIC)),
+        kind=reader.choice("kind", _KINDS),
         workload=reader.digits("workload"),
         work=reader.work("work"),
         target=reader.text("target"),
@@ -131,7 +136,7 @@ def parse_line(line: str, where: str) -> Record:
         rounds=reader.count("rounds"),
         threads=reader.count("threads"),
         date=reader.text("date"),
-        source=reader.choice("source", ("measured", ESTIMATED, COUNTED)),
+        source=reader.choice("source", ("measured", THROTTLED, ESTIMATED, COUNTED)),
         failure=reader.text("failure"),
         versions=reader.texts("versions"),
     )
@@ -241,9 +246,9 @@ def read_file(path: Path, kind: str = "") -> Iterator[Record]:
     if len(data) > _MOST_FILE_BYTES:
         raise UserError(f"larger than {_MOST_FILE_BYTES >> 20} MiB", str(path), "`edgec tune --prune` makes it smaller")
     *lines, _torn = data.split(b"\n")
-    wanted = f'"kind":"{kind}"'.encode() if kind else b""
+    others = [f'"kind":"{other}"'.encode() for other in _KINDS if kind and other != kind]
     for number, line in enumerate(lines, 1):
-        if wanted not in line:
+        if any(other in line for other in others):  # quicker than to read it
             continue
         where = f"{path}:{number}"
         if len(line) > _MOST_LINE_BYTES:
@@ -252,8 +257,8 @@ def read_file(path: Path, kind: str = "") -> Iterator[Record]:
             text = line.decode("utf-8")
         except UnicodeDecodeError as error:
             raise UserError(f"not a tuning record: {error.reason}", where, _FIX) from None
-        if text.strip():
-            yield parse_line(text, where)
+        if text.strip() and (record := parse_line(text, where)).kind in ((kind,) if kind else _KINDS):
+            yield record
 
 
 class Log:
@@ -276,6 +281,14 @@ class Log:
         lines = {record.to_line(): record for path in self.files() for record in read_file(path, kind)}
         return [lines[line] for line in sorted(lines, key=lambda line: (lines[line].date, line))]
 
+    def check_writable(self) -> None:
+        """Raises UserError if records cannot be written, rather than after they were measured."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.folder).close()
+        except OSError as error:
+            raise self._refusal(error) from error
+
     def append(self, records: Iterable[Record]) -> None:
         """Adds lines, each whole or not at all, on the disk when this returns.
 
@@ -290,13 +303,34 @@ class Log:
             for family, lines in by_file.items():
                 _append(self.folder / f"{family}.jsonl", "".join(lines).encode())
         except OSError as error:
-            what = f"cannot write tuning records: {error.strerror or error}"
-            raise UserError(what, str(self.folder), "free some space there, or give another --tuning-logs") from error
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: OSError) -> UserError:
+        what = f"cannot write tuning records: {error.strerror or error}"
+        return UserError(what, str(self.folder), "free some space there, or give another --tuning-logs")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[BinaryIO]:
+    """A file of records, made if it is not there, that nobody else adds to or replaces meanwhile."""
+    while True:
+        with path.open("a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not _is_at(file, path):
+                continue  # it was replaced while we waited: what is added to it is lost
+            yield file
+            return
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _append(path: Path, data: bytes) -> None:
-    with path.open("a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locked(path) as file:
         size = file.seek(0, os.SEEK_END)
         if size:
             file.seek(max(0, size - _MOST_LINE_BYTES))

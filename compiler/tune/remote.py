@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import socket
+from collections.abc import Sequence
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client
+from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..runtime.serve import MOST_SECONDS, PROTOCOL, cut_after, set_timeouts
 from ..target import Target
-from .boards import BoardError, LostError, Times, read_answer
+from .boards import BoardError, Comparison, LostError, Times, read_answer, read_comparison
 
 _MOST_ANSWER = 16 << 20
-_GRACE_SECONDS = 60.0  # of other tuners' trials, and of the network
+_CONNECT_SECONDS = 10.0
+_STALLED_SECONDS = 60  # in the middle of a message
+# The board may do other tuners' jobs first; that it is still there, the system asks it meanwhile.
+_GRACE_SECONDS = 5 * MOST_SECONDS
 _SAME = {"arm64": "aarch64", "amd64": "x86_64", "armv8l": "armv7l"}
 
 
@@ -35,7 +41,7 @@ class RemoteBoard:
         if not host or not port.isdigit() or not 0 < int(port) < 65536:
             raise UserError(f"not an address: {address!r:.80}", "--rpc", "give HOST:PORT, as 192.168.1.20:9190")
         try:
-            self._connection = Client((host, int(port)), authkey=token)
+            self._connection = _connect(host, int(port), token)
         except AuthenticationError:
             raise UserError(
                 f"{address} knows another token", "--token-file", "give the file that its server was started with"
@@ -44,36 +50,82 @@ class RemoteBoard:
             why = getattr(error, "strerror", None) or str(error) or "it closed the connection"
             fix = "run `edgec device serve` there, and check that its port can be reached"
             raise UserError(f"cannot reach {address}: {why}", "--rpc", fix) from error
-        about = self._ask({"operation": "info"}, 10.0)
+        try:
+            about = self._ask({"operation": "info"}, _CONNECT_SECONDS)
+            self._check(about, target)
+        except BaseException as error:
+            self.close()
+            if isinstance(error, BoardError):
+                raise UserError(
+                    f"cannot reach {address}: {error}", "--rpc", "run `edgec device serve` there"
+                ) from error
+            raise
+        self._most_artifact = int(about["most_artifact"])
+
+    def _check(self, about: dict[str, Any], target: Target) -> None:
+        protocol = about.get("protocol")
+        if protocol != PROTOCOL or not isinstance(about.get("most_artifact"), int):
+            raise UserError(
+                f"{self.name} runs the server of another edgec (protocol {protocol!r:.20}, not {PROTOCOL})",
+                "--rpc",
+                "copy the files of this edgec's compiler/runtime there, and start it again",
+            )
         machine = str(about.get("machine"))
         if _SAME.get(machine, machine) != target.machine:
-            self.close()
             raise UserError(
-                f"{address} is {machine}, and {target.name} is {target.machine}",
+                f"{self.name} is {machine:.40}, and {target.name} is {target.machine}",
                 "--rpc",
                 "give the board's own --target",
             )
 
     def measure(self, trial: Path, rounds: int, seconds: float) -> list[Times]:
         request = {"operation": "trial", "threads": self.threads, "rounds": rounds, "seconds": seconds}
-        answer = self._ask(request, seconds + _GRACE_SECONDS, trial.read_bytes())
-        return read_answer(answer, trial)
+        return read_answer(self._ask(request, seconds + _GRACE_SECONDS, [trial]), trial)
 
-    def _ask(self, request: dict[str, Any], timeout: float, payload: bytes | None = None) -> dict[str, Any]:
+    def compare(self, first: Path, second: Path, seconds: float) -> Comparison:
+        request = {"operation": "compare", "threads": self.threads, "seconds": seconds}
+        return read_comparison(self._ask(request, seconds + _GRACE_SECONDS, [first, second]))
+
+    def _ask(self, request: dict[str, Any], timeout: float, artifacts: Sequence[Path] = ()) -> dict[str, Any]:
+        payloads = [path.read_bytes() for path in artifacts]
+        for payload in payloads:
+            if len(payload) > self._most_artifact:
+                limit = f"{self._most_artifact >> 20} MiB, which {self.name} takes (its --memory)"
+                raise BoardError(f"{len(payload) >> 20} MiB of code and weights are more than {limit}")
         try:
             self._connection.send_bytes(json.dumps(request).encode())
-            if payload is not None:
+            for payload in payloads:
                 self._connection.send_bytes(payload)
             if not self._connection.poll(timeout):
-                raise LostError(f"no answer from {self.name} within {timeout:.0f} seconds")
+                raise LostError(f"no answer within {timeout:.0f} seconds")
             answer = json.loads(self._connection.recv_bytes(_MOST_ANSWER))
         except (OSError, EOFError) as error:
-            raise LostError(f"lost {self.name}: {error or 'it closed the connection'}") from error
+            raise LostError(str(error) or "it closed the connection") from error
         except ValueError as error:
-            raise BoardError(f"{self.name} answered what is not JSON: {error}") from error
+            raise LostError(f"it answered what is not JSON: {error}") from error
         if not isinstance(answer, dict):
-            raise BoardError(f"{self.name} answered what makes no sense")
+            raise LostError("it answered what makes no sense")
+        if answer.get("lost"):
+            raise LostError(f"it cannot measure: {answer.get('error')!s:.200}")
         return answer
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _connect(host: str, port: int, token: bytes) -> Connection:
+    """A connection to who knows the token. Raises AuthenticationError, OSError and EOFError."""
+    with socket.create_connection((host, port), _CONNECT_SECONDS) as found:
+        found.settimeout(None)
+        connection = Connection(found.detach())
+    try:
+        set_timeouts(connection, _STALLED_SECONDS)
+        with cut_after(connection, _CONNECT_SECONDS):
+            answer_challenge(connection, token)
+            deliver_challenge(connection, token)
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, AssertionError):  # of answer_challenge
+            raise ConnectionError("what listens there is something else") from error
+        raise
+    return connection

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from ..build.cache import Cache
 from ..kernels.estimate import seconds_on_one_core
 from .check import check_candidates
-from .fleet import Fleet
+from .fleet import Fleet, State
 from .kernel import KernelSearch
 from .ranking import Ranking
-from .records import Log, Record
+from .records import THROTTLED, Log, Record
 from .subject import Subject
 from .trials import Candidate, Plan, Settings, compile_plans, time_candidates
 
@@ -38,6 +38,7 @@ class Progress:
         trials: schedules measured in this session.
         untuned, best: seconds of all calls of all kernels, by the defaults and by the best schedules so far.
         expected: seconds that the next batches may still save.
+        boards: how each of them is.
     """
 
     elapsed: float
@@ -48,6 +49,7 @@ class Progress:
     untuned: float
     best: float
     expected: float
+    boards: Sequence[State] = ()
 
 
 class Searcher:
@@ -87,8 +89,8 @@ class Searcher:
         self._rankings: dict[str, tuple[int, Ranking]] = {}
 
     def measure_defaults(self) -> None:
-        """Times the default of every kernel."""
-        plans = [Plan(search, (search.space.default,)) for search in self.searches]
+        """Times the default of every kernel whose time no earlier session found."""
+        plans = [Plan(search, (search.space.default,)) for search in self.searches if not search.base]
         self._measure(self._compile(plans), self.settings)
         self._tell()
 
@@ -115,6 +117,8 @@ class Searcher:
         found = {}
         for key, records in self._measure(candidates, settings).items():
             winner = min(records, key=lambda record: record.ratio)
+            if winner.source == THROTTLED:
+                continue  # the cooling was measured
             error = _SIGNIFICANT * winner.spread / max(winner.base, 1e-12) / max(winner.rounds, 1) ** 0.5
             if winner.ratio < 1.0 - max(error, _LEAST_GAIN):
                 found[key] = winner
@@ -135,12 +139,19 @@ class Searcher:
 
     def _measure(self, candidates: Sequence[Candidate], settings: Settings) -> dict[str, list[Record]]:
         """Their records, by workload; they are in the log then."""
-        time_candidates(candidates, self.subject, settings, self.fleet, self.cache)
+        left = {id(candidate): candidate for candidate in candidates}
         records: dict[str, list[Record]] = {}
-        for candidate in candidates:
-            records.setdefault(candidate.workload.key, []).append(candidate.record(settings, self.fleet.threads))
-            candidate.search.base = candidate.base or candidate.search.base
-        self.log.append([record for group in records.values() for record in group])
+
+        def keep(done: Sequence[Candidate]) -> None:
+            made = [candidate.record(settings, self.fleet.threads) for candidate in done]
+            self.log.append(made)
+            for candidate, record in zip(done, made, strict=True):
+                del left[id(candidate)]
+                records.setdefault(record.workload, []).append(record)
+                candidate.search.base = candidate.base or candidate.search.base
+
+        time_candidates(candidates, self.subject, settings, self.fleet, self.cache, keep)
+        keep(list(left.values()))  # what failed
         return records
 
     def _search_of(self, key: str) -> KernelSearch:
@@ -167,6 +178,7 @@ class Searcher:
             sum(search.base * search.workload.calls for search in self.searches),
             sum(search.seconds for search in self.searches),
             sum(search.expected for search in self.searches),
+            [replace(state) for state in self.fleet.states.values()],
         )
         self.curve.append(progress)
         self.report(progress)

@@ -6,16 +6,20 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ..build.cache import Cache
 from ..build.objects import Workers
 from ..errors import UserError
+from ..files import SCRATCH, scratch_folder
 from ..frontend.prepare import Model
-from ..pipeline import Lowered, Options, lower_model
-from .compare import Comparison, compare
+from ..pipeline import Clock, Lowered, Options, compile_with, lower_model
+from ..runtime.serve import remove_abandoned
+from .boards import Comparison
+from .compare import compare
 from .features import describe
-from .fleet import Fleet
+from .fleet import Fleet, State
 from .graph import choose
 from .kernel import KernelSearch
 from .logs import Verdicts
@@ -28,6 +32,7 @@ from .trials import Settings, now
 # Shares of the budget: until choices of graph passes are decided, and until the search ends. The rest confirms what was
 # found, and measures the whole model.
 _CHOOSING, _SEARCHING = 0.2, 0.8
+_MOST_RATIO = 0.998  # of the tuned model's time to the untuned one's; more is not told from noise
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Result:
         trials: schedules that were measured.
         applied: whether the whole model is faster, and the verdicts are in the log.
         calls: in a run of the model, by workload.
+        boards: that measured, and how they were.
     """
 
     untuned: float
@@ -54,6 +60,7 @@ class Result:
     trials: int
     applied: bool
     calls: Mapping[str, int]
+    boards: Sequence[State] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -73,6 +80,7 @@ class Result:
                 }
                 for key, record in self.verdicts.items()
             ],
+            "boards": [asdict(state) for state in self.boards],
             "curve": [asdict(progress) for progress in self.curve],
         }
 
@@ -97,6 +105,8 @@ class Session:
     ) -> None:
         self.model, self.options, self.fleet, self.log, self.cache = model, options, fleet, log, cache
         self.begin, self.budget = time.perf_counter(), budget
+        log.check_writable()
+        remove_abandoned(SCRATCH)
         known = log.read("trial")
         own = options.target.fingerprint
         self.own = [record for record in known if record.fingerprint == own and record.threads == fleet.threads]
@@ -162,7 +172,7 @@ class Session:
         self.names |= {key: (choice.text,) for key, choice in untuned.choices.items()}
         best: dict[str, Record] = {}
         where = self.settings, self.fleet, self.cache
-        for records, found in choose(untuned, subject, self._lower, *where, self._until(_CHOOSING)):
+        for records, found in choose(untuned, subject, self._lower, *where, self._until(_CHOOSING), self.own):
             self.log.append(records)
             best |= found
         return best
@@ -178,32 +188,49 @@ class Session:
 
     def _decide(self, chosen: Mapping[str, Record], winners: Mapping[str, Record], searcher: Searcher) -> Result:
         """Keeps of what was found that with which the whole model runs faster."""
-        untuned = self._subject({})
-        kept = {**chosen, **winners}
-        compared = self._compare(untuned, kept)
-        for key in [key for key in kept if compared.kernels.get(key, 0.0) > 1.0]:
-            del kept[key]
-        if len(kept) < len(chosen) + len(winners):
-            compared = self._compare(untuned, kept)
-        if chosen and not compared.faster:
-            kept = {key: record for key, record in kept.items() if key not in chosen}
-            compared = self._compare(untuned, kept)
-        applied = bool(kept) and compared.faster
+        with scratch_folder("tuned") as folder:
+            untuned = self._compile(folder / "untuned.so", {})
+            kept = {**chosen, **winners}
+            compared = self._compare(untuned, kept, folder)
+            for key in _slower(compared, kept, self.names):
+                del kept[key]
+            if len(kept) < len(chosen) + len(winners):
+                compared = self._compare(untuned, kept, folder)
+            if chosen and compared.ratio >= _MOST_RATIO:
+                kept = {key: record for key, record in kept.items() if key not in chosen}
+                compared = self._compare(untuned, kept, folder)
+        applied = bool(kept) and compared.ratio < _MOST_RATIO and not compared.heat.throttled
         if applied:
             self.log.append([replace(record, kind="verdict", date=now()) for record in kept.values()])
         verdicts = kept if applied else {}
         calls = {search.workload.key: search.workload.calls for search in searcher.searches}
-        curve, trials = searcher.curve, searcher.trials
-        return Result(*compared.medians, compared.ratio, verdicts, self.names, curve, trials, applied, calls)
+        return Result(
+            *compared.medians,
+            compared.ratio,
+            verdicts,
+            self.names,
+            searcher.curve,
+            searcher.trials,
+            applied,
+            calls,
+            list(self.fleet.states.values()),
+        )
 
-    def _compare(self, untuned: Subject, kept: Mapping[str, Record]) -> Comparison:
-        return compare(untuned, self._subject(kept), self.settings, self.fleet, self.cache)
+    def _compare(self, untuned: Path, kept: Mapping[str, Record], folder: Path) -> Comparison:
+        return compare(untuned, self._compile(folder / "tuned.so", kept), self.fleet)
 
-    def _subject(self, kept: Mapping[str, Record]) -> Subject:
-        """The model with verdicts, earlier ones too."""
+    def _compile(self, out: Path, kept: Mapping[str, Record]) -> Path:
         verdicts = _verdicts(kept)
-        lowered, decisions = self._lower(verdicts.choices), {**self.options.decisions, **verdicts.decisions}
-        return whole_model(lowered, self.options.target, self.cache, decisions)
+        options = replace(
+            self.options,
+            out=out,
+            verify=False,
+            dump=None,
+            decisions={**self.options.decisions, **verdicts.decisions},
+            choices={**self.options.choices, **verdicts.choices},
+        )
+        compile_with(self.model, options, Clock())
+        return out
 
 
 def tune(
@@ -226,3 +253,12 @@ def tune(
 
 def _verdicts(records: Mapping[str, Record]) -> Verdicts:
     return Verdicts.of({key: record.decision for key, record in records.items() if record.decision is not None})
+
+
+def _slower(compared: Comparison, kept: Mapping[str, Record], names: Mapping[str, Sequence[str]]) -> list[str]:
+    """Kernels that the model runs slower with their new schedule."""
+    return [
+        key
+        for key in kept
+        if next((compared.kernels[name] for name in names[key] if name in compared.kernels), 0.0) > 1.0
+    ]

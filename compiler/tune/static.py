@@ -10,7 +10,6 @@ import contextlib
 import random
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,16 +17,13 @@ from typing import Any
 
 from ..build.codegen import lower_kernel
 from ..emulation.emulator import Emulator
-from ..emulation.profile import count_classes
 from ..errors import UserError
 from ..frontend.prepare import Model
 from ..kernels.instructions import count_instructions
 from ..kernels.rule import Decision
 from ..kernels.schedule import schedule
-from ..pipeline import Clock, Options, compile_with, lower_model
-from ..process import CommandError
-from ..verify.compare import compare
-from ..verify.vectors import inputs_of
+from ..pipeline import Options, lower_model
+from .counting import ModelCounter
 from .features import describe
 from .records import COUNTED, ESTIMATED, STATIC, Log, Record
 from .space import Space, distance, space_of
@@ -160,7 +156,7 @@ class _Session:
         workloads = [one for one in workloads_of(lowered.versions, lowered.programs) if one.key not in self.tuned]
         with contextlib.suppress(KeyboardInterrupt):  # what is known is enough
             self._estimate(workloads)
-        if not self.searches:
+        if not self.searches and self.done < len(workloads):
             raise UserError(f"within {self.budget:.0f} s no schedule was estimated", "--budget", "give more")
         if self.emulator is not None:
             return self._count(self.emulator)
@@ -214,71 +210,39 @@ class _Session:
     def _count(self, emulator: Emulator) -> StaticResult:
         """Runs the model with the best schedules of all kernels, the second best, and so on; then with the winners."""
         with tempfile.TemporaryDirectory(prefix="edgec-static-") as name:
-            folder = Path(name)
-            base, expected = self._instructions(emulator, folder, {})
-            known = {one.workload.key: one for one in self.searches if base.get(one.workload.key)}
-            for place in range(_MOST_COUNTED):
-                tried = {key: one.ranked[place][1] for key, one in known.items() if place < len(one.ranked)}
-                late = time.perf_counter() - self.begin > self.budget
-                if not tried or late:
-                    break
-                self._round(emulator, folder, base, expected, tried, known)
-                self._tell(len(self.searches))
+            counter = ModelCounter(
+                self.model, self.options, emulator, [one.workload for one in self.searches], Path(name)
+            )
+            known = {one.workload.key: one for one in self.searches if counter.base.get(one.workload.key)}
+            with contextlib.suppress(KeyboardInterrupt):
+                for place in range(_MOST_COUNTED):
+                    tried = {key: one.ranked[place][1] for key, one in known.items() if place < len(one.ranked)}
+                    if not tried or time.perf_counter() - self.begin > self.budget:
+                        break
+                    self._round(counter, tried, known)
+                    self._tell(len(self.searches))
             for key, search in known.items():
-                search.base = base[key] / search.workload.calls
+                search.base = counter.base[key] / search.workload.calls
             winners = {key: one.best[1] for key, one in known.items() if one.best}
-            final, results = self._instructions(emulator, folder, winners) if winners else (base, expected)
-            if not all(self._alike(results, expected)):
+            final = counter.count(winners) if winners else counter.base
+            if final is None:
                 self.wrong |= set(winners)
-                known = {}
-        return self._apply("instructions", sum(base.values()), sum(final.values()), known)
+                known, final = {}, counter.base
+        return self._apply("instructions", sum(counter.base.values()), sum(final.values()), known)
 
-    def _round(
-        self,
-        emulator: Emulator,
-        folder: Path,
-        base: Mapping[str, int],
-        expected: Mapping[str, Any],
-        tried: Mapping[str, Decision],
-        known: Mapping[str, _Search],
-    ) -> None:
+    def _round(self, counter: ModelCounter, tried: Mapping[str, Decision], known: Mapping[str, _Search]) -> None:
         """Counts schedules of different kernels in one run; if that fails, in two with half of them."""
-        try:
-            counts, results = self._instructions(emulator, folder, tried)
-            good = all(self._alike(results, expected))
-        except CommandError:
-            good = False
-        if good:
+        counts = counter.count(tried)
+        if counts is not None:
             self.counted += len(tried)
             for key, decision in tried.items():
-                known[key].take(counts.get(key, base[key]) / base[key], decision, _COUNTED_GAIN)
+                known[key].take(counts.get(key, counter.base[key]) / counter.base[key], decision, _COUNTED_GAIN)
         elif len(tried) == 1:
             self.wrong |= set(tried)
         else:
             keys = list(tried)
             for half in (keys[: len(keys) // 2], keys[len(keys) // 2 :]):
-                self._round(emulator, folder, base, expected, {key: tried[key] for key in half}, known)
-
-    def _alike(self, results: Mapping[str, Any], expected: Mapping[str, Any]) -> list[bool]:
-        return [bool(one) for one in compare(results, expected, precision=self.options.precision)]
-
-    def _instructions(
-        self, emulator: Emulator, folder: Path, decisions: Mapping[str, Decision]
-    ) -> tuple[dict[str, int], dict[str, Any]]:
-        """Of all calls of each workload in a run of the model, and its outputs."""
-        decided = {**self.options.decisions, **decisions}
-        out = folder / "model.so"
-        options = replace(self.options, out=out, verify=False, dump=None, keep_symbols=True, decisions=decided)
-        manifest = compile_with(self.model, options, Clock()).manifest
-        ran = emulator.measure("edgec", out, inputs_of(manifest))
-        functions = {name: count_classes(blocks).total() for name, blocks in ran.functions(out).items()}
-        workloads = {name: one.workload.key for one in self.searches for name in one.workload.names}
-        counts: Counter[str] = Counter()
-        for symbol, names in _names_by_symbol(manifest).items():
-            key = next((workloads[name] for name in names if name in workloads), None)
-            if key is not None:
-                counts[key] += functions.get(symbol, 0)
-        return dict(counts), dict(zip((one["name"] for one in manifest["outputs"]), ran.outputs, strict=True))
+                self._round(counter, {key: tried[key] for key in half}, known)
 
     def _apply(self, unit: str, untuned: float, tuned: float, searches: Mapping[str, _Search]) -> StaticResult:
         applied = tuned <= _WHOLE_GAIN * untuned
@@ -323,10 +287,3 @@ def _candidates(space: Space, rng: random.Random) -> list[Decision]:
     found += [one for one in space.decisions if one.rule != space.default.rule and one not in found]
     rng.shuffle(found)
     return sorted(found, key=lambda one: distance(one, space.default))[:_MOST_ESTIMATED]
-
-
-def _names_by_symbol(manifest: Mapping[str, Any]) -> dict[str, list[str]]:
-    names: dict[str, list[str]] = {}
-    for kernel in manifest["kernels"]:
-        names.setdefault(kernel["symbol"], []).append(kernel["name"])
-    return names

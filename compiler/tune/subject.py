@@ -11,9 +11,7 @@ import tvm_ffi
 from ..build.cache import Cache
 from ..build.objects import CompiledKernel, compile_kernels
 from ..build.program import Program, Step, Value, all_programs
-from ..build.workload_key import decide
 from ..frontend.prepare import Tensor
-from ..kernels.rule import Decision
 from ..pipeline import Lowered
 from ..runtime.loader import SMALL
 from ..target import Target
@@ -49,18 +47,12 @@ class Subject:
         return Variant(self.program, kernels)
 
 
-def whole_model(
-    lowered: Lowered, target: Target, cache: Cache | None, decisions: Mapping[str, Decision] | None = None
-) -> Subject:
-    """The largest version of a model.
-
-    Args:
-        decisions: on kernels, by the keys of their programs.
-    """
+def whole_model(lowered: Lowered, target: Target, cache: Cache | None) -> Subject:
+    """The largest version of a model."""
     version = lowered.versions[-1]
     names = {step.kernel for one in all_programs(version.program) for step in one.steps if step.kernel is not None}
     functions = {name: program for name, program in lowered.programs.items() if name in names}
-    kernels = compile_kernels(functions, target, cache, decide(functions, decisions or {})).kernels
+    kernels = compile_kernels(functions, target, cache).kernels
     workloads = workloads_of(lowered.versions, lowered.programs)
     return Subject(version.program, version.inputs, version.outputs, functions, kernels, tuple(workloads))
 

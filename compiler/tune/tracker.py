@@ -13,22 +13,22 @@ import socket
 import struct
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..build.cache import Cache
 from ..build.toolchain import link_shared
 from ..errors import UserError
-from ..runtime.serve import WORKER
+from ..runtime.serve import MOST_SECONDS, WORKER
 from ..target import Target
-from .boards import BoardError, LostError, Times, read_answer
+from .boards import BoardError, Comparison, LostError, Times, read_answer, read_comparison
 
 _TRACKER_SECONDS = 10.0  # for an answer that is there at once
 _WAIT_SECONDS = 120.0  # for a board that others use
 _GRACE_SECONDS = 60.0  # of the network and of starting Python
 _SENT = (WORKER, WORKER.with_name("loader.py"))
-_LIBRARY, _TRIAL = "edgec_tracker.so", "trial.so"
+_LIBRARY, _ARTIFACT = "edgec_tracker.so", "artifact{}.so"
 # Of tracker.c; less is an exit status.
 _STATUS = {1002: "it can start no process", 1003: "the trial never ended"}
 
@@ -50,26 +50,38 @@ class TrackerBoard:
         self._tracker, self._library = tracker, library
 
     def measure(self, trial: Path, rounds: int, seconds: float) -> list[Times]:
-        request = {"path": _TRIAL, "threads": self.threads, "rounds": rounds, "seconds": seconds}
-        answer = self.run(json.dumps(request) + "\n", seconds, trial)
+        request = {"operation": "trial", "rounds": rounds, "seconds": seconds}
+        return read_answer(self._ask(request, seconds, [trial]), trial)
+
+    def compare(self, first: Path, second: Path, seconds: float) -> Comparison:
+        request = {"operation": "compare", "seconds": seconds}
+        return read_comparison(self._ask(request, MOST_SECONDS, [first, second]))
+
+    def _ask(self, request: dict[str, Any], seconds: float, artifacts: Sequence[Path]) -> dict[str, Any]:
+        names = [_ARTIFACT.format(place) for place in range(len(artifacts))]
+        line = json.dumps({**request, "paths": names, "threads": self.threads}) + "\n"
+        answer = self.run(line, seconds, dict(zip(names, artifacts, strict=True)))
         try:
-            return read_answer(json.loads(answer), trial)
+            made = json.loads(answer)
         except ValueError as error:
             raise BoardError(f"{self.name} answered what is not JSON: {error}") from error
+        if not isinstance(made, dict):
+            raise BoardError(f"{self.name} answered what makes no sense")
+        return made
 
-    def run(self, request: str, seconds: float, trial: Path | None = None) -> bytes:
+    def run(self, request: str, seconds: float, artifacts: Mapping[str, Path] | None = None) -> bytes:
         """What measure.py answers there. Raises BoardError."""
         limit = seconds + _GRACE_SECONDS
         address = self._tracker.request()
         try:
-            return _within(limit + _GRACE_SECONDS, lambda: self._talk(address, request, limit, trial))
+            return _within(limit + _GRACE_SECONDS, lambda: self._talk(address, request, limit, artifacts or {}))
         except BoardError:
             raise
         except (OSError, RuntimeError, ValueError, TimeoutError) as error:  # what TVM raises is a RuntimeError
             why = next(iter(str(error).strip().splitlines()[-1:]), "") or type(error).__name__
-            raise LostError(f"lost {self.name}: {why[:200]}") from error
+            raise LostError(why[:200]) from error
 
-    def _talk(self, address: tuple[str, int, str], request: str, limit: float, trial: Path | None) -> bytes:
+    def _talk(self, address: tuple[str, int, str], request: str, limit: float, artifacts: Mapping[str, Path]) -> bytes:
         from tvm import rpc
 
         session = rpc.connect(*address, session_timeout=int(limit + _GRACE_SECONDS))
@@ -77,8 +89,8 @@ class TrackerBoard:
         for source in _SENT:
             session.upload(bytearray(source.read_bytes()), source.name)
         session.upload(bytearray(request.encode()), "request")
-        if trial is not None:
-            session.upload(bytearray(trial.read_bytes()), _TRIAL)
+        for name, path in artifacts.items():
+            session.upload(bytearray(path.read_bytes()), name)
         try:
             measure = session.load_module(_LIBRARY)["edgec_measure"]
         except (RuntimeError, AttributeError) as error:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from pathlib import Path
 
 import numpy as np
 
 from ..build.cache import Cache
 from ..build.objects import CompiledKernel, Workers, compile_kernels
+from ..files import scratch_folder
 from ..kernels.rule import Decision
 from ..target import Target
 from .boards import Board, BoardError, Times
 from .fleet import Fleet
 from .kernel import KernelSearch
-from .records import Record
+from .records import THROTTLED, Record
 from .subject import Subject
 from .trial import Variant, build_trial
 from .workloads import Workload
@@ -56,6 +55,7 @@ class Candidate:
         kernels: by the names that the model knows the kernel by.
         seconds, spread, base: of a call; see `records.Record`.
         failure: why it has no time.
+        throttled: whether the board lowered its clock meanwhile.
     """
 
     search: KernelSearch
@@ -66,6 +66,7 @@ class Candidate:
     spread: float = math.inf
     base: float = 0.0
     rounds: int = 0
+    throttled: bool = False
 
     @property
     def workload(self) -> Workload:
@@ -78,6 +79,7 @@ class Candidate:
         ratios = mine.of(steps) / before
         low, middle, high = np.percentile(ratios, (25, 50, 75))
         self.base, self.rounds = float(np.median(before)) / len(steps), len(ratios)
+        self.throttled = bool(mine.heat.throttled)
         # By the default's time in the same rounds: what changes the machine's speed changes both.
         self.seconds, self.spread = self.base * float(middle), self.base * float(high - low) / 2
 
@@ -96,6 +98,7 @@ class Candidate:
             rounds=self.rounds,
             threads=threads,
             date=now(),
+            source=THROTTLED if self.throttled else "measured",
             failure="".join(filter(str.isprintable, self.failure))[:120],
         )
 
@@ -142,23 +145,43 @@ class Job:
 
 
 def time_candidates(
-    candidates: Sequence[Candidate], subject: Subject, settings: Settings, fleet: Fleet, cache: Cache | None
+    candidates: Sequence[Candidate],
+    subject: Subject,
+    settings: Settings,
+    fleet: Fleet,
+    cache: Cache | None,
+    keep: Callable[[Sequence[Candidate]], None],
 ) -> None:
     """Measures candidates in the subject, one of each of its kernels in each version of a trial.
+
+    Args:
+        keep: gets those of a trial as soon as it is measured, while others still are.
 
     Raises:
         LostError: no board is left.
     """
-    for job in run_candidates(candidates, subject, settings, fleet, cache):
+
+    def take(job: Job) -> None:
         for members, times in zip(job.versions, job.times[1:], strict=True):
             for candidate in members:
                 candidate.take(times, job.times[0])
+        keep([candidate for members in job.versions for candidate in members])
+
+    run_candidates(candidates, subject, settings, fleet, cache, take)
 
 
 def run_candidates(
-    candidates: Sequence[Candidate], subject: Subject, settings: Settings, fleet: Fleet, cache: Cache | None
-) -> list[Job]:
-    """The jobs that could be done. One that fails is halved until it is known which candidates are at fault.
+    candidates: Sequence[Candidate],
+    subject: Subject,
+    settings: Settings,
+    fleet: Fleet,
+    cache: Cache | None,
+    done: Callable[[Job], None],
+) -> None:
+    """Measures candidates in jobs; one that fails is halved until it is known which candidates are at fault.
+
+    Args:
+        done: gets each as soon as it is measured.
 
     Raises:
         LostError: no board is left.
@@ -170,7 +193,8 @@ def run_candidates(
             subject.variant({name: kernel for one in members for name, kernel in one.kernels.items()})
             for members in job.versions
         ]
-        job.times = _measure(variants, subject, settings, board, cache)
+        job.times = _measure(variants, subject, settings, fleet, board, cache)
+        done(job)
 
     again: list[Job] = []
 
@@ -183,13 +207,10 @@ def run_candidates(
     versions = _versions([one for one in candidates if not one.failure])
     share = -(-len(versions) // max(1, len(fleet.boards))) or 1
     left = [Job(versions[at : at + share]) for at in range(0, len(versions), share)]
-    done: list[Job] = []
     while left:
         fleet.run(left, work, failed)
-        done += [job for job in left if job.times]
         left = again[:]
         again.clear()
-    return done
 
 
 def _versions(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
@@ -218,19 +239,19 @@ def time_subjects(
     found: list[list[Times]] = []
 
     def work(job: Sequence[Subject], board: Board) -> None:
-        found.append(_measure([one.variant({}) for one in job], job[0], settings, board, cache))
+        found.append(_measure([one.variant({}) for one in job], job[0], settings, fleet, board, cache))
 
     fleet.run([subjects], work, lambda job, reason: None)
     return found[0] if found else None
 
 
 def _measure(
-    variants: Sequence[Variant], subject: Subject, settings: Settings, board: Board, cache: Cache | None
+    variants: Sequence[Variant], subject: Subject, settings: Settings, fleet: Fleet, board: Board, cache: Cache | None
 ) -> list[Times]:
     """For each variant. Raises BoardError."""
-    with tempfile.TemporaryDirectory(prefix="edgec-trial-") as folder:
-        path = build_trial(variants, subject.inputs, subject.outputs, settings.target, Path(folder), cache)
-        times = board.measure(path, settings.rounds, settings.seconds)
+    with scratch_folder("trial") as folder:
+        path = build_trial(variants, subject.inputs, subject.outputs, settings.target, folder, cache)
+        times = fleet.measure(board, lambda: board.measure(path, settings.rounds, settings.seconds))
     if [one.seconds.shape[1] for one in times] != [len(variant.program.steps) for variant in variants]:
         raise BoardError("an answer to another trial")
     return times

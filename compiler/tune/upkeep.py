@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files import write_text
-from .records import STATIC, Log, Record, current_versions, read_file
+from .records import STATIC, Log, Record, current_versions, locked, read_file
 
 _TRIALS_KEPT = 24  # of a kernel, the fastest; some slow ones teach the cost model too
 _SLOW_KEPT = 8
@@ -64,10 +64,11 @@ def prune(folder: Path) -> tuple[int, int]:
     """
     before = after = 0
     for path in sorted(folder.glob("*/*.jsonl")):
-        records = {record.to_line(): record for record in read_file(path)}
-        kept = list(_kept(records.values()))
-        before, after = before + len(records), after + len(kept)
-        write_text(path, "".join(sorted(record.to_line() for record in kept)))
+        with locked(path):
+            records = {record.to_line(): record for record in read_file(path)}
+            kept = list(_kept(records.values()))
+            before, after = before + len(records), after + len(kept)
+            write_text(path, "".join(sorted(record.to_line() for record in kept)))
     return before, after
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import queue
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -43,8 +44,11 @@ class DaskWorkers:
         try:
             import distributed
         except ModuleNotFoundError as error:
-            raise UserError("--workers needs the package distributed", fix='pip install "edgec[workers]"') from error
+            raise UserError("--workers needs the package distributed", fix="pip install distributed") from error
         self.address, self._told = address, told
+        fix = "start `dask scheduler`, and give its address: tcp://HOST:8786"
+        if not re.fullmatch(r"(tcp|tls)://[^/]+:\d+", address):  # of which Dask would make something else
+            raise UserError(f"not the address of a scheduler: {address!r:.80}", "--workers", fix)
         try:
             self._client = distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError) as error:

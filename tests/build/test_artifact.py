@@ -6,12 +6,14 @@ import hashlib
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from compiler.pipeline import Artifact, compile_model
+from compiler.frontend.prepare import load_model
+from compiler.pipeline import Artifact, Clock, compile_model, compile_with, resolve
 from compiler.runtime.loader import Model, read_manifest
 from tests.networks import convnet, elementwise
 
@@ -84,3 +86,18 @@ def test_the_manifest_tells_what_was_made(artifact: Artifact) -> None:
     assert manifest["verification"]["status"] == "passed"
     assert manifest["target"]["name"] == "host"
     assert manifest["memory"]["arena_bytes"] >= manifest["memory"]["peak_bytes"] > 0
+
+
+@readelf
+def test_names_of_functions_are_kept_on_request(artifact: Artifact, tmp_path: Path) -> None:
+    loaded = load_model(convnet())
+    options = resolve(loaded, "host", tmp_path / "net.so", None, False, None, True)
+    named = compile_with(loaded, replace(options, keep_symbols=True), Clock())
+
+    def functions(path: Path) -> str:
+        return subprocess.run(["readelf", "-sW", path], check=True, capture_output=True, text=True).stdout
+
+    kernels = {kernel["symbol"] for kernel in named.manifest["kernels"]}
+    assert all(symbol in functions(named.path) for symbol in kernels)
+    assert not any(symbol in functions(artifact.path) for symbol in kernels)
+    assert named.manifest["memory"] == artifact.manifest["memory"]

@@ -187,7 +187,7 @@ def test_alike_constants_share_codes(decode: Decode) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_groups_are_what_their_members_make_them(seed: int) -> None:
-    """Each array is in one group, whose counts are known and whose size nearly is; together they take less than apart."""
+    """Each array is in one group, whose counts are known and whose size nearly is; together they take less."""
     rng = np.random.default_rng(seed)
     spreads = rng.choice([1.0, 3.0, 9.0, 30.0], 30)
     arrays = [bell(4 * int(size), spread) for size, spread in zip(rng.integers(4, 600, 30), spreads, strict=True)]

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from compiler.build.host_functions import c_string
 from compiler.build.host_program import generate
-from compiler.build.version import Version
 from compiler.build.program import Program, Step, Value
+from compiler.build.version import Version
 from compiler.build.weights import Weights
 from compiler.frontend.prepare import Tensor
 
@@ -46,6 +46,8 @@ def test_calls_appear_in_order_with_their_buffers() -> None:
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30))
 def test_names_survive_as_c_strings(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     folder: Path = tmp_path_factory.mktemp("string")
-    (folder / "s.c").write_text(f"#include <stdio.h>\nint main(void) {{ fputs({c_string(name)}, stdout); return 0; }}\n")
+    (folder / "s.c").write_text(
+        f"#include <stdio.h>\nint main(void) {{ fputs({c_string(name)}, stdout); return 0; }}\n"
+    )
     subprocess.run(["cc", "-std=c11", "-o", folder / "s", folder / "s.c"], check=True)
     assert subprocess.run([folder / "s"], check=True, capture_output=True).stdout == name.encode(), json.dumps(name)

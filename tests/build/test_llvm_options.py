@@ -23,7 +23,9 @@ def aligned(count: int) -> np.ndarray[Any, Any]:
     return memory[begin : begin + count]
 
 
-@pytest.mark.parametrize(("rows", "mask", "columns", "period"), [(16, 4, 10, 5), (18, 4, 10, 5), (16, 8, 10, 5), (16, 4, 12, 4)])
+@pytest.mark.parametrize(
+    ("rows", "mask", "columns", "period"), [(16, 4, 10, 5), (18, 4, 10, 5), (16, 8, 10, 5), (16, 4, 12, 4)]
+)
 def test_rows_that_repeat(tmp_path: Path, rows: int, mask: int, columns: int, period: int) -> None:
     x = te.placeholder((3 * mask * period,), "float32", name="x")
 

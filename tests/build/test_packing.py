@@ -25,7 +25,7 @@ from compiler.build.packing import Packed, code, pack_all, pack_exponents
 from compiler.pipeline import compile_model
 from compiler.runtime.loader import Model
 from compiler.target import load_target
-from compiler.verify.execute import NoExecutor, execute, find_executor
+from compiler.verify.execute import execute
 from tests.executors import executor_or_skip
 from tests.networks import convnet, model
 

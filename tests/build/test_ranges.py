@@ -72,7 +72,9 @@ def test_every_batch_of_a_range(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="other shapes"):
             loaded.run({"x": np.zeros((6, 3, 9, 9), np.float32)})
         x = RNG.standard_normal((5, 3, 9, 9)).astype(np.float32)  # still works
-        np.testing.assert_allclose(loaded.run({"x": x})["y"], run_reference(proto, {"x": x})[1]["y"], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            loaded.run({"x": x})["y"], run_reference(proto, {"x": x})[1]["y"], rtol=1e-4, atol=1e-5
+        )
 
 
 def test_sizes_of_one_name_go_together(tmp_path: Path) -> None:

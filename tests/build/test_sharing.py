@@ -11,7 +11,7 @@ import pytest
 from compiler.build import sharing
 from compiler.pipeline import Artifact, compile_model
 from compiler.target import load_target
-from compiler.verify.execute import NoExecutor, execute, find_executor
+from compiler.verify.execute import execute, find_executor
 from tests.executors import executor_or_skip
 from tests.models import model, node, random_inputs
 

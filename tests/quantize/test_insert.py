@@ -331,3 +331,19 @@ def test_compiled_the_model_computes_the_same() -> None:
     assert np.abs(found["m/q"].astype(int) - expected["m/q"]).max() <= 1
     for name in ("y", "d"):
         assert np.abs(found[name] - expected[name]).max() < 0.01 * np.abs(expected[name]).max()
+
+
+def test_a_channel_without_weights_keeps_its_bias() -> None:
+    """Whose sums are zero in any steps."""
+    given = residual()
+    weight = given.graph.initializer[0]
+    array = numpy_helper.to_array(weight).copy()
+    array[1:3] = 0
+    weight.CopyFrom(numpy_helper.from_array(array, "w0"))
+    (node0,) = (one for one in given.graph.node if "w0" in one.input)
+    bias = np.linspace(-0.31, 0.43, len(array)).astype(np.float32)
+    del node0.input[2:]
+    node0.input.append("bias0")
+    given.graph.initializer.append(numpy_helper.from_array(bias, "bias0"))
+    held = constants(quantized(given)[0])
+    np.testing.assert_allclose(held[f"{node0.output[0]}/whole_bias"], bias, atol=2e-3)

@@ -53,6 +53,7 @@ def made(applied: bool = True) -> Result:
         curve=curve,
         trials=56,
         applied=applied,
+        boards=[],
         calls={"ab": 4},
     )
 

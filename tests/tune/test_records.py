@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import threading
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,23 @@ def test_pruning_keeps_verdicts_and_the_best(tmp_path: Path) -> None:
     assert (before, after) == (101, len(kept)) and after < 40
     assert trials[0] in kept and trials[-1] in kept
     assert [r for r in kept if r.kind == "verdict"] == [verdicts[1]]
+
+
+def test_what_is_added_while_others_prune_is_kept(tmp_path: Path) -> None:
+    log, pruned = Log(tmp_path, "host"), threading.Event()
+    log.append([record(0)])
+
+    def prune_always() -> None:
+        while not pruned.is_set():
+            prune(tmp_path)
+
+    pruner = threading.Thread(target=prune_always)
+    pruner.start()
+    for number in range(1, 150):
+        log.append([record(number)])
+    pruned.set()
+    pruner.join()
+    assert sorted(one.workload for one in log.read()) == sorted(record(number).workload for number in range(150))
 
 
 def test_records_travel_in_one_file(tmp_path: Path) -> None:

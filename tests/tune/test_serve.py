@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
 import time
@@ -122,6 +124,23 @@ def test_work_of_a_lost_board_is_done_by_another() -> None:
     fleet.boards[0].fails = True  # type: ignore[attr-defined]
     with pytest.raises(LostError, match="no board is left"):
         fleet.run([1], work, lambda job, reason: None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_interrupt_waits_for_what_is_measured(count: int) -> None:
+    """Else a board's answer would be taken for that to the next request."""
+    done: list[int] = []
+
+    def work(job: int, board: object) -> None:
+        if job == 0:
+            threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        time.sleep(0.5)
+        done.append(job)
+
+    fleet = Fleet([LocalBoard(1) for _ in range(count)])
+    with pytest.raises(KeyboardInterrupt):
+        fleet.run(range(9), work, lambda job, reason: None)
+    assert sorted(done) == list(range(count))
 
 
 def test_a_short_token_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

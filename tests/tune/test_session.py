@@ -17,8 +17,7 @@ from compiler.frontend.prepare import Model, load_model
 from compiler.kernels.rule import Decision
 from compiler.pipeline import Options, lower_model, resolve
 from compiler.target import load_target
-from compiler.tune.boards import LocalBoard, Times
-from compiler.tune.compare import Comparison
+from compiler.tune.boards import Comparison, LocalBoard, Times
 from compiler.tune.fleet import Fleet
 from compiler.tune.logs import verdicts_for
 from compiler.tune.records import CHOICE, Log, Record

@@ -36,7 +36,7 @@ from compiler.tune.static import tune_static
 from compiler.tune.upkeep import list_contents, prune
 from tests.executors import executor_or_skip
 from tests.networks import convnet
-from tests.tune.trials import product
+from tests.tune.programs import product
 
 TARGET = "raspberry-pi-4"
 
@@ -83,6 +83,7 @@ def loose(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(static._Session, "_cost", lambda self, workload, decision: (1.0, 1.0))
     for name in ("_COUNTED_GAIN", "_WHOLE_GAIN"):
         monkeypatch.setattr(static, name, 0.9999)
+    monkeypatch.setattr(static, "_MOST_COUNTED", 2)
 
 
 def options_for(model: Model, logs: Path, target: str = TARGET) -> Options:
@@ -211,7 +212,7 @@ def test_measuring_starts_from_what_was_measured_alone(
 
 def estimate(decision: Decision | None, name: str = TARGET, **sizes: int) -> Instructions:
     target = load_target(name)
-    scheduled = schedule(product(**sizes).program, target, decision)
+    scheduled = schedule(product(**sizes), target, decision)
     return count_instructions(lower_kernel(scheduled.func, "kernel", target), target)
 
 
@@ -250,7 +251,8 @@ def test_counting_in_the_emulator(network: Path, tmp_path: Path, monkeypatch: py
     assert artifact.verified == "passed" and any("estimated" in kernel for kernel in artifact.manifest["kernels"])
 
 
-def test_the_command(network: Path, tmp_path: Path) -> None:
+def test_the_command(network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(static, "_MOST_ESTIMATED", 4)
     arguments = [str(network), "--target", TARGET, "--tuning-logs", str(tmp_path / "logs"), "--static"]
     done = CliRunner().invoke(tune_command, [*arguments, "--json"])
     assert done.exit_code == 0, done.output

@@ -13,10 +13,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import onnx
 import psutil
 import pytest
 from click.testing import CliRunner
 
+from compiler import compile_model
 from compiler.cli.tune import command
 from compiler.errors import UserError
 from compiler.target import load_target
@@ -24,6 +26,7 @@ from compiler.tune import tracker
 from compiler.tune.boards import BoardError, LocalBoard, LostError
 from compiler.tune.fleet import Fleet
 from compiler.tune.tracker import TrackerBoard, tracker_boards
+from tests.networks import elementwise
 from tests.tune.trials import small_trial
 
 pytest.importorskip("tornado", reason="TVM's tracker needs tornado")
@@ -114,6 +117,14 @@ def test_it_measures_as_this_machine_does(address: str, tmp_path: Path) -> None:
         assert one.seconds.shape == other.seconds.shape and (one.seconds > 0).all()
         assert one.differences == other.differences
     assert again[0].seconds.shape == (3, 1)
+
+
+def test_it_compares_models(address: str, tmp_path: Path) -> None:
+    onnx.save(elementwise(), tmp_path / "net.onnx")
+    artifact = compile_model(tmp_path / "net.onnx", out=tmp_path / "net.so", tuning_logs=tmp_path / "none").path
+    (board,) = boards_at(address)
+    found = board.compare(artifact, artifact, 0.1)
+    assert all(median > 0 for median in found.medians) and found.ratio > 0 and found.kernels
 
 
 def test_several_boards_share_the_work(address: str, tmp_path: Path) -> None:

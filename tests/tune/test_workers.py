@@ -27,7 +27,7 @@ from compiler.tune.fleet import Fleet
 from compiler.tune.records import Log
 from compiler.tune.session import tune
 from tests.networks import convnet
-from tests.tune.trials import product
+from tests.tune.programs import product
 
 distributed = pytest.importorskip("distributed", reason="the extra `workers` is not installed")
 
@@ -38,9 +38,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextmanager
-def process(*command: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    everything = os.environ | {"PYTHONPATH": str(ROOT)} | environment
-    with subprocess.Popen([sys.executable, "-m", *command], stderr=subprocess.DEVNULL, env=everything) as running:
+def process(folder: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A program of Dask; modules come from `folder` first, then from ours."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    arguments = [sys.executable, "-m", *command]
+    with subprocess.Popen(arguments, stderr=subprocess.DEVNULL, env=environment, cwd=folder) as running:
         try:
             yield running
         finally:
@@ -52,18 +54,16 @@ def cluster(folder: Path) -> Iterator[str]:
     """A scheduler without workers."""
     file = folder / "scheduler.json"
     options = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show", "--scheduler-file", str(file))
-    with process("distributed.cli.dask_scheduler", *options):
+    with process(folder, "distributed.cli.dask_scheduler", *options):
         wait_until(lambda: file.exists() and b'"address"' in file.read_bytes())
         yield json.loads(file.read_text())["address"]
 
 
 @contextmanager
-def worker(address: str, folder: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+def worker(address: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     options = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1")
     before = count(address)
-    with process(
-        "distributed.cli.dask_worker", address, *options, "--local-directory", str(folder), **environment
-    ) as running:
+    with process(folder, "distributed.cli.dask_worker", address, *options, "--local-directory", str(folder)) as running:
         wait_until(lambda: count(address) > before)
         yield running
 
@@ -90,7 +90,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def jobs() -> tuple[dict[str, Any], dict[str, Decision]]:
     """Programs of several kernels, and schedules of some."""
-    programs = {f"{n}": product(5, 8, n).program for n in (3, 16, 33)} | {"rows": product().program}
+    programs = {f"{n}": product(5, 8, n) for n in (3, 16, 33)} | {"rows": product()}
     return programs, {"rows": Decision("tile", {"rows": 2})}
 
 
@@ -148,9 +148,8 @@ def test_workers_that_are_lost(tmp_path: Path) -> None:
 def test_a_worker_with_other_sources_refuses(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     workers = DaskWorkers(address, told.append)
-    monkeypatch.setattr("compiler.build.objects._SOURCES", "of another commit")
-    other = load_target("raspberry-pi-5")  # no key of which is known yet
-    assert len(compiled(other, workers=workers)) == 4
+    monkeypatch.setattr("compiler.build.objects._context", lambda target: "of another commit")
+    assert len(compiled(load_target("host"), workers=workers)) == 4
     assert len(told) == 1 and "the worker's edgec is another" in told[0]
     workers.close()
 
@@ -163,11 +162,9 @@ def test_a_worker_of_another_version(address: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_worker_without_edgec(tmp_path: Path) -> None:
-    with (
-        cluster(tmp_path) as address,
-        worker(address, tmp_path, PYTHONPATH="", PYTHONSAFEPATH="1"),
-        pytest.raises(UserError, match="has no edgec that works"),
-    ):
+    (tmp_path / "compiler.py").write_text("raise ImportError('another program')\n")  # which comes first
+    refused = pytest.raises(UserError, match="has no edgec that works")
+    with cluster(tmp_path) as address, worker(address, tmp_path), refused:
         DaskWorkers(address)
 
 
@@ -176,10 +173,15 @@ def test_a_scheduler_without_workers(tmp_path: Path) -> None:
         DaskWorkers(address)
 
 
-@pytest.mark.parametrize("given", ["tcp://127.0.0.1:1", "nonsense://x", "", "tcp://"])
-def test_nobody_listens(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_CONNECT_SECONDS", 1)
-    with pytest.raises(UserError, match="no Dask scheduler"):
+    with pytest.raises(UserError, match="no Dask scheduler answers at"):
+        DaskWorkers("tcp://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("given", ["", "tcp://", "127.0.0.1:8786", "inproc://x:1", "tcp://x:y"])
+def test_what_is_no_address(given: str) -> None:
+    with pytest.raises(UserError, match="not the address of a scheduler"):
         DaskWorkers(given)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 from tvm import te, topi
 
 from compiler.build.cache import Cache
@@ -16,6 +17,7 @@ from compiler.target import load_target
 from compiler.tune.subject import kernels_alone
 from compiler.tune.trial import build_trial
 from compiler.tune.workloads import Argument, Workload
+from tests.networks import model
 
 
 def product(m: int = 17, k: int = 24, n: int = 40) -> Workload:
@@ -29,6 +31,18 @@ def product(m: int = 17, k: int = 24, n: int = 40) -> Workload:
         Argument("result", "float32", 4 * m * n),
     )
     return Workload(workload_key(program), ("product",), program, arguments, (0,), cost_of(program))
+
+
+def small_network() -> onnx.ModelProto:
+    """A convolution that may be computed in several ways, and a softmax: `x` [1, 3, 7, 7] → `y` [1, 392]."""
+    weights = np.random.default_rng(0).standard_normal((8, 3, 3, 3)).astype(np.float32)
+    nodes = [
+        onnx.helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]),
+        onnx.helper.make_node("Softmax", ["c"], ["s"], axis=1),
+        onnx.helper.make_node("Flatten", ["s"], ["y"]),
+    ]
+    x, y = (onnx.helper.make_tensor_value_info(*of) for of in (("x", 1, [1, 3, 7, 7]), ("y", 1, [1, 392])))
+    return model(nodes, [x], [y], [onnx.numpy_helper.from_array(weights, "w")])
 
 
 def small_trial(folder: Path) -> Path:

@@ -1,0 +1,60 @@
+"""Records of a model that was measured with other choices of graph passes beside the model as it is.
+
+They hold the times of the kernels that only one of the two has, which is what tells options apart, so that a tuner that
+was killed need not measure again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+
+from .records import CHOICE, Record, current_versions
+from .trials import Settings, now
+from .workloads import Workload
+
+# Seconds of all calls of each kernel of the other model and of the model as it is, by workload, and how many rounds.
+Measured = tuple[dict[str, float], dict[str, float], int]
+
+
+def known_sample(other: Sequence[Workload], base: Sequence[Workload], records: Iterable[Record]) -> Measured | None:
+    """What was measured of two models, if it was; kernels that both have are without their times."""
+    name = _name_of(other, base)
+    mine = [one for one in records if one.work.get("sample") == name and one.versions == current_versions()]
+    seconds = {record.workload: record.seconds for record in mine}
+    if not mine or seconds.keys() != {workload.key for workload in base} ^ {workload.key for workload in other}:
+        return None
+    times = [{one.key: seconds.get(one.key, 0.0) * one.calls for one in workloads} for workloads in (other, base)]
+    return times[0], times[1], mine[0].rounds
+
+
+def records_of_sample(
+    measured: Measured, other: Sequence[Workload], base: Sequence[Workload], settings: Settings, threads: int
+) -> list[Record]:
+    """What was measured of two models, for the log."""
+    mine, usual, rounds = measured
+    calls = {workload.key: workload.calls for workload in (*base, *other)}
+    seconds: Mapping[str, float] = {key: (usual | mine)[key] / calls[key] for key in mine.keys() ^ usual.keys()}
+    return [
+        Record(
+            kind="trial",
+            workload=key,
+            work={"family": CHOICE, "sample": _name_of(other, base)},
+            target=settings.target.name,
+            fingerprint=settings.target.fingerprint,
+            decision=None,
+            seconds=time,
+            spread=0.0,
+            base=time,
+            rounds=rounds,
+            threads=threads,
+            date=now(),
+        )
+        for key, time in seconds.items()
+    ]
+
+
+def _name_of(other: Sequence[Workload], base: Sequence[Workload]) -> int:
+    """A number for two models, by their kernels."""
+    calls = [sorted((workload.key, workload.calls) for workload in workloads) for workloads in (base, other)]
+    return int(hashlib.sha256(repr(calls).encode()).hexdigest()[:15], 16)
