@@ -14,7 +14,6 @@ from .process import CommandError
 
 # What the system says of a place that cannot take a file; any other error while one is made is not the place's.
 _NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
-SCRATCH = "edgec-"  # what the names of temporary folders begin with
 
 
 def cache_folder() -> Path:
@@ -80,14 +79,14 @@ def private_folder(out: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def scratch_folder(name: str) -> Iterator[Path]:
-    """A private folder for temporary files; removed at the end.
+def scratch_folder(prefix: str) -> Iterator[Path]:
+    """A private folder for temporary files, whose name begins with the prefix; removed at the end.
 
     Raises:
         UserError: it cannot be written to, or the disk is full.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix=f"{SCRATCH}{name}-") as folder:
+        with tempfile.TemporaryDirectory(prefix=prefix) as folder:
             yield Path(folder)
     except OSError as error:
         if error.errno not in _NO_PLACE:

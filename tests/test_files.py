@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from compiler.errors import UserError
-from compiler.files import cache_folder, private_folder, write_text
+from compiler.files import cache_folder, private_folder, scratch_folder, write_text
+from compiler.process import CommandError
 
 
 def test_a_text_is_written_whole_in_place_of_the_old_one(tmp_path: Path) -> None:
@@ -30,6 +32,20 @@ def test_an_error_of_ours_is_not_taken_for_the_users(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), private_folder(tmp_path / "a") as folder:
         (folder / "forgotten").read_bytes()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), CommandError(["ld"], 1, "ld: No space left on device")]
+)
+def test_a_full_disk_for_temporary_files(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    expected = pytest.raises(UserError, match="cannot write temporary files: No space left on device")
+    with expected, scratch_folder("edgec-test-") as folder:
+        assert folder.parent == tmp_path
+        raise error
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(CommandError), scratch_folder("edgec-test-"):
+        raise CommandError(["ld"], 1, "undefined symbol")
 
 
 def test_the_cache_is_where_the_system_keeps_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

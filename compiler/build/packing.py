@@ -28,7 +28,7 @@ _LEAST_SAVED = 0.08
 # counts and halves. Others are weights, of which small ones gain too little.
 _LEAST_BYTES = 64 << 10
 _CODES_SAVE = 0.4
-_CODES_SAVE_OF_SMALL = 0.25
+_CODES_SAVE_OF_SMALL = 0.5
 
 
 @dataclass(frozen=True)

@@ -5,34 +5,27 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
 from ..errors import UserError
 from ..files import write_text
 from ..frontend.prepare import load_model
 from ..frontend.shapes import parse_shapes
 from ..pipeline import QUANTISED, Options, quantize_for, resolve
+from .live import shown
 from .precision import calibration_options, check_options
 from .show import milliseconds, table
 
 if TYPE_CHECKING:
     from ..build.objects import Workers
-    from ..frontend.prepare import Model
     from ..tune.fleet import Fleet, State
-    from ..tune.records import Log
     from ..tune.search import Progress
     from ..tune.session import Result
-    from ..tune.static import StaticProgress
-
-Shown = TypeVar("Shown")
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -149,18 +142,20 @@ def command(
 
         log = Log(folder, options.target.name)
         if fleet is None:
-            _tune_static(loaded, options, log, seconds, count_instructions, as_json)
+            from .tune_static import tune_without_board
+
+            tune_without_board(loaded, options, log, seconds, count_instructions, as_json)
             return
-        with _shown(as_json, progress_line) as show:
+        with shown(as_json, progress_line) as show:
             try:
                 result = tune(loaded, options, fleet, log, seconds, show, Cache(), compilers)
             except BoardError as error:
                 fix = "what was measured is kept: see to the board, and run again"
                 raise UserError(str(error), str(log.folder), fix) from error
-        where = ", ".join(board.name for board in fleet.boards)
     if report is not None:
         from ..report.tuning import tuning_report
 
+        where = ", ".join(board.name for board in result.boards)
         facts = {
             "model": str(model),
             "precision": precision,
@@ -223,55 +218,6 @@ def _workers(address: str | None) -> Iterator[Workers | None]:
         yield workers
     finally:
         workers.close()
-
-
-def _tune_static(model: Model, options: Options, log: Log, seconds: float, count: bool, as_json: bool) -> None:
-    from ..emulation.emulator import emulate
-    from ..tune.static import tune_static
-
-    with contextlib.ExitStack() as stack:
-        emulator = stack.enter_context(emulate(options.target)) if count else None
-        with _shown(as_json, static_line) as show:
-            result = tune_static(model, options, log, seconds, emulator, show)
-    if as_json:
-        click.echo(json.dumps(result.to_dict(), indent=2))
-        return
-    for name in result.wrong:
-        click.echo(f"wrong results: some schedules of {name}, which were left out", err=True)
-    how = "counted in an emulator" if count else "estimated"
-    tried = f"{result.estimated} schedules estimated" + (f", {result.counted} counted" if count else "")
-    if not result.applied:
-        click.echo(f"nothing is applied: of {tried}, none is clearly better")
-        return
-    rows = [(f"{result.unit.upper()}", "SCHEDULE", "KERNEL")]
-    rows += [
-        (f"x {record.ratio:.3f}", record.text, result.names[key][0])
-        for key, record in sorted(result.verdicts.items(), key=lambda item: item[1].ratio)
-    ]
-    click.echo(table(rows))
-    click.echo(
-        f"{how}, not measured: {result.tuned / result.untuned:.3f} of the kernels' {result.unit}; "
-        f"{len(result.verdicts)} decisions, {tried}; records in {log.folder}"
-    )
-
-
-def static_line(progress: StaticProgress) -> str:
-    """The same while nothing is measured."""
-    return (
-        f"{progress.elapsed:5.0f} of {progress.budget:.0f} s  kernels {progress.done}/{progress.kernels}  "
-        f"{progress.estimated} schedules estimated, {progress.counted} counted"
-    )
-
-
-@contextmanager
-def _shown(as_json: bool, line: Callable[[Shown], str]) -> Iterator[Callable[[Shown], None]]:
-    """What shows progress: a line that changes on a terminal, else a line each time."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield (lambda progress: None) if as_json else (lambda progress: click.echo(line(progress)))
-        return
-    with Live(console=console, transient=True, refresh_per_second=4) as live:
-        yield lambda progress: live.update(Text(line(progress)))
 
 
 def progress_line(progress: Progress) -> str:

@@ -12,7 +12,6 @@ import os
 import queue
 import resource
 import signal
-import stat
 import sys
 import threading
 import time
@@ -190,8 +189,8 @@ def main() -> None:
     os.dup2(2, 1)  # whatever else is printed does not get among the answers
     requests: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_receive, args=(requests,), daemon=True).start()
-    for line in iter(requests.get, ""):
-        request = json.loads(line)
+    while True:
+        request = json.loads(requests.get())
         paths, threads, seconds = request["paths"], request["threads"], request["seconds"]
         try:
             if request["operation"] == "compare":
@@ -207,10 +206,7 @@ def main() -> None:
 def _receive(requests: queue.Queue[str]) -> None:
     for line in sys.stdin:
         requests.put(line)
-    if stat.S_ISREG(os.fstat(0).st_mode):
-        requests.put("")  # these were all
-    else:
-        os._exit(0)  # nobody is left to answer, and the main thread may be in a kernel that never ends
+    os._exit(0)  # nobody is left to answer, and the main thread may be in a kernel that never ends
 
 
 if __name__ == "__main__":

@@ -5,17 +5,19 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from .boards import Board, BoardError, Comparison, LostError, Times
+from .interrupts import Interrupts
 
 Job = TypeVar("Job")
 Measured = TypeVar("Measured", list[Times], Comparison)
 
 # Seconds that a board that throttled gets to cool down before it measures the same again.
 _PAUSES = (2.0, 10.0)
+_LOOK_SECONDS = 0.1  # Ctrl-C wakes nobody up if another thread than the main one gets it
 
 
 @dataclass
@@ -45,6 +47,9 @@ class Fleet:
     Args:
         boards: at least one, all of the same number of threads.
         lost: called with a board's name and the reason when it is lost.
+
+    Attributes:
+        interrupts: entered by who wants them to wait for a moment at which the boards can be interrupted.
     """
 
     def __init__(self, boards: Sequence[Board], lost: Callable[[str, str], None] = lambda name, why: None) -> None:
@@ -52,6 +57,7 @@ class Fleet:
         self.threads = boards[0].threads
         self.states = {id(board): State(board.name) for board in boards}
         self._hot: set[int] = set()
+        self.interrupts = Interrupts()
 
     def run(self, jobs: Sequence[Job], work: Callable[[Job, Board], None], failed: Callable[[Job, str], None]) -> None:
         """Does every job once, on any board; that of a lost board is done by another.
@@ -64,6 +70,7 @@ class Fleet:
             LostError: no board is left.
             KeyboardInterrupt: what was under way is done, and no more.
         """
+        self.interrupts.check()
         left: queue.Queue[Job] = queue.Queue()
         for job in jobs:
             left.put(job)
@@ -82,6 +89,7 @@ class Fleet:
                 except LostError as error:
                     left.put(job)
                     self.boards.remove(board)
+                    board.close()
                     self.states[id(board)].lost = str(error)
                     reasons.append(f"lost {board.name}: {error}")
                     self._lost(board.name, str(error))
@@ -106,16 +114,20 @@ class Fleet:
             for ended, board in ends.items():
                 threading.Thread(target=serve_until, args=(board, ended), daemon=True).start()
             try:
-                for ended in ends:
-                    ended.wait()
+                self._wait(ends)
             except KeyboardInterrupt:
                 # Boards that are interrupted in a measurement would take its answer for that of the next.
                 stopped.set()
-                for ended in ends:
-                    ended.wait()
+                self._wait(ends)
                 raise
         if errors:
             raise errors[0]
+
+    def _wait(self, ends: Iterable[threading.Event]) -> None:
+        for ended in ends:
+            while not ended.wait(_LOOK_SECONDS):
+                self.interrupts.check()
+        self.interrupts.check()
 
     def measure(self, board: Board, measure: Callable[[], Measured]) -> Measured:
         """A measurement on a board. One that throttles meanwhile gets time to cool down, and measures again.

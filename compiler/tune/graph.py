@@ -73,7 +73,7 @@ def choose(
         choices = {key: choice for key, choice in lowered.choices.items() if choice.kind == kind}
         samples: list[Sample] = []
         taken = [{key: choice.taken for key, choice in choices.items()}]
-        begin, took = time.perf_counter(), 0.0
+        begin, took, news = time.perf_counter(), 0.0, False
         while (drawn := _draw(choices, taken)) is not None and begin + took < deadline:
             other = whole_model(lower({**best, **drawn}), settings.target, cache)
             workloads = other.workloads, subject.workloads
@@ -82,13 +82,14 @@ def choose(
                 times = time_subjects([subject, other], settings, fleet, cache)
                 if times is not None and not times[0].heat.throttled:
                     measured = _seconds(other, times[1]), _seconds(subject, times[0]), len(times[0].seconds)
+                    news = True
                     yield records_of_sample(measured, *workloads, settings, fleet.threads), {}
             if measured is not None:
                 samples.append(Sample(drawn, *measured))
                 taken.append(drawn)
             begin, took = time.perf_counter(), time.perf_counter() - begin
         records, found = _best_options(choices, samples, settings, fleet.threads)
-        yield records, found
+        yield records if news else [], found
         if found:
             best |= {key: record.decision.parameters["value"] for key, record in found.items() if record.decision}
             lowered = lower(best)

@@ -74,4 +74,5 @@ def verdicts_for(target: Target, given: Path | None = None) -> Verdicts:
     measured = {*found, *(record.workload for record in read("trial"))} if static else set()
     estimated = static.keys() - measured
     found |= {key: static[key] for key in estimated}
-    return Verdicts.of({key: one for key, one in found.items() if one is not None}, frozenset(estimated))
+    decided = {key: one for key, one in found.items() if one is not None}
+    return Verdicts.of(decided, frozenset(estimated & decided.keys()))

@@ -17,9 +17,8 @@ from .boards import BoardError, Comparison, LostError, Times, read_answer, read_
 
 _MOST_ANSWER = 16 << 20
 _CONNECT_SECONDS = 10.0
-_STALLED_SECONDS = 60  # in the middle of a message
-# The board may do other tuners' jobs first; that it is still there, the system asks it meanwhile.
-_GRACE_SECONDS = 5 * MOST_SECONDS
+# The board may do other tuners' jobs before it takes or answers ours; the system asks meanwhile whether it is there.
+_GRACE_SECONDS = 5 * int(MOST_SECONDS)
 _SAME = {"arm64": "aarch64", "amd64": "x86_64", "armv8l": "armv7l"}
 
 
@@ -99,6 +98,8 @@ class RemoteBoard:
             if not self._connection.poll(timeout):
                 raise LostError(f"no answer within {timeout:.0f} seconds")
             answer = json.loads(self._connection.recv_bytes(_MOST_ANSWER))
+        except BlockingIOError as error:
+            raise LostError("it stalled in the middle of a message") from error
         except (OSError, EOFError) as error:
             raise LostError(str(error) or "it closed the connection") from error
         except ValueError as error:
@@ -119,7 +120,7 @@ def _connect(host: str, port: int, token: bytes) -> Connection:
         found.settimeout(None)
         connection = Connection(found.detach())
     try:
-        set_timeouts(connection, _STALLED_SECONDS)
+        set_timeouts(connection, _GRACE_SECONDS)
         with cut_after(connection, _CONNECT_SECONDS):
             answer_challenge(connection, token)
             deliver_challenge(connection, token)

@@ -12,7 +12,7 @@ from typing import Any
 from ..build.cache import Cache
 from ..build.objects import Workers
 from ..errors import UserError
-from ..files import SCRATCH, scratch_folder
+from ..files import scratch_folder
 from ..frontend.prepare import Model
 from ..pipeline import Clock, Lowered, Options, compile_with, lower_model
 from ..runtime.serve import remove_abandoned
@@ -27,7 +27,7 @@ from .records import Log, Record
 from .search import Progress, Searcher, roof_of
 from .space import space_of
 from .subject import Subject, whole_model
-from .trials import Settings, now
+from .trials import SCRATCH, Settings, now
 
 # Shares of the budget: until choices of graph passes are decided, and until the search ends. The rest confirms what was
 # found, and measures the whole model.
@@ -142,6 +142,7 @@ class Session:
             searcher.measure_defaults()
             self._check_budget(searches)
             searcher.run()
+            self.fleet.interrupts.check()
         if searcher is None:
             raise KeyboardInterrupt
         return self._decide(chosen, searcher.confirm(), searcher)
@@ -188,7 +189,7 @@ class Session:
 
     def _decide(self, chosen: Mapping[str, Record], winners: Mapping[str, Record], searcher: Searcher) -> Result:
         """Keeps of what was found that with which the whole model runs faster."""
-        with scratch_folder("tuned") as folder:
+        with scratch_folder(SCRATCH) as folder:
             untuned = self._compile(folder / "untuned.so", {})
             kept = {**chosen, **winners}
             compared = self._compare(untuned, kept, folder)
@@ -248,7 +249,8 @@ def tune(
     Raises:
         UserError: the model cannot be compiled, or the budget is too small to measure anything.
     """
-    return Session(model, options.without_estimates(), fleet, log, budget, cache, workers).run(report)
+    with fleet.interrupts:
+        return Session(model, options.without_estimates(), fleet, log, budget, cache, workers).run(report)
 
 
 def _verdicts(records: Mapping[str, Record]) -> Verdicts:

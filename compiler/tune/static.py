@@ -130,7 +130,7 @@ def tune_static(
     Raises:
         UserError: the model cannot be compiled, or takes its budget for nothing.
     """
-    return _Session(model, options.without_estimates(), log, budget, emulator, report).run()
+    return _Session(model, options, log, budget, emulator, report).run()
 
 
 class _Session:
@@ -143,7 +143,8 @@ class _Session:
         emulator: Emulator | None,
         report: Callable[[StaticProgress], None],
     ) -> None:
-        self.model, self.options, self.log, self.emulator, self.report = model, options, log, emulator, report
+        self.model, self.log, self.emulator, self.report = model, log, emulator, report
+        self.options, self.before = options.without_estimates(), options.estimated
         self.begin, self.budget = time.perf_counter(), budget
         self.searches: list[_Search] = []
         self.estimated = self.counted = self.done = 0
@@ -247,17 +248,23 @@ class _Session:
     def _apply(self, unit: str, untuned: float, tuned: float, searches: Mapping[str, _Search]) -> StaticResult:
         applied = tuned <= _WHOLE_GAIN * untuned
         verdicts = {key: self._record(one, unit) for key, one in searches.items() if one.best} if applied else {}
-        self.log.append(verdicts.values())
+        # What was found before, and is not any more, is taken back.
+        gone = [replace(self._record(one, unit), decision=None) for one in self._unconfirmed(verdicts)]
+        self.log.append([*verdicts.values(), *gone])
         names = {one.workload.key: one.workload.names for one in self.searches}
         wrong = [names[key][0] for key in sorted(self.wrong)]
         return StaticResult(
             unit, untuned, tuned, verdicts, names, self.estimated, self.counted, wrong, applied and bool(verdicts)
         )
 
+    def _unconfirmed(self, verdicts: Mapping[str, Record]) -> list[_Search]:
+        keys = self.before - verdicts.keys()
+        return [search for search in self.searches if search.workload.key in keys]
+
     def _record(self, search: _Search, unit: str) -> Record:
         """Its seconds are cycles by the target's clock, instructions as if each took one."""
-        assert search.best is not None
-        (ratio, decision), workload, target = search.best, search.workload, self.options.target
+        ratio, decision = search.best or (1.0, search.space.default)
+        workload, target = search.workload, self.options.target
         base = search.base / (target.ghz * 1e9)
         return Record(
             kind=STATIC,

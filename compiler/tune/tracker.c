@@ -1,9 +1,8 @@
-/* What a board of TVM's RPC runs of ours: it starts measure.py, which lies in the session's folder with all that it
- * needs, in a process of its own, with the Python that the server runs in.
+/* What a board of TVM's RPC runs of ours: it starts job.py, which lies in the session's folder with all that it needs,
+ * in a process of its own, with the Python that the server runs in.
  *
  * TVM's calling convention: a function NAME is the symbol __tvm_ffi_NAME, see tvm/ffi/c_api.h. */
 #define _GNU_SOURCE
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #ifdef __linux__
@@ -30,22 +29,20 @@ static const char *python(void) {
 
 static void become(const char *command, const char *folder) {
   const struct rlimit none = {0, 0};
-  char *arguments[] = {(char *)command, "measure.py", NULL};
+  char *arguments[] = {(char *)command, "job.py", NULL};
   setpgid(0, 0);
 #ifdef __linux__
   prctl(PR_SET_PDEATHSIG, SIGKILL); /* when the session ends before us */
 #endif
   setrlimit(RLIMIT_CORE, &none);
   if (chdir(folder)) _exit(126);
-  int from = open("request", O_RDONLY), to = open("answer", O_WRONLY | O_CREAT | O_TRUNC, 0600);
-  if (from < 0 || to < 0 || dup2(from, 0) < 0 || dup2(to, 1) < 0) _exit(126);
   for (int file = 3; file < 256; file++) close(file); /* the session's connection among them */
   execvp(command, arguments);
   _exit(127);
 }
 
 /* (folder, milliseconds that it may take) -> the exit status, 128 more than the signal that ended it, or one of ours. */
-static int measure(const char *folder, int64_t milliseconds) {
+static int run_job(const char *folder, int64_t milliseconds) {
   const char *command = python();
   int status;
   pid_t child = fork();
@@ -64,12 +61,12 @@ static int measure(const char *folder, int64_t milliseconds) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-__attribute__((visibility("default"))) int __tvm_ffi_edgec_measure(void *self, const TVMFFIAny *args, int32_t count,
-                                                                   TVMFFIAny *result) {
+__attribute__((visibility("default"))) int __tvm_ffi_edgec_job(void *self, const TVMFFIAny *args, int32_t count,
+                                                               TVMFFIAny *result) {
   int known = count == 2 && args[0].type_index == kTVMFFIRawStr && args[1].type_index == kTVMFFIInt;
   (void)self;
   result->type_index = kTVMFFIInt;
   result->zero_padding = 0;
-  result->v_int64 = known ? measure(args[0].v_c_str, args[1].v_int64) : NO_ARGUMENTS;
+  result->v_int64 = known ? run_job(args[0].v_c_str, args[1].v_int64) : NO_ARGUMENTS;
   return 0;
 }

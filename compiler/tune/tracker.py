@@ -1,8 +1,8 @@
-"""Boards that TVM's RPC tracker knows: trials go to TVM's RPC servers.
+"""Boards that TVM's RPC tracker knows: jobs go to TVM's RPC servers.
 
-A board needs what TVM's Python server needs, Python and NumPy. For each trial the tracker is asked for a session, so
-that others' work gets its turn; measure.py and loader.py go along, and a library of ours, tracker.c, starts them. The
-protocol has neither authentication nor encryption: whoever reaches a server runs code there.
+A board needs what TVM's Python server needs, Python and NumPy. For each job the tracker is asked for a session, so that
+others' work gets its turn; what measures there goes along, and a library of ours, tracker.c, starts it. The protocol
+has neither authentication nor encryption: whoever reaches a server runs code there.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from .boards import BoardError, Comparison, LostError, Times, read_answer, read_
 
 _TRACKER_SECONDS = 10.0  # for an answer that is there at once
 _WAIT_SECONDS = 120.0  # for a board that others use
-_GRACE_SECONDS = 60.0  # of the network and of starting Python
-_SENT = (WORKER, WORKER.with_name("loader.py"))
-_LIBRARY, _ARTIFACT = "edgec_tracker.so", "artifact{}.so"
+_JOB_SECONDS = 1.5 * MOST_SECONDS  # with starting Python; what goes there and back may take as long
+_SENT = tuple(WORKER.with_name(name) for name in ("job.py", "serve.py", "measure.py", "thermal.py", "loader.py"))
+_LIBRARY = "edgec_tracker.so"
 # Of tracker.c; less is an exit status.
-_STATUS = {1002: "it can start no process", 1003: "the trial never ended"}
+_STATUS = {1002: "it can start no process", 1003: "what measures there never ended"}
 
 Made = TypeVar("Made")
 
@@ -50,58 +50,49 @@ class TrackerBoard:
         self._tracker, self._library = tracker, library
 
     def measure(self, trial: Path, rounds: int, seconds: float) -> list[Times]:
-        request = {"operation": "trial", "rounds": rounds, "seconds": seconds}
-        return read_answer(self._ask(request, seconds, [trial]), trial)
+        request = {"operation": "trial", "threads": self.threads, "rounds": rounds, "seconds": seconds}
+        return read_answer(self.run(request, [trial]), trial)
 
     def compare(self, first: Path, second: Path, seconds: float) -> Comparison:
-        request = {"operation": "compare", "seconds": seconds}
-        return read_comparison(self._ask(request, MOST_SECONDS, [first, second]))
+        request = {"operation": "compare", "threads": self.threads, "seconds": seconds}
+        return read_comparison(self.run(request, [first, second]))
 
-    def _ask(self, request: dict[str, Any], seconds: float, artifacts: Sequence[Path]) -> dict[str, Any]:
-        names = [_ARTIFACT.format(place) for place in range(len(artifacts))]
-        line = json.dumps({**request, "paths": names, "threads": self.threads}) + "\n"
-        answer = self.run(line, seconds, dict(zip(names, artifacts, strict=True)))
-        try:
-            made = json.loads(answer)
-        except ValueError as error:
-            raise BoardError(f"{self.name} answered what is not JSON: {error}") from error
-        if not isinstance(made, dict):
-            raise BoardError(f"{self.name} answered what makes no sense")
-        return made
-
-    def run(self, request: str, seconds: float, artifacts: Mapping[str, Path] | None = None) -> bytes:
-        """What measure.py answers there. Raises BoardError."""
-        limit = seconds + _GRACE_SECONDS
+    def run(self, request: Mapping[str, Any], artifacts: Sequence[Path] = ()) -> dict[str, Any]:
+        """What job.py answers there. Raises BoardError."""
         address = self._tracker.request()
         try:
-            return _within(limit + _GRACE_SECONDS, lambda: self._talk(address, request, limit, artifacts or {}))
+            answer = json.loads(_within(2 * _JOB_SECONDS, lambda: self._talk(address, request, artifacts)))
+            if not isinstance(answer, dict):
+                raise ValueError("it answered what makes no sense")
+            return answer
         except BoardError:
             raise
         except (OSError, RuntimeError, ValueError, TimeoutError) as error:  # what TVM raises is a RuntimeError
             why = next(iter(str(error).strip().splitlines()[-1:]), "") or type(error).__name__
             raise LostError(why[:200]) from error
 
-    def _talk(self, address: tuple[str, int, str], request: str, limit: float, artifacts: Mapping[str, Path]) -> bytes:
+    def _talk(self, address: tuple[str, int, str], request: Mapping[str, Any], artifacts: Sequence[Path]) -> bytes:
         from tvm import rpc
 
-        session = rpc.connect(*address, session_timeout=int(limit + _GRACE_SECONDS))
+        session = rpc.connect(*address, session_timeout=int(2 * _JOB_SECONDS))
         session.upload(bytearray(self._library), _LIBRARY)
         for source in _SENT:
             session.upload(bytearray(source.read_bytes()), source.name)
-        session.upload(bytearray(request.encode()), "request")
-        for name, path in artifacts.items():
-            session.upload(bytearray(path.read_bytes()), name)
+        paths = [f"{place}.so" for place in range(len(artifacts))]
+        for path, artifact in zip(paths, artifacts, strict=True):
+            session.upload(bytearray(artifact.read_bytes()), path)
+        session.upload(bytearray(json.dumps({**request, "paths": paths}).encode()), "request")
         try:
-            measure = session.load_module(_LIBRARY)["edgec_measure"]
+            job = session.load_module(_LIBRARY)["edgec_job"]
         except (RuntimeError, AttributeError) as error:
             raise _OtherMachine(str(error).strip().splitlines()[-1][:200]) from error
-        status = measure(session.get_function("tvm.rpc.server.workpath")(""), int(1000 * limit))
+        status = job(session.get_function("tvm.rpc.server.workpath")(""), int(1000 * _JOB_SECONDS))
         if status:
-            raise BoardError(_STATUS.get(status, f"the trial crashed, with status {status}"))
+            raise BoardError(_STATUS.get(status, f"what measures there crashed, with status {status}"))
         return bytes(session.download("answer"))
 
     def close(self) -> None:
-        """Nothing is held between trials."""
+        """Nothing is held between jobs."""
 
 
 class _OtherMachine(BoardError):
@@ -131,14 +122,13 @@ def tracker_boards(address: str, key: str, threads: int, target: Target) -> list
     library = _build(target)
     boards = [TrackerBoard(tracker, f"{key} {number} at {address}", threads, library) for number in range(1, count + 1)]
     try:
-        boards[0].run("", 0.0)
+        boards[0].run({})
     except _OtherMachine as error:
         what = f"a board of the key {key!r:.80} does not load code for {target.machine}: {error}"
         raise UserError(what, "--key", "give the board's own --target") from error
     except LostError as error:
-        raise UserError(
-            str(error), "--tracker", "look whether its boards are free, and can be reached from here"
-        ) from error
+        what = f"lost {boards[0].name}: {error}"
+        raise UserError(what, "--tracker", "look whether its boards can be reached from here, and are free") from error
     except BoardError as error:
         what = f"a board of the key {key!r:.80} cannot measure: {error}"
         raise UserError(what, "--key", "its server has to run in a Python of at least 3.8 with NumPy") from error

@@ -22,6 +22,8 @@ from .subject import Subject
 from .trial import Variant, build_trial
 from .workloads import Workload
 
+SCRATCH = "edgec-tune-"  # what the names of a tuner's temporary folders begin with
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -150,7 +152,7 @@ def time_candidates(
     settings: Settings,
     fleet: Fleet,
     cache: Cache | None,
-    keep: Callable[[Sequence[Candidate]], None],
+    keep: Callable[[Sequence[Candidate]], None] = lambda candidates: None,
 ) -> None:
     """Measures candidates in the subject, one of each of its kernels in each version of a trial.
 
@@ -249,7 +251,7 @@ def _measure(
     variants: Sequence[Variant], subject: Subject, settings: Settings, fleet: Fleet, board: Board, cache: Cache | None
 ) -> list[Times]:
     """For each variant. Raises BoardError."""
-    with scratch_folder("trial") as folder:
+    with scratch_folder(SCRATCH) as folder:
         path = build_trial(variants, subject.inputs, subject.outputs, settings.target, folder, cache)
         times = fleet.measure(board, lambda: board.measure(path, settings.rounds, settings.seconds))
     if [one.seconds.shape[1] for one in times] != [len(variant.program.steps) for variant in variants]:

@@ -18,7 +18,7 @@ import onnx
 import pytest
 
 from compiler.cli import main
-from compiler.runtime.serve import Server
+from compiler.runtime.serve import Server, Worker
 from compiler.target import load_target
 from compiler.tune import remote
 from compiler.tune.records import FORMAT, Log
@@ -123,6 +123,30 @@ def test_a_budget_in_which_nothing_can_be_measured(
     check(ended.value.code, printed.out, printed.err)
     assert "the budget of 0 s is too small" in printed.err and "give at least" in printed.err
     assert Log(place.logs, "host").read("trial") and not Log(place.logs, "host").read("verdict")
+
+
+def test_no_board_is_left(
+    place: Place, port: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was measured before is kept."""
+    jobs: list[dict[str, Any]] = []
+    original = Worker.run
+
+    def run(self: Worker, request: dict[str, Any]) -> dict[str, Any]:
+        jobs.append(request)
+        if len(jobs) > 2:
+            raise OSError("power is gone")
+        return original(self, request)
+
+    monkeypatch.setattr(Worker, "run", run)
+    command = ["edgec", "tune", str(place.model), "--tuning-logs", str(place.logs), "--budget", "60s", "--json"]
+    monkeypatch.setattr(sys, "argv", [*command, "--rpc", f"127.0.0.1:{port}", "--token-file", str(place.token)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    printed = capsys.readouterr()
+    check(ended.value.code, printed.out, printed.err)
+    assert f"no board is left: lost 127.0.0.1:{port}" in printed.err and "run again" in printed.err
+    assert Log(place.logs, "host").read("trial")
 
 
 def test_a_board_of_another_architecture(place: Place, port: int, refused: Refused) -> None:

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from compiler.cli.tune import command
 from compiler.kernels.rule import Decision
 from compiler.report.tuning import tuning_report
+from compiler.tune.fleet import State
 from compiler.tune.records import Record
 from compiler.tune.search import Progress
 from compiler.tune.session import Result
@@ -53,7 +54,7 @@ def made(applied: bool = True) -> Result:
         curve=curve,
         trials=56,
         applied=applied,
-        boards=[],
+        boards=[State("this machine")],
         calls={"ab": 4},
     )
 

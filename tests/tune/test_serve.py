@@ -143,6 +143,23 @@ def test_an_interrupt_waits_for_what_is_measured(count: int) -> None:
     assert sorted(done) == list(range(count))
 
 
+def test_an_interrupt_waits_for_the_boards() -> None:
+    """Between jobs it is only noted: TVM's callbacks are no place for it."""
+    done: list[int] = []
+    fleet = Fleet([LocalBoard(1)])
+    with fleet.interrupts:
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            fleet.run([1], lambda job, board: done.append(job), lambda job, reason: None)
+        fleet.run([2], lambda job, board: done.append(job), lambda job, reason: None)
+        assert done == [2]
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):  # who asks twice wants an end at once
+            signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
 def test_a_short_token_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "token").write_text("short\n")
     with pytest.raises(ValueError, match="at least"):

@@ -104,6 +104,8 @@ def test_jobs_are_taken_one_at_a_time(start: Callable[..., Server], trial: Path,
     body = f"with open({str(events)!r}, 'a') as file: file.write('('); file.flush(); time.sleep(0.1); file.write(')')"
     server = start(f"{body}\n    return {ANSWER}")
     boards = [board_of(server) for _ in range(3)]
+    with trial.open("wb") as file:
+        file.truncate(16 << 20)  # more than the system takes before the server does
     threads = [threading.Thread(target=board.measure, args=(trial, 1, 30.0)) for board in boards]
     for thread in threads:
         thread.start()

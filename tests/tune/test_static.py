@@ -142,13 +142,30 @@ def test_what_is_not_clearly_better_is_not_applied(
 
 def test_clear_estimates_are_applied(network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def cost(self: Any, workload: Any, decision: Decision) -> tuple[float, float]:
-        return (100.0 if decision.parameters.get("rows") != 2 else 80.0), 100.0
+        return (80.0 if decision.parameters.get("channels_outside") else 100.0), 100.0
 
     monkeypatch.setattr(static._Session, "_cost", cost)
     result = counted(network, tmp_path / "logs", None)
     assert result.applied and result.unit == "cycles"
-    assert {record.decision.parameters["rows"] for record in result.verdicts.values()} == {2}
+    assert {record.decision.parameters["channels_outside"] for record in result.verdicts.values()} == {1}
     assert {record.source for record in Log(tmp_path / "logs", TARGET).read(STATIC)} == {ESTIMATED}
+
+
+def test_what_a_count_does_not_confirm_is_taken_back(
+    network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cost(self: Any, workload: Any, decision: Decision) -> tuple[float, float]:
+        return (80.0 if decision.parameters.get("channels_outside") else 100.0), 100.0
+
+    monkeypatch.setattr(static._Session, "_cost", cost)
+    logs = tmp_path / "logs"
+    assert counted(network, logs, None).applied and verdicts_for(load_target(TARGET), logs).estimated
+    monkeypatch.setattr(static, "now", lambda: "2099-01-01T00:00:00Z")  # not in the same second
+    assert not counted(network, logs, FakeEmulator(base=100000)).applied
+    found = verdicts_for(load_target(TARGET), logs)
+    assert not found.decisions and not found.estimated
+    artifact = compile_model(network, TARGET, tmp_path / "net.so", verify=False, tuning_logs=logs)
+    assert not any("tuned" in kernel for kernel in artifact.manifest["kernels"])
 
 
 def record(kind: str, rows: int | None, **changes: Any) -> Record:

@@ -112,6 +112,8 @@ def test_it_measures_as_this_machine_does(address: str, tmp_path: Path) -> None:
     (board,) = boards_at(address)
     found = board.measure(trial, 5, 5.0)
     again = board.measure(trial, 3, 5.0)  # the board is free again after each
+    request = {"operation": "trial", "threads": 1, "rounds": 1, "seconds": 1.0}
+    assert {"temperature", "throttled"} <= board.run(request, [trial]).keys()
     assert len(found) == len(again) == len(expected)
     for one, other in zip(found, expected, strict=True):
         assert one.seconds.shape == other.seconds.shape and (one.seconds > 0).all()
@@ -150,19 +152,19 @@ def test_a_trial_that_fails_leaves_the_board(
     scripts = {
         "crash": "import os\nos.abort()\n",
         "hang": "import time\ntime.sleep(60)\n",
-        "not an artifact": tracker.WORKER.read_text(),
+        "not an artifact": tracker._SENT[0].read_text(),
     }
     (board,) = boards_at(address)
     with monkeypatch.context() as patch:
-        script = tmp_path / "measure.py"
+        script = tmp_path / "job.py"
         script.write_text(scripts[damage])
         patch.setattr(tracker, "_SENT", (script, *tracker._SENT[1:]))
-        patch.setattr(tracker, "_GRACE_SECONDS", 1.0)
+        patch.setattr(tracker, "_JOB_SECONDS", 1.0 if damage == "hang" else 20.0)
         bad = tmp_path / "bad.so"
         bad.write_bytes(b"no artifact" if damage == "not an artifact" else trial.read_bytes())
         expected = {"crash": "crashed, with status 134", "hang": "never ended", "not an artifact": "edgec"}
         with pytest.raises(BoardError, match=expected[damage]) as raised:
-            board.measure(bad, 3, 0.1 if damage == "hang" else 5.0)
+            board.measure(bad, 3, 5.0)
         assert not isinstance(raised.value, LostError)
     assert len(board.measure(trial, 3, 5.0)) == 2
 
@@ -185,7 +187,7 @@ def test_a_server_that_is_lost_in_mid_trial(tmp_path: Path, monkeypatch: pytest.
             return original(self, *given)
 
         original = TrackerBoard._talk
-        slow = tmp_path / "measure.py"
+        slow = tmp_path / "job.py"
         slow.write_text("import time\ntime.sleep(60)\n")
         monkeypatch.setattr(tracker, "_SENT", (slow, *tracker._SENT[1:]))
         monkeypatch.setattr(TrackerBoard, "_talk", talk)
@@ -206,7 +208,7 @@ def test_a_board_that_others_keep(address: str, monkeypatch: pytest.MonkeyPatch)
     taken = rpc.connect_tracker(host, int(port)).request(KEY)
     monkeypatch.setattr(tracker, "_WAIT_SECONDS", 1.0)
     with pytest.raises(LostError, match="no board of the key 'board' was free within 1 seconds"):
-        board.run("", 1.0)
+        board.run({})
     del taken
 
 
