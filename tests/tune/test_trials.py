@@ -80,7 +80,7 @@ def test_a_schedule_that_crashes_spoils_no_other() -> None:
     def bad(parameters: list[dict[str, int]]) -> bool:
         return parameters[1]["rows"] == 2
 
-    time_candidates(candidates, subject, Settings(target), Fleet([FakeBoard(bad)]), Cache())
+    time_candidates(candidates, subject, Settings(target), Fleet([FakeBoard(bad)]), Cache(), lambda done: None)
     assert [one.failure for one in candidates if one is not culprit] == [""] * 8
     assert culprit.failure == "it crashed"
     assert all(np.isfinite(one.seconds) and one.base == pytest.approx(1e-6) for one in candidates if one is not culprit)
@@ -163,7 +163,7 @@ def test_kernels_inside_control_flow_are_measured_as_the_step_they_are_in(tmp_pa
     plans = [Plan(search, (search.space.default,)) for search in searches]
     candidates = compile_plans(plans, subject, Settings(options.target), Cache())
     board = LocalBoard(1)
-    time_candidates(candidates, subject, Settings(options.target, rounds=3), Fleet([board]), Cache())
+    time_candidates(candidates, subject, Settings(options.target, rounds=3), Fleet([board]), Cache(), lambda done: None)
     board.close()
     flow = next(number for number, step in enumerate(subject.program.steps) if step.flow)
     assert any(flow in candidate.workload.steps for candidate in candidates)
