@@ -27,6 +27,7 @@ else:  # as a file of its own, beside loader.py
 _SEED = 0
 _LEAST_TURNS, _MOST_TURNS = 15, 10000  # of two artifacts
 _RUNS_OF_A_TURN = 3  # the fastest counts: the first brings the artifact's code and weights into the caches
+_SIGNIFICANT = 2.5  # standard errors, of which half of the range between quartiles is about one of a single turn
 _PATIENCE = 5  # times as long as asked for, until there are so many turns
 _RUNS = 2  # of a version in a round that count, after one that brings its own code and constants into the caches
 
@@ -93,7 +94,8 @@ def compare(paths: list[str], threads: int, seconds: float) -> dict[str, Any]:
     """Runs two artifacts of one model in turns for so long, or longer where that makes few turns.
 
     Returns:
-        `medians` of the seconds of each one's turns; `ratio`, the median of the second's time by the first's in a turn;
+        `medians` of the seconds of each one's turns; `ratio`, the median of the second's time by the first's in a turn,
+        and `noise`, what it may be wrong by;
         `kernels`, that ratio for each kernel that both have, by name.
     """
     with Model(paths[0], threads) as one, Model(paths[1], threads) as two:
@@ -115,8 +117,9 @@ def compare(paths: list[str], threads: int, seconds: float) -> dict[str, Any]:
         times = np.array([side.whole() for side in sides])
         before, after = (side.by_kernel() for side in sides)
     kernels = {name: float(np.median(after[name] / np.maximum(before[name], 1))) for name in before if name in after}
-    ratio = float(np.median(times[1] / np.maximum(times[0], 1e-9)))
-    return {"medians": np.median(times, axis=1).tolist(), "ratio": ratio, "kernels": kernels}
+    low, ratio, high = np.percentile(times[1] / np.maximum(times[0], 1e-9), (25, 50, 75)).tolist()
+    noise = _SIGNIFICANT * (high - low) / 2 / len(times[0]) ** 0.5
+    return {"medians": np.median(times, axis=1).tolist(), "ratio": ratio, "noise": noise, "kernels": kernels}
 
 
 class _Side:

@@ -61,14 +61,21 @@ class Comparison:
     Attributes:
         medians: seconds of each one's turns.
         ratio: of the second's time to the first's in the same turn, the median.
-        kernels: that ratio by kernel, of those that both have.
+        kernels: that ratio by kernel, of those that both have, from runs whose steps were timed.
+        noise: what the ratio may be wrong by.
         heat: of the board.
     """
 
     medians: tuple[float, float]
     ratio: float
     kernels: Mapping[str, float]
+    noise: float = 0.0
     heat: Heat = Heat()
+
+    @property
+    def faster(self) -> bool:
+        """Whether the second one is, beyond the noise."""
+        return self.ratio < 1.0 - self.noise
 
 
 class Board(Protocol):
@@ -130,10 +137,10 @@ def read_comparison(answer: Mapping[str, Any]) -> Comparison:
     try:
         first, second = (float(median) for median in answer["medians"])
         kernels = {str(name): float(ratio) for name, ratio in answer["kernels"].items()}
-        comparison = Comparison((first, second), float(answer["ratio"]), kernels, _heat(answer))
+        comparison = Comparison((first, second), float(answer["ratio"]), kernels, float(answer["noise"]), _heat(answer))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BoardError(f"no answer to a comparison that makes sense: {error}") from None
-    if not all(map(math.isfinite, (first, second, comparison.ratio, *kernels.values()))):
+    if not all(map(math.isfinite, (first, second, comparison.ratio, comparison.noise, *kernels.values()))):
         raise BoardError("an answer to a comparison with times that are no numbers")
     return comparison
 

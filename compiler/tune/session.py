@@ -32,7 +32,6 @@ from .trials import SCRATCH, Settings, now
 # Shares of the budget: until choices of graph passes are decided, and until the search ends. The rest confirms what was
 # found, and measures the whole model.
 _CHOOSING, _SEARCHING = 0.2, 0.8
-_MOST_RATIO = 0.998  # of the tuned model's time to the untuned one's; more is not told from noise
 
 
 @dataclass(frozen=True)
@@ -197,10 +196,10 @@ class Session:
                 del kept[key]
             if len(kept) < len(chosen) + len(winners):
                 compared = self._compare(untuned, kept, folder)
-            if chosen and compared.ratio >= _MOST_RATIO:
+            if chosen and not compared.faster:
                 kept = {key: record for key, record in kept.items() if key not in chosen}
                 compared = self._compare(untuned, kept, folder)
-        applied = bool(kept) and compared.ratio < _MOST_RATIO and not compared.heat.throttled
+        applied = bool(kept) and compared.faster and not compared.heat.throttled
         if applied:
             self.log.append([replace(record, kind="verdict", date=now()) for record in kept.values()])
         verdicts = kept if applied else {}

@@ -47,7 +47,7 @@ class Board:
         return found
 
     def compare(self, first: Path, second: Path, seconds: float) -> Comparison:
-        return Comparison((2e-5, 1e-5), 0.5, {}, self.heat())
+        return Comparison((2e-5, 1e-5), 0.5, {}, heat=self.heat())
 
     def close(self) -> None:
         pass
@@ -123,5 +123,7 @@ def test_this_machine_is_watched_too(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     zone.write_text("71000\n")
     board = LocalBoard(1)
     board._worker.watch = Watch(tmp_path)
-    monkeypatch.setattr(board._worker, "_ask", lambda *_: {"medians": [1, 1], "ratio": 1.0, "kernels": {}})
+    monkeypatch.setattr(
+        board._worker, "_ask", lambda *_: {"medians": [1, 1], "ratio": 1.0, "noise": 0.0, "kernels": {}}
+    )
     assert board.compare(tmp_path, tmp_path, 1.0).heat == Heat(71.0)
