@@ -13,7 +13,6 @@ from ..build.objects import CompiledKernel, compile_kernels
 from ..build.program import Program, Step, Value, all_programs
 from ..frontend.prepare import Tensor
 from ..pipeline import Lowered
-from ..runtime.loader import SMALL
 from ..target import Target
 from .trial import Variant
 from .workloads import Workload, workloads_of
@@ -78,8 +77,7 @@ def kernels_alone(
                 program.constants.append(argument.content)
                 continue
             kind, tensors = ("input", inputs) if argument.kind == "data" else ("output", outputs)
-            nbytes = argument.nbytes + (SMALL if kind == "output" else 0)  # which the loader makes no copies of
-            shape = (nbytes // tvm_ffi.dtype(argument.dtype).itemsize,)
+            shape = (argument.nbytes // tvm_ffi.dtype(argument.dtype).itemsize,)
             program.values.append(Value(args[-1], kind, argument.dtype, shape, len(tensors)))
             tensors.append(Tensor(f"{workload.key}_{place}", argument.dtype, shape))
         results = sum(argument.kind == "result" for argument in workload.arguments)
