@@ -59,9 +59,9 @@ class Comparison:
     """How fast two artifacts of one model are.
 
     Attributes:
-        medians: seconds of each one's turns.
+        medians: seconds of each one's turns, the sum of its steps.
         ratio: of the second's time to the first's in the same turn, the median.
-        kernels: that ratio by kernel, of those that both have, from runs whose steps were timed.
+        kernels: that ratio by kernel, of those that both have.
         noise: what the ratio may be wrong by.
         heat: of the board.
     """
