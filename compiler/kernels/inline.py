@@ -9,7 +9,7 @@ from typing import Any
 import tvm_ffi
 from tvm import ir, s_tir
 
-from .analysis import Block
+from .analysis import Block, blocks_of
 
 _SMALL = 1 << 14  # elements that may be computed before the rest, which takes memory of the kernel's own
 _AGAIN = 4  # times that transcendental functions of one element may be computed
@@ -30,6 +30,20 @@ def inline_producers(sch: Any, blocks: Sequence[Block], cheap_only: bool = False
         consumers = sch.get_consumers(rv)
         if consumers and not (cheap_only and block.transcendental and len(consumers) > 1):
             _inline(sch, rv)
+
+
+def sums_and_result(sch: Any, name: str) -> tuple[Block, Block] | None:
+    """The only block with a reduction, whose name begins so, and the one that all others were inlined into.
+
+    None if it is not such a program.
+    """
+    blocks = blocks_of(sch)
+    sums = [block for block in blocks if block.reduction]
+    if len(sums) != 1 or not sums[0].name.startswith(name):
+        return None
+    inline_producers(sch, blocks)
+    rest = [block for block in blocks_of(sch) if not block.reduction]
+    return (sums[0], rest[0]) if len(rest) == 1 else None
 
 
 def inline_once(sch: Any, blocks: Sequence[Block]) -> None:

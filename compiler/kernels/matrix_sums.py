@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .analysis import Block, blocks_of
-from .inline import inline_producers
+from .analysis import Block
+from .inline import sums_and_result
 from .limits import Limits
 from .peel import mark_for_peeling
 from .rule import Offer, Parameters
@@ -52,16 +52,11 @@ def _fits(height: int, width: int, limits: Limits) -> bool:
 
 def matrix_sums_rule(sch: Any, limits: Limits) -> Offer | None:
     """Programs made by the pass that packs weights so, with the epilogue that was fused to them."""
-    blocks = blocks_of(sch)
-    anchors = [b for b in blocks if b.name.startswith(MATRICES)]
-    if len(anchors) != 1 or sum(bool(b.reduction) for b in blocks) != 1:
+    found = sums_and_result(sch, MATRICES)
+    if found is None:
         return None
-    anchor = anchors[0]
-    inline_producers(sch, blocks)
-    rest = [b for b in blocks_of(sch) if not b.reduction]
-    if len(rest) != 1:
-        return None
-    *_, rows, channels = rest[0].spatial
+    anchor, result = found
+    *_, rows, channels = result.spatial
     *_, pairs, _blocks, columns, _places = anchor.spatial
     heights = [m for m in range(2, 2 * pairs + 1, 2) if 2 * pairs % m == 0 and _fits(m, 2 * columns, limits)]
     steps = math.prod(anchor.reduction)
@@ -69,7 +64,7 @@ def matrix_sums_rule(sch: Any, limits: Limits) -> Offer | None:
     weights = list(sch.get(sch.get_sblock(anchor.name)).reads)[-1].source.ty.shape
     outside = int(4 * math.prod(int(d) for d in weights) > limits.l2 // 2)
     return Offer(
-        lambda chosen: _apply(sch, anchor, rest[0], limits, chosen),
+        lambda chosen: _apply(sch, anchor, result, limits, chosen),
         {"rows": best, "channels_outside": outside},
         {"rows": tuple(heights), "channels_outside": (0, 1)},
     )

@@ -14,8 +14,8 @@ from typing import Any
 import tvm_ffi
 from tvm import tirx
 
-from .analysis import Block, blocks_of
-from .inline import inline_producers
+from .analysis import Block
+from .inline import sums_and_result
 from .limits import Limits
 from .overlap import split_overlapping
 from .rule import Offer, Parameters
@@ -67,21 +67,16 @@ def _most_rows(width: int, vectors: int, limits: Limits) -> int:
 
 def partial_sums_rule(sch: Any, limits: Limits) -> Offer | None:
     """Programs made by the pass that packs weights so, with the epilogue that was fused to them."""
-    blocks = blocks_of(sch)
-    anchors = [b for b in blocks if b.name.startswith(PARTIAL)]
-    if len(anchors) != 1 or sum(bool(b.reduction) for b in blocks) != 1:
+    found = sums_and_result(sch, PARTIAL)
+    if found is None:
         return None
-    anchor = anchors[0]
-    inline_producers(sch, blocks)
-    rest = [b for b in blocks_of(sch) if not b.reduction]
-    if len(rest) != 1:
-        return None
+    anchor, result = found
     extent, width = anchor.spatial[-4], anchor.spatial[-2]
     vectors, weights = _of_weights(sch, anchor)
     most = _most_rows(width, vectors, limits)
     rows, _ = tile_of(extent, width, math.prod(anchor.reduction), vectors, limits)
     return Offer(
-        lambda chosen: _apply(sch, anchor, rest[0], limits, chosen),
+        lambda chosen: _apply(sch, anchor, result, limits, chosen),
         {"rows": min(rows, most), "channels_outside": int(weights > limits.l2 // 2)},
         {"rows": tuple(range(1, min(extent, most) + 1)), "channels_outside": (0, 1)},
     )
