@@ -26,6 +26,7 @@ from .subject import Subject, whole_model
 from .trials import Settings, now, time_subjects
 
 _MOST_SAMPLES = 12
+_MOST_DRAWN = 20  # with those that crash
 _DRAWS = 50
 _LEAST_GAIN = 0.03  # of the time of a choice's kernels; less is not told from noise
 
@@ -73,8 +74,9 @@ def choose(
         choices = {key: choice for key, choice in lowered.choices.items() if choice.kind == kind}
         samples: list[Sample] = []
         taken = [{key: choice.taken for key, choice in choices.items()}]
-        begin, took, news = time.perf_counter(), 0.0, False
-        while (drawn := _draw(choices, taken)) is not None and begin + took < deadline:
+        begin, took, news, number = time.perf_counter(), 0.0, False, 0
+        while (drawn := _draw(choices, taken, number)) is not None and begin + took < deadline:
+            number += 1  # so that options that crash together are not drawn again
             other = whole_model(lower({**best, **drawn}), settings.target, cache)
             workloads = other.workloads, subject.workloads
             measured = known_sample(*workloads, known)
@@ -96,13 +98,17 @@ def choose(
             subject = whole_model(lowered, settings.target, cache)
 
 
-def _draw(choices: Mapping[str, Choice], taken: Sequence[Mapping[str, int]]) -> dict[str, int] | None:
-    """An option of every choice, which tells as many options apart as some draws can; None if all have been."""
-    if len(taken) > _MOST_SAMPLES or _told_apart(choices, taken) == sum(
-        len(choice.options) for choice in choices.values()
-    ):
+def _draw(choices: Mapping[str, Choice], taken: Sequence[Mapping[str, int]], number: int) -> dict[str, int] | None:
+    """An option of every choice, which tells as many options apart as some draws can; None if all have been.
+
+    Args:
+        taken: in the models that were measured.
+        number: of this draw.
+    """
+    options = sum(len(choice.options) for choice in choices.values())
+    if len(taken) > _MOST_SAMPLES or number > _MOST_DRAWN or _told_apart(choices, taken) == options:
         return None
-    rng = random.Random(len(taken))
+    rng = random.Random(number)
     draws = [{key: rng.choice(choice.options) for key, choice in choices.items()} for _ in range(_DRAWS)]
     return max(draws, key=lambda draw: _told_apart(choices, [*taken, draw]))
 

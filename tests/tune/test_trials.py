@@ -109,7 +109,7 @@ def test_few_lowerings_tell_all_options_apart() -> None:
 
     usual = {key: choice.taken for key, choice in choices.items()}
     taken, samples = [usual], list[Sample]()
-    while (drawn := _draw(choices, taken)) is not None:
+    while (drawn := _draw(choices, taken, len(samples))) is not None:
         samples.append(Sample(drawn, seconds(drawn), seconds(usual), 9))
         taken.append(drawn)
     assert 5 <= len(samples) <= 12
