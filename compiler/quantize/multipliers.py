@@ -18,6 +18,9 @@ from .graphs import Array, Graph
 _ON_THE_WAY = frozenset(("Add", "Clip", "LeakyRelu", "PRelu", "Relu"))
 _CANDIDATES = 8  # multipliers that are tried, each larger than the one before
 _MOST = 1.07  # times the least scale
+# Bits behind the point of every multiplier that is chosen, at least: with fewer, many sums would lie exactly between
+# two results, where each runtime's rounding errors decide.
+_LEAST_FRACTION = 13
 _NEIGHBOURS = (0, 1, -1, 2, -2)  # of a scale among the float32 numbers
 
 
@@ -53,7 +56,8 @@ def short_scales(least: Array, data: Array, result: Array) -> Array:
             for step in _NEIGHBOURS:
                 scales = (near + np.int32(step)).view(np.float32)
                 near_least = (scales >= least * np.float32(1 - 1e-6)) & (scales <= least * np.float32(_MOST))
-                found = left & near_least & (data * scales / result == wanted)
+                fine = np.ldexp(wanted, _LEAST_FRACTION - 1) % 1 != 0
+                found = left & fine & near_least & (data * scales / result == wanted)
                 chosen[found] = scales[found]
                 left &= ~found
     return chosen

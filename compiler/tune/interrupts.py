@@ -10,6 +10,7 @@ from types import FrameType
 class Interrupts:
     """While it is entered, a first Ctrl-C is only noted, and a second one before that was looked at ends everything.
 
+    Where it is ignored, as by jobs in the background, it stays so.
     TVM makes a RuntimeError of a KeyboardInterrupt in one of its callbacks.
     """
 
@@ -18,7 +19,7 @@ class Interrupts:
 
     def __enter__(self) -> None:
         self._before = signal.getsignal(signal.SIGINT)
-        if threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is threading.main_thread() and self._before is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, self._note)
 
     def __exit__(self, *_: object) -> None:
