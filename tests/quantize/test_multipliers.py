@@ -46,12 +46,25 @@ def test_scales_at_the_edges_of_floats(scale: float) -> None:
 
 @pytest.mark.parametrize("axis", [0, 1])
 def test_integers_are_rounded_to_the_scales_that_are_chosen(axis: int) -> None:
-    weights = np.random.default_rng(0).standard_normal((6, 5, 3)).astype(np.float32)
+    weights = np.random.default_rng(0).standard_normal((6, 5, 60)).astype(np.float32)
     one, data = np.ones((), np.float32), np.asarray(np.float32(0.0371))
     integers, scales = quantize_weights(weights, axis, choose=lambda least: short_scales(least, data, one))
     assert is_short(data * scales).all() and 118 <= np.abs(integers).max() <= 127
     step = np.expand_dims(scales, [i for i in range(3) if i != axis])
     assert (np.abs(dequantized(integers, scales, axis) - weights) <= 0.5001 * step).all()
+
+
+def test_weights_that_were_integers_stay_as_they_were() -> None:
+    """Other scales would round them."""
+    rng = np.random.default_rng(1)
+    integers = rng.integers(-127, 128, (6, 40)).astype(np.int8)
+    integers[:, 0] = 127
+    scales = rng.uniform(0.01, 0.02, 6).astype(np.float32)
+    one, data = np.ones((), np.float32), np.asarray(np.float32(0.0371))
+    found, kept = quantize_weights(
+        dequantized(integers, scales, 0), 0, choose=lambda least: short_scales(least, data, one)
+    )
+    assert np.array_equal(found, integers) and np.allclose(kept, scales, rtol=1e-6)
 
 
 def test_multipliers_of_an_artifact_are_short(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
