@@ -14,7 +14,7 @@ from .layers import Layer, macs_of
 # bounds what layers without multiplications cost.
 _MOST = (0.01, 0.05, 0.03)
 _NOISE = 0.05  # share of all noise, below which a layer is not worth it
-_GAIN = 0.6  # share of all noise that must go, else nothing changes
+_GAIN = 0.5  # share of all noise that must go, else nothing changes
 _CLEAN = 30.0  # dB of the noise of all layers, from which on nothing needs to change
 
 Costs = tuple[int, int, int]  # multiplications, numbers in weights, elements of results
