@@ -95,7 +95,10 @@ def _samples(tensors: Sequence[Tensor]) -> list[dict[str, Array]]:
 
 def stacked_samples(proto: onnx.ModelProto) -> dict[str, Array]:
     """Seeded inputs for calibration, along the first axis."""
-    samples = _samples(input_tensors(proto, None))
+    return _stacked(_samples(input_tensors(proto, None)))
+
+
+def _stacked(samples: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
     return {name: np.concatenate([sample[name] for sample in samples]) for name in samples[0]}
 
 
@@ -116,7 +119,7 @@ def bench_model(path: Path, shapes: Shapes, options: argparse.Namespace, folder:
                 options.target,
                 folder / f"{precision}.so",
                 precision=precision,
-                calibration=stacked_samples(proto) if precision == "int8" else None,
+                calibration=_stacked(samples) if precision == "int8" else None,
                 verify=False,
             )
             artifacts[f"edgec {precision}"] = artifact

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..tune.records import Record
 
 
 def kib(count: int) -> str:
@@ -19,6 +23,18 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
+
+
+def schedules(what: str, verdicts: Mapping[str, Record], names: Mapping[str, Sequence[str]]) -> str:
+    """A table of the schedules that a tuner found, the one that saves most of its kernel first.
+
+    Args:
+        what: their share of the default's is of.
+        names: of kernels, by workload.
+    """
+    best = sorted(verdicts.items(), key=lambda item: item[1].ratio)
+    rows = [(f"x {record.ratio:.3f}", record.text, names[key][0]) for key, record in best]
+    return table([(what, "SCHEDULE", "KERNEL"), *rows])
 
 
 def shape_text(shape: Sequence[int | str] | None) -> str:

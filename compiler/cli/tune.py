@@ -19,7 +19,7 @@ from ..frontend.shapes import parse_shapes
 from ..pipeline import QUANTISED, Options, quantize_for, resolve
 from .live import shown
 from .precision import calibration_options, check_options
-from .show import milliseconds, table
+from .show import milliseconds, schedules, table
 
 if TYPE_CHECKING:
     from ..build.objects import Workers
@@ -251,12 +251,7 @@ def _print(result: Result, folder: Path) -> None:
             f"(untuned {milliseconds(result.untuned)}, with the best kernels {milliseconds(result.tuned)})"
         )
         return
-    rows: list[tuple[str, ...]] = [("TIME", "SCHEDULE", "KERNEL")]
-    rows += [
-        (f"x {record.ratio:.3f}", record.text, result.names[key][0])
-        for key, record in sorted(result.verdicts.items(), key=lambda item: item[1].ratio)
-    ]
-    click.echo(table(rows))
+    click.echo(schedules("TIME", result.verdicts, result.names))
     click.echo(
         f"untuned {milliseconds(result.untuned)}, tuned {milliseconds(result.tuned)}: {1 / result.ratio:.3f} times as "
         f"fast; {len(result.verdicts)} decisions, {result.trials} schedules tried; records in {folder}"

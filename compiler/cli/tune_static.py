@@ -11,7 +11,7 @@ import click
 from ..emulation.emulator import emulate
 from ..tune.static import StaticProgress, tune_static
 from .live import shown
-from .show import table
+from .show import schedules
 
 if TYPE_CHECKING:
     from ..frontend.prepare import Model
@@ -35,12 +35,7 @@ def tune_without_board(model: Model, options: Options, log: Log, seconds: float,
     if not result.applied:
         click.echo(f"nothing is applied: of {tried}, none is clearly better")
         return
-    rows = [(f"{result.unit.upper()}", "SCHEDULE", "KERNEL")]
-    rows += [
-        (f"x {record.ratio:.3f}", record.text, result.names[key][0])
-        for key, record in sorted(result.verdicts.items(), key=lambda item: item[1].ratio)
-    ]
-    click.echo(table(rows))
+    click.echo(schedules(result.unit.upper(), result.verdicts, result.names))
     click.echo(
         f"{how}, not measured: {result.tuned / result.untuned:.3f} of the kernels' {result.unit}; "
         f"{len(result.verdicts)} decisions, {tried}; records in {log.folder}"

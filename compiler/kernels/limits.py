@@ -92,8 +92,14 @@ def limits_of(target: Target, cost: Cost | None = None, rule: str | None = None)
         )
     elif target.machine in dots_arm.MACHINES:
         partial, weights = dots_arm.sums_partially(target), dots_arm.weight_limit(target)
-        limits = replace(limits, dots=not partial, partial_sums=partial, byte_pairs=True, weights=weights)
-        limits = replace(limits, matrices=dots_arm.multiplies_matrices(target))
+        limits = replace(
+            limits,
+            dots=not partial,
+            partial_sums=partial,
+            matrices=dots_arm.multiplies_matrices(target),
+            byte_pairs=True,
+            weights=weights,
+        )
     return limits if cost is None else replace(limits, parallel_work=parallel_work(cost, target, rule))
 
 

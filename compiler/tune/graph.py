@@ -70,7 +70,10 @@ def choose(
         known: of earlier sessions; what they measured is not measured again.
     """
     best: dict[str, int] = {}
+    found: dict[str, Record] = {}
     for kind in dict.fromkeys(choice.kind for choice in lowered.choices.values()):
+        if found:  # of the kind before
+            subject = whole_model(lower(best), settings.target, cache)
         choices = {key: choice for key, choice in lowered.choices.items() if choice.kind == kind}
         samples: list[Sample] = []
         taken = [{key: choice.taken for key, choice in choices.items()}]
@@ -92,10 +95,7 @@ def choose(
             begin, took = time.perf_counter(), time.perf_counter() - begin
         records, found = _best_options(choices, samples, settings, fleet.threads)
         yield records if news else [], found
-        if found:
-            best |= {key: record.decision.parameters["value"] for key, record in found.items() if record.decision}
-            lowered = lower(best)
-            subject = whole_model(lowered, settings.target, cache)
+        best |= {key: record.decision.parameters["value"] for key, record in found.items() if record.decision}
 
 
 def _draw(choices: Mapping[str, Choice], taken: Sequence[Mapping[str, int]], number: int) -> dict[str, int] | None:

@@ -22,6 +22,14 @@ _GRACE_SECONDS = 5 * int(MOST_SECONDS)
 _SAME = {"arm64": "aarch64", "amd64": "x86_64", "armv8l": "armv7l"}
 
 
+def parse_address(address: str, option: str) -> tuple[str, int]:
+    """Host and port of `HOST:PORT`. Raises UserError, which names the option that it was given by."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise UserError(f"not an address: {address!r:.80}", option, "give HOST:PORT, as 192.168.1.20:9190")
+    return host, int(port)
+
+
 class RemoteBoard:
     """A board that runs `edgec device serve`.
 
@@ -36,11 +44,9 @@ class RemoteBoard:
 
     def __init__(self, address: str, token: bytes, threads: int, target: Target) -> None:
         self.name, self.threads = address, threads
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) < 65536:
-            raise UserError(f"not an address: {address!r:.80}", "--rpc", "give HOST:PORT, as 192.168.1.20:9190")
+        host, port = parse_address(address, "--rpc")
         try:
-            self._connection = _connect(host, int(port), token)
+            self._connection = _connect(host, port, token)
         except AuthenticationError:
             raise UserError(
                 f"{address} knows another token", "--token-file", "give the file that its server was started with"

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import random
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from ..build.codegen import lower_kernel
 from ..emulation.emulator import Emulator
 from ..errors import UserError
+from ..files import scratch_folder
 from ..frontend.prepare import Model
 from ..kernels.instructions import count_instructions
 from ..kernels.rule import Decision
@@ -27,7 +26,7 @@ from .counting import ModelCounter
 from .features import describe
 from .records import COUNTED, ESTIMATED, STATIC, Log, Record
 from .space import Space, distance, space_of
-from .trials import now
+from .trials import SCRATCH, now
 from .workloads import Workload, workloads_of
 
 _MOST_ESTIMATED = 96  # schedules of a kernel
@@ -210,10 +209,8 @@ class _Session:
 
     def _count(self, emulator: Emulator) -> StaticResult:
         """Runs the model with the best schedules of all kernels, the second best, and so on; then with the winners."""
-        with tempfile.TemporaryDirectory(prefix="edgec-static-") as name:
-            counter = ModelCounter(
-                self.model, self.options, emulator, [one.workload for one in self.searches], Path(name)
-            )
+        with scratch_folder(SCRATCH) as folder:
+            counter = ModelCounter(self.model, self.options, emulator, [one.workload for one in self.searches], folder)
             known = {one.workload.key: one for one in self.searches if counter.base.get(one.workload.key)}
             with contextlib.suppress(KeyboardInterrupt):
                 for place in range(_MOST_COUNTED):

@@ -23,6 +23,7 @@ from ..errors import UserError
 from ..runtime.serve import MOST_SECONDS, WORKER
 from ..target import Target
 from .boards import BoardError, Comparison, LostError, Times, read_answer, read_comparison
+from .remote import parse_address
 
 _TRACKER_SECONDS = 10.0  # for an answer that is there at once
 _WAIT_SECONDS = 120.0  # for a board that others use
@@ -110,10 +111,7 @@ def tracker_boards(address: str, key: str, threads: int, target: Target) -> list
         UserError: there is no tracker, it knows no such key, or a board of it is not of the target's architecture, or
             has no NumPy.
     """
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise UserError(f"not an address: {address!r:.80}", "--tracker", "give HOST:PORT, as 192.168.1.2:9190")
-    tracker = _Tracker((host, int(port)), key)
+    tracker = _Tracker(parse_address(address, "--tracker"), key)
     keys = tracker.keys()
     count = keys.count(key)
     if not count:

@@ -53,9 +53,7 @@ class DaskWorkers:
             self._client = distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError) as error:
             what = f"no Dask scheduler answers at {address!r:.80}: {str(error) or type(error).__name__:.200}"
-            raise UserError(
-                what, "--workers", "start `dask scheduler`, and give its address: tcp://HOST:8786"
-            ) from error
+            raise UserError(what, "--workers", fix) from error
         try:
             self._check()
         except UserError:
