@@ -94,20 +94,19 @@ class _Form:
 
     Attributes:
         reciprocal: 1 / d of positive d up to 2^126, to 14 bits.
-        power: 2^t of any t.
+        power: 2^(x factor) of any x.
     """
 
     reciprocal: Unary
-    power: Unary
+    power: Callable[[Any, float], Any]
 
 
 def _exp(x: Any, form: _Form) -> Any:
-    return let(x * constant(x, math.log2(math.e)), form.power)
+    return form.power(x, math.log2(math.e))
 
 
 def _sigmoid(x: Any, form: _Form) -> Any:
-    power = let(x * constant(x, -math.log2(math.e)), form.power)
-    return let(power + constant(x, 1.0), form.reciprocal)
+    return let(form.power(x, -math.log2(math.e)) + constant(x, 1.0), form.reciprocal)
 
 
 def _tanh(x: Any, form: _Form) -> Any:
@@ -146,14 +145,20 @@ _NEAREST = (5.500860575584013e-2, 2.422110077358749e-1, 6.932829674111154e-1, 1.
 _ABOVE = (7.70669872291356e-2, 2.276450558432067e-1, 6.951167738473581e-1, 1.0)
 
 
-def _power_by_bits(t: Any) -> Any:
-    """2^t, of no less than 2^-126 and no more than 2^126: neither itself nor its reciprocal is infinite."""
+def _power_by_bits(x: Any, factor: float) -> Any:
+    """Of no less than 2^-126 and no more than 2^126: neither itself nor its reciprocal is infinite."""
 
     def bounded(t: Any) -> Any:
-        magic = constant(t, WHOLE + 127)
-        return let(t + magic, lambda z: let(t - (z - magic), lambda f: horner(f, _NEAREST)) * power_of_two(z))
+        magic, factors = constant(t, WHOLE + 127), constant(t, factor)
 
-    return let(clamp(t, -126.0, 126.0), bounded)
+        def scaled(z: Any) -> Any:
+            return let(t * factors - (z - magic), lambda f: horner(f, _NEAREST) * power_of_two(z))
+
+        # As a call, through which TVM's simplifier does not see that the fraction is 0 but for rounding.
+        return let(_call(t, "llvm.fmuladd", t, factors, magic), scaled)
+
+    most = 126 / abs(factor)
+    return let(clamp(x, -most, most), bounded)
 
 
 _PLAIN = _Form(lambda d: constant(d, 1.0) / d, _power_by_bits)
@@ -181,7 +186,10 @@ def _avx512(lanes: int) -> _Form:
     def reciprocal(d: Any) -> Any:
         return _call(d, f"{prefix}rcp14.ps.{bits}", d, d, mask)
 
-    def power(t: Any) -> Any:
+    def power(x: Any, factor: float) -> Any:
+        return let(x * constant(x, factor), of_two)
+
+    def of_two(t: Any) -> Any:
         fraction = _call(t, f"{prefix}mask.reduce.ps.{bits}", t, below, t, mask, *rounding)
         polynomial = let(fraction, lambda f: horner(f, _ABOVE))
         return let(polynomial, lambda p: _call(t, f"{prefix}mask.scalef.ps.{bits}", p, t, p, mask, *rounding))
