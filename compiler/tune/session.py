@@ -23,11 +23,11 @@ from .fleet import Fleet, State
 from .graph import choose
 from .kernel import KernelSearch
 from .logs import Verdicts
-from .records import Log, Record
+from .records import Log, Record, now
 from .search import Progress, Searcher, roof_of
 from .space import space_of
 from .subject import Subject, whole_model
-from .trials import SCRATCH, Settings, now
+from .trials import SCRATCH, Settings
 
 # Shares of the budget: until choices of graph passes are decided, and until the search ends. The rest confirms what was
 # found, and measures the whole model.
