@@ -128,7 +128,7 @@ def _step(cast: Any, facts: Facts) -> _Step | None:
         return None
     step = _unclamped(_Step(value.args[0], zero, low, high), facts)
     value = shortened(step.value, facts)
-    return step if value is step.value else replace(step, value=value, approximate=True)
+    return step if value is None else replace(step, value=value, approximate=True)
 
 
 def _whole(number: Number, facts: Facts) -> Number | None:

@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import tvm_ffi
 from tvm import ir, tirx
 
 from ..target import Target
@@ -42,12 +41,12 @@ def is_short(call: Any) -> bool:
 def shortened(value: Any, facts: Mapping[Any, Fact]) -> Any:
     """A vector with functions of this file in place of exact ones, which goes into a rounding to 8 bits alone.
 
-    The quotient by a number that it may be becomes a product with the reciprocal. The same vector if it has none of
-    the functions, as sums and products have to be as exact as the reference's.
+    The quotient by a number that it may be becomes a product with the reciprocal. None if the vector has none of the
+    functions, as sums and products have to be as exact as the reference's.
     """
+    if not _replaced(value):
+        return None
     made = _with_short(value)
-    if made is value:
-        return value
     divisor = number_of(made.b, facts) if isinstance(made, tirx.Div) else None
     if divisor is None or not is_factor(divisor, facts):
         return made
@@ -55,18 +54,26 @@ def shortened(value: Any, facts: Mapping[Any, Fact]) -> Any:
     return made.a * lanes_with(reciprocal, str(made.ty.dtype))
 
 
-def _with_short(value: Any) -> Any:
-    """The same object if nothing changes."""
+def _replaced(value: Any) -> bool:
+    """Whether a value has functions that may be short."""
     if isinstance(value, _TWO):
-        a, b = _with_short(value.a), _with_short(value.b)
-        return value if a is value.a and b is value.b else type(value)(a, b)
-    if isinstance(value, ir.Call) and value.op.name.removeprefix(_FULL) in FUNCTIONS:
-        operator = ir.Op.get(_SHORT + value.op.name.removeprefix(_FULL))
-        return ir.Call(operator, [_with_short(value.args[0])], ret_ty=value.ty)
-    if isinstance(value, ir.Call) and value.op.name == "tirx.log":
-        inner = _with_short(value.args[0])
-        return value if inner is value.args[0] else ir.Call(value.op, [inner], ret_ty=value.ty)
-    return value
+        return _replaced(value.a) or _replaced(value.b)
+    return isinstance(value, ir.Call) and (
+        _function(value) in FUNCTIONS or (_function(value) == "log" and _replaced(value.args[0]))
+    )
+
+
+def _function(call: Any) -> str:
+    return str(getattr(call.op, "name", "")).removeprefix(_FULL)
+
+
+def _with_short(value: Any) -> Any:
+    if not _replaced(value):
+        return value
+    if isinstance(value, _TWO):
+        return type(value)(_with_short(value.a), _with_short(value.b))
+    operator = ir.Op.get(_SHORT + _function(value)) if _function(value) in FUNCTIONS else value.op
+    return ir.Call(operator, [_with_short(value.args[0])], ret_ty=value.ty)
 
 
 _TWO = (tirx.Add, tirx.Sub, tirx.Mul, tirx.Div, tirx.Max, tirx.Min)
@@ -209,10 +216,3 @@ def _neon(name: str) -> Unary:
 
 def _call(like: Any, name: str, *values: Any) -> Any:
     return tirx.call_llvm_pure_intrin(str(like.ty.dtype), name, *values)
-
-
-def has_short(value: Any) -> bool:
-    """Whether a vector has functions of this file, and need not be exact."""
-    found: list[Any] = []
-    tvm_ffi.structural_walk(value, [(ir.Call, lambda call: found.append(call) if is_short(call) else None)])
-    return bool(found)

@@ -164,3 +164,11 @@ def test_only_what_is_rounded_is_approximate(element: Callable[[Any], Any], shor
         te.create_prim_func([x, te.compute((64,), lambda i: element(x[i]))], index_dtype_override="int64"), target
     )
     assert ("frecpe" in lower_kernel(made.func, "kernel", target).script()) == short
+
+
+def test_sums_and_products_stay_exact() -> None:
+    """Those of no function are divided by their step, not multiplied by its reciprocal."""
+    target, x = load_target("x86-64-v3"), te.placeholder((64,), name="x")
+    result = te.compute((64,), lambda i: rounded((x[i] * x[i] + x[i]) / tirx.const(0.3, "float32")))
+    made = schedule(te.create_prim_func([x, result], index_dtype_override="int64"), target)
+    assert 'llvm.fma"' in lower_kernel(made.func, "kernel", target).script()
