@@ -2,8 +2,7 @@
 few channels become the last axis.
 
 Vectors run along that axis, one for each place of the last one, and are interleaved as they are written. Places of the
-last axis may differ in what they hold: those of padding are constant. What lies several elements apart, as the columns
-of an image that blocks of pixels are taken from, is picked out of whole vectors.
+last axis may differ in what they hold: those of padding are constant.
 """
 
 from __future__ import annotations
@@ -12,20 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import tvm_ffi
-from tvm import ir, tirx
+from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from .accesses import access_of, is_conditional, is_vectorizable, reads, write
-from .analysis import uses
+from .accesses import is_vectorizable, reads, write
 from .nest import Axis, Nest, Values, loops, shared, unrolled
+from .picks import has_picks, with_picks
 from .seams import seams, settle, undecided
 from .style import Style
 from .vectors import index, lanes_of, load_vector, shuffle, store_vector, substitute, vector
 
 _MOST = 4  # places of the last axis, which tiles would be too short for
 _MOST_APART = 16  # where elements lie apart, which nothing else reads in vectors
-_FARTHEST = 4  # elements from one that is read to the next
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ def interleaved(nest: Nest, style: Style) -> Interleaved | None:
     values = [place.store.value for place in places]
     steps = {access.step(along.var) for value in values for access in reads(value)}
     apart = not steps <= {0, 1}
-    if apart and not all(_picks(value, along.var) for value in values):
+    if apart and not all(has_picks(value, along.var) for value in values):
         return None
     if (last.extent > _MOST and not apart) or not all(map(is_vectorizable, values)):
         return None
@@ -62,25 +59,6 @@ def interleaved(nest: Nest, style: Style) -> Interleaved | None:
         return None
     lanes = lanes_of(along.extent, min(map(style.lanes, places)))
     return Interleaved(tuple(places), lanes) if lanes > 1 else None
-
-
-def _picks(value: Any, var: Any) -> bool:
-    """Whether every read along an axis is of numbers, few elements apart, along the last axis of its buffer."""
-    fine = True
-
-    def on_load(load: Any) -> None:
-        nonlocal fine
-        step = access_of(load).step(var)
-        *before, _last = load.indices
-        own = step in (0, 1) or not any(uses(at, var) for at in before)
-        fine = fine and own and step in range(_FARTHEST + 1) and str(load.ty.dtype).startswith(("float", "int", "uint"))
-
-    def on_call(call: Any) -> None:
-        nonlocal fine
-        fine = fine and not is_conditional(call)  # beyond whose condition there may be no memory
-
-    tvm_ffi.structural_walk(value, [(ir.TensorLoad, on_load), (ir.Call, on_call)])
-    return fine
 
 
 def write_interleaved(nest: Nest, made: Interleaved, style: Style, values: Values) -> None:
@@ -122,38 +100,7 @@ def _joined(streams: Sequence[Sequence[Any]], lanes: int) -> Any:
 def _part(place: Nest, along: Axis, begin: Any, lanes: int, values: Values) -> Any:
     """The vector of one place, which goes through memory, as TVM makes vectors of stores."""
     buffer = T.alloc_buffer((lanes,), str(place.store.value.ty.dtype), scope="local")
-    first = values | {along.var: along.at(begin)}
-    picked: list[tuple[Any, Any]] = []
-
-    def on_load(load: Any) -> None:
-        step = access_of(load).step(along.var)
-        if step is not None and step > 1 and not any(tvm_ffi.structural_equal(load, other) for other, _ in picked):
-            picked.append((load, _pick(substitute(load, first), step, lanes)))
-
-    tvm_ffi.structural_walk(place.store.value, [(ir.TensorLoad, on_load)])
+    value = with_picks(place.store.value, along, begin, lanes, values)
     with vector(lanes) as lane:
-
-        def instead(load: Any) -> Any:
-            return next((own[lane] for other, own in picked if tvm_ffi.structural_equal(load, other)), load)
-
-        value = tvm_ffi.structural_map(place.store.value, [(ir.TensorLoad, instead)])
-        T.buffer_store(buffer, substitute(value, values | {along.var: along.at(begin + lane)}), [lane])
+        T.buffer_store(buffer, value(lane), [lane])
     return load_vector(buffer, 0, lanes)
-
-
-def _pick(load: Any, step: int, lanes: int) -> Any:
-    """A buffer with every `step`th element from that of a load on, read in vectors, none beyond the last of them."""
-    dtype, (*before, at) = str(load.ty.dtype), load.indices
-    found, picked = (T.alloc_buffer((size,), dtype, scope="local") for size in (step * lanes, lanes))
-    begins = [*range(0, (step - 1) * lanes, lanes), (step - 1) * (lanes - 1)]
-    for number, begin in enumerate(begins):
-        with vector(lanes) as lane:
-            there = tirx.BufferLoad(load.source, [*before, at + index(begin) + lane])
-            T.buffer_store(found, there, [index(number * lanes) + lane])
-    places = []
-    for element in range(0, step * lanes, step):
-        number = next(n for n, begin in enumerate(begins) if begin <= element < begin + lanes)
-        places.append(number * lanes + element - begins[number])
-    parts = [load_vector(found, number * lanes, lanes) for number in range(step)]
-    T.buffer_store(picked, shuffle(parts, places), [tirx.Ramp(index(0), index(1), lanes)])
-    return picked
