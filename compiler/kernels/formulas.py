@@ -20,6 +20,11 @@ def constant(like: Any, value: float) -> Any:
     return tirx.const(value, str(like.ty.dtype))
 
 
+def is_constant(value: Any) -> bool:
+    """Whether all lanes are one constant: LLVM computes functions of those, at whose expansion TVM stumbles."""
+    return isinstance(value.value if isinstance(value, tirx.Broadcast) else value, tirx.FloatImm)
+
+
 def horner(x: Any, coefficients: Sequence[float]) -> Any:
     """The polynomial with the highest power's coefficient first."""
     result = constant(x, coefficients[0])

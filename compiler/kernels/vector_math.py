@@ -19,7 +19,7 @@ from typing import Any
 from tvm import ir, tirx
 
 from ..target import Target
-from .formulas import WHOLE, Unary, at_most, clamp, constant, horner, integer_of, let, power_of_two
+from .formulas import WHOLE, Unary, at_most, clamp, constant, horner, integer_of, is_constant, let, power_of_two
 from .lowering import node_pass
 from .short_math import expand_short, is_short
 
@@ -49,13 +49,11 @@ def call_double_math() -> Any:
 
 
 def is_expanded(call: Any) -> bool:
-    """Whether a call becomes a polynomial; LLVM computes those of constants, at whose expansion TVM stumbles."""
+    """Whether a call becomes a polynomial; not those of constants."""
     if is_short(call):
         return True
-    if getattr(call.op, "name", "") not in _FORMULAS or not str(call.ty.dtype).startswith("float32"):
-        return False
-    value = call.args[0]
-    return not isinstance(value.value if isinstance(value, tirx.Broadcast) else value, tirx.FloatImm)
+    known = getattr(call.op, "name", "") in _FORMULAS and str(call.ty.dtype).startswith("float32")
+    return known and not is_constant(call.args[0])
 
 
 def expand_call(call: Any) -> Any:
