@@ -189,7 +189,7 @@ def test_a_session_compiles_there(address: str, tmp_path: Path) -> None:
     model, logs = load_model(convnet()), tmp_path / "logs"
     options = resolve(model, "host", None, None, False, None, True, tuning_logs=logs)
     workers, board = Counted(DaskWorkers(address)), LocalBoard(1)
-    tune(model, options, Fleet([board]), Log(logs, "host"), 8.0, cache=Cache(tmp_path), workers=workers)
+    tune(model, options, Fleet([board]), Log(logs, "host"), 20.0, cache=Cache(tmp_path), workers=workers)
     board.close()
     workers.workers.close()
     assert workers.made > 0 and Log(logs, "host").read("trial")
