@@ -70,7 +70,7 @@ def test_constants_in_steps_are_short(join: str, batch: int) -> None:
             seen += 1
         if one.op_type in ("DequantizeLinear", "Mul"):
             factors = held[one.input[1]]
-            assert factors.size > 1 and (np.ldexp(np.frexp(factors)[0], 10) % 1 == 0).all()
+            assert factors.size > 1 and (np.ldexp(np.frexp(factors)[0], 9) % 1 == 0).all()
             seen += 1
         if one.op_type in ("PRelu", "Add", "Concat", "Mul"):
             waiting += [name for name in one.input if name in makers]
@@ -79,7 +79,7 @@ def test_constants_in_steps_are_short(join: str, batch: int) -> None:
         expected, old, new = (
             np.stack([run(proto, one)[name] for one in feeds[16:]]) for proto in (given, before.proto, after.proto)
         )
-        assert noise(expected, new) > noise(expected, old) - 0.5 and noise(old, new) > 30
+        assert noise(expected, new) > min(noise(expected, old) - 0.5, 40) and noise(old, new) > 30
 
 
 @pytest.mark.parametrize("join", ["Add", "Concat", "pooled"])
