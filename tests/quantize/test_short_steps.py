@@ -100,6 +100,6 @@ def test_numbers_for_whole_tensors_stay() -> None:
     nodes = [node("Mul", "x half", "h"), node("Add", "h more", "m"), node("Conv", "m w", "y")]
     made = floats(model(nodes, {"x": [1, 3, 5, 5]}, ["y"], held))
     before = quantize_model(made, Settings(), statistics(made, samples(made.proto)))
-    feeds = samples(made.proto, 1)[0]
-    expected, found = (run(one.proto, feeds)["y"] for one in (before, in_short_steps(before)))
-    assert np.abs(expected - found).max() <= 1e-5 * np.abs(expected).max() or np.mean(expected != found) < 0.2
+    step = constants(before.proto)["m/scale"]
+    found = [float(one) for one in constants(in_short_steps(before).proto).values() if one.size == 1]
+    assert any(np.isclose(one, held["more"] / step, rtol=1e-6) for one in found)
