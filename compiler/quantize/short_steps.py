@@ -19,7 +19,7 @@ from ..frontend.prepare import Model
 from .graphs import Array
 
 # Unlike the rounding of values these errors are the same everywhere in a channel, so means do not make them smaller.
-_BITS = 10  # of factors: what is off by a thousandth is off by a quarter of a step at the end of the range
+_BITS = 9  # of factors: a 500th, the most that they are off by, is half a step at the end of the range
 _PARTS_OF_STEP = 32  # of which summands are whole numbers
 
 

