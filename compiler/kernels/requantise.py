@@ -41,6 +41,7 @@ from .vectors import shuffle
 _LIMITS = {"int8": (-128, 127), "uint8": (0, 255)}
 _LANES = 4  # of a NEON register of 32 bits an element
 _NARROW = 8  # lanes of 16 bits
+_WIDEST = 16  # lanes of 32 bits
 
 Facts = Mapping[Any, Fact]
 
@@ -69,6 +70,8 @@ def requantise(target: Target) -> Any:
             def on_cast(cast: Any) -> Any:
                 if lanes:
                     return _by_packing(cast, facts, multiply_adds, lanes)
+                if saturates and width_of(cast) % (4 * _WIDEST) == 0:
+                    return _by_packing(cast, facts, multiply_adds, _WIDEST)
                 narrowed = _by_saturation(cast, facts) if saturates else None
                 return _by_sum(cast, facts, multiply_adds) if narrowed is None else narrowed
 
@@ -295,6 +298,8 @@ def _round(part: Any) -> Any:
 
 def _narrowed(vectors: Sequence[Any], zero: Number, dtype: str) -> Any:
     """One, two or four vectors of int32 as one of bytes, with the zero point added on the way."""
+    if width_of(vectors[0]) == _WIDEST:
+        return _narrowed_to_register(vectors, zero, dtype)
     wide = width_of(vectors[0]) == 2 * _LANES
     if wide and len(vectors) == 1:
         vectors, wide = [shuffle(vectors, range(at, at + _LANES)) for at in (0, _LANES)], False
@@ -313,10 +318,23 @@ def _narrowed(vectors: Sequence[Any], zero: Number, dtype: str) -> Any:
     return shuffle([made], _in_order(4)) if wide else made
 
 
-def _in_order(vectors: int) -> list[int]:
-    """Where the elements are of vectors of eight whose halves were put together, first all first ones."""
+def _narrowed_to_register(vectors: Sequence[Any], zero: Number, dtype: str) -> Any:
+    """The same of four vectors of sixteen."""
+    halves = [_call("int16x32", "llvm.x86.avx512.packssdw.512", *pair) for pair in (vectors[:2], vectors[2:])]
+    if not is_known(zero) or zero:
+        halves = [_call("int16x32", "llvm.sadd.sat.v32i16", half, lanes_with(zero, "int16x32")) for half in halves]
+    narrow = "packsswb" if dtype == "int8" else "packuswb"
+    made = _call(f"{dtype}x64", f"llvm.x86.avx512.{narrow}.512", *halves)
+    return shuffle([made], _in_order(4, 4))
+
+
+def _in_order(vectors: int, parts: int = 2) -> list[int]:
+    """Where the elements are of vectors whose parts of four were put together, first all first ones."""
     return [
-        (half * vectors + vector) * _LANES + at for vector in range(vectors) for half in (0, 1) for at in range(_LANES)
+        (part * vectors + vector) * _LANES + at
+        for vector in range(vectors)
+        for part in range(parts)
+        for at in range(_LANES)
     ]
 
 

@@ -184,6 +184,11 @@ def _depthwise() -> Iterator[Case]:
                 name = f"depthwise {channels} {kernel}x{kernel} {dtype} {settings}"
                 x, w = data_of(name, dtype, 2, channels, 11, 9), weights_of(name, LARGEST, channels, 1, kernel, kernel)
                 yield convolution(name, x, w, zero, kernel // 2, group=channels, **settings)
+    for channels, height, width in ((64, 8, 19), (97, 7, 1), (130, 1, 5), (144, 4, 9)):
+        for kernel, settings in ((3, {}), (3, {"stride": 2}), (3, {"dilation": 2}), (5, {}), (5, {"stride": 2})):
+            name = f"depthwise of {channels} channels, {height} by {width}, {kernel}x{kernel} {settings}"
+            x, w = (2, channels, height, width), weights_of(name, LARGEST, channels, 1, kernel, kernel)
+            yield convolution(name, data_of(name, "uint8", *x), w, 9, kernel - 1, group=channels, **settings)
     for kernel in (2, 4, 7):
         name = f"depthwise of {kernel}x{kernel}"
         x, w = data_of(name, "uint8", 1, 24, 9, 9), weights_of(name, LARGEST, 24, 1, kernel, kernel)

@@ -1,0 +1,71 @@
+"""Convolutions of integers with one filter a channel, in vectors of as many bytes as a register holds.
+
+Their words of data come out of whole vectors of bytes, one for each tap (dots.py), and their sums become whole vectors
+of bytes again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .analysis import Block
+from .inline import sums_and_result
+from .limits import Limits
+from .overlap import split_overlapping
+from .rule import Offer, Parameters
+from .tile import compute_tile
+from .weight_limit import WORD
+
+ACCUMULATOR = "words_of_taps"  # the block that this rule recognises, [N, H, W, C] by words and columns
+# Places along a row of an unrolled tile, of which neighbours share words of data: by default, and to try.
+_PLACES, _MOST_PLACES = 8, 16
+
+
+def is_wide(channels: int, limits: Limits) -> bool:
+    """Whether there are channels enough for a vector of bytes."""
+    return channels >= WORD * limits.lanes
+
+
+def depthwise_rule(sch: Any, limits: Limits) -> Offer | None:
+    """Programs made by the pass that packs weights so, with the epilogue that was fused to them."""
+    found = sums_and_result(sch, ACCUMULATOR)
+    if found is None:
+        return None
+    anchor, result = found
+    columns = anchor.spatial[-2]
+    choices = range(1, min(columns, _MOST_PLACES) + 1)
+
+    def words(places: int) -> int:
+        """Words that are made for a row, in which the tiles overlap."""
+        return -(-columns // places) * (places + anchor.reduction[-1] - 1)
+
+    return Offer(
+        lambda chosen: _apply(sch, anchor, result, limits, chosen),
+        {"places": min((count for count in choices if count <= _PLACES), key=words)},
+        {"places": tuple(choices)},
+    )
+
+
+def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Parameters) -> None:
+    out = sch.get_sblock(result.name)
+    weights = list(sch.get(sch.get_sblock(anchor.name)).reads)[-1].source
+    together = int(weights.ty.shape[0])
+    sch.set_scope(sch.get_sblock(anchor.name), 0, "local")
+    width, (_, _, columns, channels) = WORD * limits.lanes, anchor.spatial
+    images, lines, across, depth = sch.get_loops(out)
+    groups, line = sch.split(lines, [None, together])
+    tiles, place = split_overlapping(sch, across, chosen["places"], columns)
+    tail = channels % width
+    blocks, lane = split_overlapping(sch, depth, width, channels)
+    alone = ([blocks] if tail else []) + ([tiles] if columns % chosen["places"] else [])
+    order = [images, blocks, groups, tiles]
+    shared, serial = [loop for loop in order if loop not in alone], alone
+    sch.reorder(*shared, *serial, place, line, lane)
+    task = sch.fuse(*shared)
+    sch.compute_at(sch.get_sblock(anchor.name), line, preserve_unit_loops=True)
+    for loop in (place, line):
+        sch.unroll(loop)
+    sch.vectorize(lane)
+    around = 1 + len(serial) + 2
+    compute_tile(sch, anchor, around, width, task, limits, unroll_reduction=True)
+    sch.unroll(sch.get_loops(sch.get_sblock(f"{anchor.name}_update"))[around])
