@@ -12,13 +12,17 @@ from .analysis import Block
 from .inline import sums_and_result
 from .limits import Limits
 from .overlap import split_overlapping
+from .peel import mark_for_peeling
 from .rule import Offer, Parameters
+from .tails import mark_tail
 from .tile import compute_tile
 from .weight_limit import WORD
 
 ACCUMULATOR = "words_of_taps"  # the block that this rule recognises, [N, H, W, C] by words and columns
 # Places along a row of an unrolled tile, of which neighbours share words of data: by default, and to try.
 _PLACES, _MOST_PLACES = 8, 16
+# Vectors of the channels that are left which take as long as a whole tile, which then begins early.
+_LONG_TAIL = 3
 
 
 def is_wide(channels: int, limits: Limits) -> bool:
@@ -56,7 +60,13 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     groups, line = sch.split(lines, [None, together])
     tiles, place = split_overlapping(sch, across, chosen["places"], columns)
     tail = channels % width
-    blocks, lane = split_overlapping(sch, depth, width, channels)
+    cut = tail and _vectors(tail, limits.lanes) < _LONG_TAIL
+    if cut:
+        blocks, lane = sch.split(depth, [None, width])
+        mark_tail(sch, blocks)
+        mark_for_peeling(sch, blocks)
+    else:
+        blocks, lane = split_overlapping(sch, depth, width, channels)
     alone = ([blocks] if tail else []) + ([tiles] if columns % chosen["places"] else [])
     order = [images, blocks, groups, tiles]
     shared, serial = [loop for loop in order if loop not in alone], alone
@@ -69,3 +79,8 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     around = 1 + len(serial) + 2
     compute_tile(sch, anchor, around, width, task, limits, unroll_reduction=True)
     sch.unroll(sch.get_loops(sch.get_sblock(f"{anchor.name}_update"))[around])
+
+
+def _vectors(tail: int, lanes: int) -> int:
+    """Vectors of powers of two that `cut_tails` makes of so many channels, in registers."""
+    return sum(max(1, (1 << bit) // lanes) for bit in range(tail.bit_length()) if tail >> bit & 1)
