@@ -268,21 +268,20 @@ def _by_packing(cast: Any, facts: Facts, multiply_adds: bool, lanes: int) -> Any
 def _by_saturation(cast: Any, facts: Facts) -> Any:
     """Bytes without sign as AVX-512 narrows each vector, with saturation: of the floats only the lower bound is needed.
 
-    What is too large for an integer rounds to the bits of 2^31, which saturate as well. None for what is bounded above
-    by less, or is a quotient, which is clamped before.
+    What is too large for an integer rounds to -2^31, which is large without a sign. None for what is bounded above by
+    less, or is a quotient, which is clamped before.
     """
     step, whole = _step(cast, facts), width_of(cast)
     if step is None or isinstance(step.value, tirx.Div) or not str(cast.ty.dtype).startswith("uint8"):
         return None
-    if not is_known(step.high) or step.high < _LIMITS["uint8"][1]:
+    if not is_known(step.high) or step.high < _LIMITS["uint8"][1] or not is_known(step.zero) or step.zero < 0:
         return None
     lanes = next(count for count in (4 * _LANES, 2 * _LANES, _LANES) if whole % count == 0)
     clamped = tirx.Var("clamped", str(step.value.ty.dtype))
     parts = [_round(piece(clamped, begin, lanes)) for begin in range(0, whole, lanes)]
     unsigned = f"uint32x{whole}"
-    result = tirx.reinterpret(unsigned, shuffle(parts, range(whole)) if len(parts) > 1 else parts[0])
-    if not is_known(step.zero) or step.zero:
-        result = result + tirx.reinterpret(unsigned, lanes_with(step.zero, f"int32x{whole}"))
+    signed = shuffle(parts, range(whole)) if len(parts) > 1 else parts[0]
+    result = tirx.reinterpret(unsigned, signed + lanes_with(step.zero, f"int32x{whole}") if step.zero else signed)
     value = tirx.Max(step.value, lanes_with(minus(step.low, step.zero), str(clamped.ty.dtype)))
     return tirx.Let(clamped, value, tirx.Cast(str(cast.ty.dtype), tirx.Min(result, tirx.const(255, unsigned))))
 

@@ -61,30 +61,43 @@ def _part(value: Any, number: int, lanes: int) -> Any:
 
 def interleave_words(target: Target) -> Any:
     """The pass that makes the registers of words, once for all sums of a block that need them; after unrolling."""
-
-    registers = target.simd_bits // 8
+    size = target.simd_bits // 8
 
     def on_loop(loop: Any) -> Any:
-        statements, known, made = list(_flat(loop.body)), {}, []
-        for statement in statements:
-            if isinstance(statement, tirx.BufferStore):
+        body = _with_words(loop.body, size)
+        return tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body, loop.thread_binding, loop.annotations)
 
-                def on_call(call: Any) -> Any:
-                    if not _is(call, _REGISTER):
-                        return call
-                    key = str(call.args[1:])
-                    if key not in known:
-                        known[key] = _registers(list(call.args[1:]), width_of(call), made)
-                    return known[key][int(call.args[0])]
+    def on_branch(branch: Any) -> Any:
+        cases = [case and _with_words(case, size) for case in (branch.then_case, branch.else_case)]
+        return tirx.IfThenElse(branch.condition, *cases)
 
-                statement = tvm_ffi.structural_map(statement, [(ir.Call, on_call)])
-            made.append(statement)
-        if not known:
-            return loop
-        made.insert(0, tirx.Evaluate(tirx.call_extern("int32", f"{ALIGNED}{registers}")))
-        return tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, tirx.SeqStmt(made), loop.thread_binding)
+    def interleave(func: Any) -> Any:
+        body = tvm_ffi.structural_map(func.body, [(tirx.For, on_loop), (tirx.IfThenElse, on_branch)])
+        return func.with_body(_with_words(body, size))
 
-    return program_pass(lambda func: func.with_body(tvm_ffi.structural_map(func.body, [(tirx.For, on_loop)])))
+    return program_pass(interleave)
+
+
+def _with_words(body: Any, size: int) -> Any:
+    """The statements of a body, which have their words before them."""
+    made: list[Any] = []
+    known: dict[str, list[Any]] = {}
+
+    def on_call(call: Any) -> Any:
+        if not _is(call, _REGISTER):
+            return call
+        number, *taps = call.args
+        if str(taps) not in known:
+            known[str(taps)] = _registers(taps, width_of(call), made)
+        return known[str(taps)][int(number)]
+
+    for statement in _flat(body):
+        plain = isinstance(statement, tirx.BufferStore)
+        changed = tvm_ffi.structural_map(statement, [(ir.Call, on_call)]) if plain else statement
+        made.append(changed)
+    if not known:
+        return body
+    return tirx.SeqStmt([tirx.Evaluate(tirx.call_extern("int32", f"{ALIGNED}{size}")), *made])
 
 
 def _registers(taps: list[Any], lanes: int, made: list[Any]) -> list[Any]:
