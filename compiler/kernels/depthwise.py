@@ -1,7 +1,7 @@
 """Convolutions of integers with one filter a channel, in vectors of as many bytes as a register holds.
 
-Their words of data come out of whole vectors of bytes, one for each tap (dots.py), and their sums become whole vectors
-of bytes again.
+Their words of data come out of whole vectors of bytes, one for each tap (wide_words.py), and their sums become whole
+vectors of bytes again.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from .weight_limit import WORD
 ACCUMULATOR = "words_of_taps"  # the block that this rule recognises, [N, H, W, C] by words and columns
 # Places along a row of an unrolled tile, of which neighbours share words of data: by default, and to try.
 _PLACES, _MOST_PLACES = 8, 16
+_MOST_TAPS = 49
 # Vectors of the channels that are left which take as long as a whole tile, which then begins early.
 _LONG_TAIL = 3
 
 
-def is_wide(channels: int, limits: Limits) -> bool:
-    """Whether there are channels enough for a vector of bytes."""
-    return channels >= WORD * limits.lanes
+def is_wide(channels: int, taps: int, limits: Limits) -> bool:
+    """Whether there are channels enough for a vector of bytes, and a filter small enough to be written out."""
+    return channels >= WORD * limits.lanes and taps <= _MOST_TAPS
 
 
 def depthwise_rule(sch: Any, limits: Limits) -> Offer | None:
@@ -68,8 +69,7 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     else:
         blocks, lane = split_overlapping(sch, depth, width, channels)
     alone = ([blocks] if tail else []) + ([tiles] if columns % chosen["places"] else [])
-    order = [images, blocks, groups, tiles]
-    shared, serial = [loop for loop in order if loop not in alone], alone
+    shared, serial = [loop for loop in (images, blocks, groups, tiles) if loop not in alone], alone
     sch.reorder(*shared, *serial, place, line, lane)
     task = sch.fuse(*shared)
     sch.compute_at(sch.get_sblock(anchor.name), line, preserve_unit_loops=True)

@@ -33,10 +33,15 @@ def split_wide_words(target: Target) -> Any:
 
     def on_store(store: Any) -> Any:
         width, value = width_of(store.value), store.value
-        if str(value.ty.dtype) != f"int32x{width}" or width <= lanes or width % lanes:
+        if str(value.ty.dtype) != f"int32x{width}":
+            return store
+        sums = isinstance(value, tirx.Add) and _is(value.b, "edgec.dot_") and _is(value.b.args[0], "edgec.word")
+        if width <= lanes and sums and _is_run(value.b.args[0].args[0]):
+            return tirx.BufferStore(store.buffer, _part(value, 0, width), store.indices)
+        if width <= lanes or width % lanes:
             return store
         begins = range(0, width, lanes)
-        if isinstance(value, tirx.Add) and _is(value.b, "edgec.dot_"):
+        if sums:
             parts = [_part(value, number, lanes) for number in range(width // lanes)]
         elif isinstance(value, tirx.Broadcast) and isinstance(value.value, tirx.IntImm):
             parts = [piece(value, begin, lanes) for begin in begins]
@@ -102,17 +107,15 @@ def _with_words(body: Any, size: int) -> Any:
 
 def _registers(taps: list[Any], lanes: int, made: list[Any]) -> list[Any]:
     """The registers of words of four taps, whose statements join those that are made."""
-    if width_of(taps[0]) != WORD * lanes or not all(map(_is_run, taps)):
-        made_of = word(taps).op
-        return [
-            ir.Call(made_of, [piece(x, begin, lanes) for x in taps], ret_ty=ir.PrimType(f"int32x{lanes}"))
-            for begin in range(0, width_of(taps[0]), lanes)
-        ]
 
     def bind(value: Any) -> Any:
         made.append(tirx.Bind(tirx.Var("words", str(value.ty.dtype)), value))
         return made[-1].var
 
+    if width_of(taps[0]) != WORD * lanes or not all(map(_is_run, taps)):
+        begins, operator = range(0, width_of(taps[0]), lanes), word(taps).op
+        parts = [[piece(x, begin, lanes) for x in taps] for begin in begins]
+        return [bind(ir.Call(operator, part, ret_ty=ir.PrimType(f"int32x{lanes}"))) for part in parts]
     width, parts = WORD * lanes, lanes // WORD  # of each vector
     order = [parts * group + part for part in range(parts) for group in range(WORD)]
     taps = [x if _is_zero(x) else bind(_as("uint8", width, shuffle([_as("int32", lanes, x)], order))) for x in taps]

@@ -38,7 +38,7 @@ def depthwise_words(
         weight: int8.
         shape: of the result, int32.
     """
-    height, together = int(data.ty.shape[1]), _together(len(weight), shape[1], strides[0], dilation[0])
+    together = _together(len(weight), shape[1], strides[0], dilation[0])
     taps = len(weight) + together - 1
     shifted = np.stack([np.pad(weight, [(row, together - 1 - row), (0, 0), (0, 0)]) for row in range(together)])
     parts = [numbers.of_taps(each, limits) for each in shifted]
@@ -51,8 +51,7 @@ def depthwise_words(
             first, place = tirx.floordiv(y, together) * together * strides[0], tirx.floormod(y, together)
 
             def element(tap: Any) -> Any:
-                row = tirx.min(first + tap * dilation[0], height - 1) if together > 1 else first + tap * dilation[0]
-                value = x(n, row, column * strides[1] + r[1] * dilation[1], channel)
+                value = x(n, first + tap * dilation[0], column * strides[1] + r[1] * dilation[1], channel)
                 inside = taps % WORD == 0
                 return value if inside else tirx.if_then_else(tap < taps, value, tirx.const(0, numbers.dtype))
 
