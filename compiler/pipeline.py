@@ -379,6 +379,8 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
 
     # → host program, weights, one shared object
     estimated = decide(programs, {key: options.decisions[key] for key in options.estimated})
+    made = lowered.choices.items()
+    choices = {choice.text: choice.taken for key, choice in made if options.choices.get(key) == choice.taken}
     table = kernel_table(versions, programs, objects.kernels, options.target, decisions, estimated)
     try:
         linked = build_artifact(
@@ -392,6 +394,7 @@ def _compile(model: Model, options: Options, clock: Clock, folder: Path) -> Arti
             lowered.axes,
             options.precision,
             options.accuracy,
+            choices,
             keep_symbols=options.keep_symbols,
         )
     except CommandError as error:

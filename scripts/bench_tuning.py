@@ -2,9 +2,10 @@
 """What tuning gains: `bench_tuning.py MODEL.onnx… [--precisions fp32 int8] [--budget 10m] [--logs DIR] [--out FILE]`.
 
 Of each model and precision, one after the other, so that nothing else runs: the whole model untuned and tuned, in turns
-at the end of the session; how many schedules were measured, in what time; and how much of the gain of its kernels was
-there after three tenths of the budget. Records go to --logs, from where models find those of the ones before; without
-it each model starts from none. Samples for int8 are the seeded inputs.
+at the end of the session; how many times as fast its kernels could be at most by the roofline; how many schedules were
+measured, in what time; and how much of the gain of its kernels was there after three tenths of the budget. Records go
+to --logs, from where models find those of the ones before; without it each model starts from none. Samples for int8
+are the seeded inputs.
 
 Writes OUT.json, with the gain over time, and OUT.md (what is printed).
 """
@@ -86,14 +87,15 @@ def early_share(row: Row) -> float | None:
 
 def markdown(rows: Sequence[Row]) -> str:
     """A line a model, then the geometric means."""
-    names = "model", "precision", "untuned, ms", "tuned, ms", "times as fast", "kernels", "measured", "seconds", "early"
+    names = ["model", "precision", "untuned, ms", "tuned, ms", "times as fast", "roofline", "kernels"]
+    names += ["measured", "seconds", "early"]
     lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
     measured = [row for row in rows if "result" in row]
     for row in measured:
         result, early = row["result"], early_share(row)
         cells = [f"{1e3 * result[name]:.3g}" for name in ("untuned", "tuned")]
-        cells += [f"{gain_of(row):.3f}", str(len(result["kernels"])), str(result["trials"]), f"{row['seconds']:.0f}"]
-        cells.append("–" if early is None else f"{early:.2f}")
+        cells += [f"{gain_of(row):.3f}", f"{result['bound']:.2f}", str(len(result["kernels"])), str(result["trials"])]
+        cells += [f"{row['seconds']:.0f}", "–" if early is None else f"{early:.2f}"]
         lines.append("| " + " | ".join([row["model"], row["precision"], *cells]) + " |")
     lines += ["", "| precision | models | geometric mean | least |", "|---|---|---|---|"]
     for precision in dict.fromkeys(row["precision"] for row in measured):

@@ -4,6 +4,9 @@
     python scripts/fuzz.py --count 2000 --seed 7            random graphs, compiled for this machine and run
     python scripts/fuzz.py --damaged 2000 --seed 7          files of such models with bytes and fields changed
     python scripts/fuzz.py --only 7-123                     one of them again, by the name that was printed
+    python scripts/fuzz.py --networks 100 --precisions int8 bf16
+                                                            networks of layers, in these precisions
+    python scripts/fuzz.py --only 7-123/int8                one of those again
 
 The same seed gives the same models. Each that fails is reduced and written to `--save`; one that shows a mistake of the
 compiler goes into tests/fuzz/regressions.
@@ -26,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from compiler.versions import check_tvm
 from scripts.fuzzing.damage import check_damaged, damaged
 from scripts.fuzzing.generate import generate
+from scripts.fuzzing.precisions import LEAST, check_precisions
 from scripts.fuzzing.reduce import reduce, save
 from scripts.onnx_cases.cases import Case
 from scripts.onnx_cases.check import Results, check_artifacts
@@ -38,12 +42,18 @@ def main() -> int:
     options = _arguments()
     check_tvm()
     end = time.monotonic() + options.minutes * 60 if options.minutes else float("inf")
-    names = [name.removeprefix("fuzz-") for name in options.only or ()] or [
-        f"{options.seed}-{i}" for i in range(options.count)
-    ]
+    given = [name.removeprefix("fuzz-") for name in options.only or ()]
+    graphs = [name for name in given if "/" not in name]
+    networks = [name for name in given if "/" in name]
+    if not given and options.networks:
+        networks = [f"{options.seed}-{i}/{one}" for i in range(options.networks) for one in options.precisions]
+    elif not given and not options.damaged:
+        graphs = [f"{options.seed}-{i}" for i in range(options.count)]
     failures = 0
-    if names and not options.damaged:
-        failures += _graphs(names, end, options.save)
+    if graphs:
+        failures += _graphs(graphs, end, options.save)
+    if networks:
+        failures += _networks(networks, end)
     if options.damaged:
         results = check_damaged(damaged(str(options.seed), options.damaged))
         bad = {name: reason for name, reason in results.items() if reason}
@@ -82,6 +92,20 @@ def _graphs(names: list[str], end: float, folder: Path | None) -> int:
     return len(failed)
 
 
+def _networks(names: list[str], end: float) -> int:
+    results: Results = {}
+    for first in range(0, len(names), _CHUNK):
+        if time.monotonic() > end:
+            break
+        made = check_precisions(names[first : first + _CHUNK])
+        results |= made
+        print(*(f"{name}: {reason}" for name, reason in made.items() if reason), sep="\n", flush=True)
+    failed = [name for name, reason in results.items() if reason is not None and kind_of(reason) != "refused"]
+    refused = sum(reason is not None for reason in results.values()) - len(failed)
+    print(f"{len(results)} networks in a precision: {len(failed)} failed, {refused} refused")
+    return len(failed)
+
+
 def _fails_like(reason: str) -> Callable[[Case], bool]:
     """Whether a case fails in the same way: the same kind, and the same error but for numbers."""
 
@@ -98,6 +122,8 @@ def _fails_like(reason: str) -> Callable[[Case], bool]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=200, help="valid models")
+    parser.add_argument("--networks", type=int, default=0, help="networks of layers, in place of valid models")
+    parser.add_argument("--precisions", nargs="+", choices=LEAST, default=["fp32", "int8"], help="of the networks")
     parser.add_argument("--damaged", type=int, default=0, help="damaged files, in place of valid models")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, help="stop after the first batch that ends later")

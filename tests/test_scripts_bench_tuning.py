@@ -17,7 +17,8 @@ from tests.networks import convnet
 
 def row(ratio: float, applied: bool = True, curve: Any = ()) -> dict[str, Any]:
     steps = [{"elapsed": at, "budget": 10.0, "untuned": 1.0, "best": best} for at, best in curve]
-    result = {"untuned": 1e-3, "tuned": 1e-3 * ratio, "ratio": ratio, "applied": applied, "trials": 5, "kernels": [{}]}
+    result = {"untuned": 1e-3, "tuned": 1e-3 * ratio, "ratio": ratio, "applied": applied, "trials": 5, "bound": 1.2}
+    result["kernels"] = [{}]
     return {"model": "net", "precision": "fp32", "known": 0, "seconds": 9.0, "result": result | {"curve": steps}}
 
 

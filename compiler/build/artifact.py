@@ -81,6 +81,7 @@ def build_artifact(
     rows: Mapping[str, int] | None = None,
     precision: str = "fp32",
     accuracy: Mapping[str, Any] | None = None,
+    choices: Mapping[str, int] | None = None,
     pack: bool = True,
     keep_symbols: bool = False,
 ) -> Linked:
@@ -95,6 +96,7 @@ def build_artifact(
             any number.
         precision: one of `pipeline.PRECISIONS`.
         accuracy: what quantisation cost, for the manifest.
+        choices: what graph passes took since a tuner decided so, for the manifest.
         pack: weights that become smaller by it, which takes time.
         keep_symbols: the names of functions stay in the file.
     """
@@ -115,6 +117,8 @@ def build_artifact(
         manifest["rows"] = [rows[tensor.name] for tensor in versions[-1].outputs]
     if accuracy is not None:
         manifest["accuracy"] = dict(accuracy)
+    if choices:
+        manifest["choices"] = dict(choices)
     section = section_bytes(manifest)
     (folder / "manifest.bin").write_bytes(section)
     (folder / "manifest.S").write_text(_MANIFEST_ASSEMBLY)

@@ -120,7 +120,7 @@ def _lowering(target: Target) -> list[Any]:
         separate_nested_math(),
         t.CommonSubexprElim(),
         t.VerifyMemory(),
-        expand_math(),
+        expand_math(target),
         _tiles_on_stack(),
         _bare_calls(),
         _broadcast_bits(),

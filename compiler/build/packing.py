@@ -24,8 +24,9 @@ _ABSENT, _ESCAPED = 14, 15
 # Larger weights stay mapped from the file, whose pages processes share. Where few bytes are saved, all stay.
 _MOST_BYTES = 4 << 20
 _LEAST_SAVED = 0.08
-# Of float32 numbers, those by channel are in prefix codes, and those that these save much of, as of tables, pixels,
-# counts and halves. Others are weights, of which small ones gain too little.
+# Of float32 numbers, those by channel are in prefix codes, tables of few columns, as of interpolation, and those that
+# these save much of, as of pixels, counts and halves. Others are weights, of which small ones gain too little.
+_COLUMNS = 4
 _LEAST_BYTES = 64 << 10
 _CODES_SAVE = 0.4
 _CODES_SAVE_OF_SMALL = 0.5
@@ -67,7 +68,8 @@ def pack_all(constants: Sequence[Array]) -> list[tuple[Packed, list[int]]]:
 
 
 def _is_worth_codes(array: Array) -> bool:
-    if array.dtype != np.float32 or max(array.shape, default=1) == array.size:
+    by_channel = max(array.shape, default=1) == array.size
+    if array.dtype != np.float32 or by_channel or array.size <= _COLUMNS * len(array):
         return True
     (group,) = alike([array], [0])
     save = _CODES_SAVE if array.nbytes >= _LEAST_BYTES else _CODES_SAVE_OF_SMALL

@@ -20,7 +20,7 @@ from ..frontend.rows import rows_shapes
 from ..frontend.shapes import parse_shapes, range_text
 from ..pipeline import QUANTISED, Artifact, Clock, Options, compile_with, count_phases, quantize_for, resolve
 from ..report.floats import float_lines
-from ..report.kernels import failed_rules
+from ..report.kernels import failed_rules, tuned_lines
 from .precision import check_options, precision_options, print_accuracy
 from .samples import read_samples
 from .show import kib
@@ -144,10 +144,8 @@ def _print_result(artifact: Artifact) -> None:
     for kernel in manifest["kernels"]:
         for line in [] if kernel["name"] in artifact.unscheduled else failed_rules(kernel):
             click.echo(line, err=True)
-    if tuned := sum("tuned" in kernel for kernel in manifest["kernels"]):
-        estimated = sum("estimated" in kernel for kernel in manifest["kernels"])
-        how = f"; {estimated} of them by estimates, never measured" if estimated else ""
-        click.echo(f"tuned: {tuned} of {len(manifest['kernels'])} kernels, as tuning records say{how}")
+    for line in tuned_lines(manifest):
+        click.echo(line)
     if artifact.dropped:
         channels = sum(before - after for before, after in artifact.dropped.values())
         click.echo(f"dropped {channels} dead output channels of {len(artifact.dropped)} layers")

@@ -15,7 +15,7 @@ from ..frontend.rows import open_shape
 from ..frontend.shapes import parse_shapes
 from ..frontend.support import Obstacle
 from ..report.floats import float_lines
-from ..report.kernels import describe_kernels, failed_rules
+from ..report.kernels import describe_kernels, failed_rules, tuned_lines
 from ..report.sparsity import sparsity_line, sparsity_rows
 from ..runtime.loader import LoadError, read_manifest
 from .show import kib, shape_text, table
@@ -156,6 +156,7 @@ def _artifact_lines(manifest: dict[str, Any]) -> list[str]:
         *_classical_lines(manifest["model"].get("forest"), rows, strings),
         *float_lines(manifest["model"].get("floats")),
         *sparsity_line(manifest["model"].get("sparsity")),
+        *tuned_lines(manifest),
         *([f"float32      what {', '.join(kept)} make"] if (kept := manifest.get("kept_float32")) else []),
         f"verification {verification['status']}{detail}",
         f"made by      edgec {versions['edgec']}, TVM {versions['tvm']}, LLVM {versions['llvm']}",

@@ -248,14 +248,20 @@ def _print(result: Result, folder: Path) -> None:
     if not result.applied:
         click.echo(
             f"nothing is applied: of {result.trials} schedules, none made the whole model faster "
-            f"(untuned {milliseconds(result.untuned)}, with the best kernels {milliseconds(result.tuned)})"
+            f"(untuned {milliseconds(result.untuned)}, with the best kernels {milliseconds(result.tuned)}; "
+            f"{_bound_text(result)})"
         )
         return
     click.echo(schedules("TIME", result.verdicts, result.names))
     click.echo(
         f"untuned {milliseconds(result.untuned)}, tuned {milliseconds(result.tuned)}: {1 / result.ratio:.3f} times as "
-        f"fast; {len(result.verdicts)} decisions, {result.trials} schedules tried; records in {folder}"
+        f"fast ({_bound_text(result)}); {len(result.verdicts)} decisions, {result.trials} schedules tried; records in "
+        f"{folder}"
     )
+
+
+def _bound_text(result: Result) -> str:
+    return f"the machine's limits allow the searched kernels {result.bound:.2f} times the untuned speed at most"
 
 
 def _look_after(

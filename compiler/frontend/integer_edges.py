@@ -24,15 +24,22 @@ from .simplify import drop_dead
 _TAKES = frozenset(("Gather", "GatherElements", "GatherND", "Slice", "Split"))
 _MOST_SWEEPS = 64
 
+# Of a constant in steps, what it is: `scale` of 8 bits, `factor`, `summand` or else; and its value → another value.
+Change = Callable[[str, Array], Array]
 
-def move_edges(model: onnx.ModelProto) -> bool:
-    """Rewrites the graph until no rule applies; returns whether anything changed."""
+
+def move_edges(model: onnx.ModelProto, change: Change | None = None) -> bool:
+    """Rewrites the graph until no rule applies; returns whether anything changed.
+
+    Args:
+        change: what is to stand for the constants that this makes; None for the constants themselves.
+    """
     graph = model.graph
     if not any(node.op_type in ("QuantizeLinear", "DequantizeLinear") and not node.domain for node in graph.node):
         return False
     types = value_table(graph)
     sweeps = 0
-    while sweeps < _MOST_SWEEPS and _Sweep(graph, types).run():
+    while sweeps < _MOST_SWEEPS and _Sweep(graph, types, change).run():
         drop_dead(graph)
         sweeps += 1
     return sweeps > 0
@@ -46,8 +53,8 @@ class _Sweep:
         busy: the values that rules have made in this sweep, whose readers are not known yet.
     """
 
-    def __init__(self, graph: onnx.GraphProto, types: Types) -> None:
-        self.graph, self.values = graph, Values(graph, types)
+    def __init__(self, graph: onnx.GraphProto, types: Types, change: Change | None) -> None:
+        self.graph, self.values, self._change = graph, Values(graph, types), change
         self.made: list[onnx.NodeProto] = []
         self.busy: set[str] = set()
 
@@ -230,6 +237,7 @@ class _Sweep:
     def constant(self, base: str, part: str, value: Array, elem_type: int) -> str:
         dtype = onnx.helper.tensor_dtype_to_np_dtype(elem_type)
         name = self.name(base, part, elem_type, value.shape)
+        value = value if self._change is None else self._change(part, value)
         tensor = numpy_helper.from_array(np.asarray(value).astype(dtype), name)
         self.graph.initializer.append(tensor)
         self.values.constants[name] = tensor

@@ -86,7 +86,7 @@ class InSteps:
         for name in node.input:
             value = self.values.constant(name)
             if value is not None:
-                operands.append(lambda value=value: self._quotient(node, value, step))  # type: ignore[misc]
+                operands.append(lambda value=value: self._quotient(node, "summand", value, step))  # type: ignore[misc]
             elif (made := self.value(name, step, depth + 1)) is not None:
                 operands.append(made)
             else:
@@ -111,7 +111,7 @@ class InSteps:
         for name, other in ((left, right), (right, left)):
             value = self.values.constant(other)
             if value is not None:
-                return lambda: self._again(node, [name, self._quotient(node, value, step)])
+                return lambda: self._again(node, [name, self._quotient(node, "factor", value, step)])
         return None
 
     def _norm(self, node: onnx.NodeProto, step: Step, depth: int) -> _Made | None:
@@ -131,9 +131,9 @@ class InSteps:
                 product = source()
             else:
                 product = self._result(node)
-                self.sweep.make("Mul", [node.input[0], self._quotient(node, factor, step)], [product])
+                self.sweep.make("Mul", [node.input[0], self._quotient(node, "factor", factor, step)], [product])
             result = self._result(node)
-            self.sweep.make("Add", [product, self._quotient(node, shift, step)], [result])
+            self.sweep.make("Add", [product, self._quotient(node, "summand", shift, step)], [result])
             return result
 
         return make
@@ -178,12 +178,12 @@ class InSteps:
         old = node.output[0]
         return self.sweep.name(old, "steps", TensorProto.FLOAT, self.values.shape(old))
 
-    def _quotient(self, node: onnx.NodeProto, value: Array, step: Step) -> str:
+    def _quotient(self, node: onnx.NodeProto, part: str, value: Array, step: Step) -> str:
         """A constant operand of a node, divided by the scale, which broadcasts from the last axis on."""
         scale = step.scale
         if not step.single:
             scale = scale.reshape(-1, *[1] * (len(self.values.shape(node.output[0]) or ()) - 1 - step.axis))
-        return self.sweep.constant(node.output[0], "constant", value / scale, TensorProto.FLOAT)
+        return self.sweep.constant(node.output[0], part, value / scale, TensorProto.FLOAT)
 
     def _dequantised(self, node: onnx.NodeProto, data: str, found: Step, step: Step) -> str:
         """The real numbers of 8 bits in other steps, which may be those of channels."""
@@ -203,6 +203,6 @@ class InSteps:
         for operator, bound in (("Max", bounds[0]), ("Min", bounds[1])):
             if np.isfinite(bound):
                 narrow = self._result(node)
-                self.sweep.make(operator, [source, self._quotient(node, np.float32(bound), step)], [narrow])
+                self.sweep.make(operator, [source, self._quotient(node, "bound", np.float32(bound), step)], [narrow])
                 source = narrow
         return source

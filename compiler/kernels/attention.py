@@ -17,7 +17,7 @@ from tvm import ir, tirx
 
 from .accesses import reads
 from .limits import Limits
-from .rows import write_row
+from .rows import Row, write_rows
 from .rule import Offer, Parameters, values_up_to
 from .stages import stage_of, term_of
 from .tile import tile_cost
@@ -108,7 +108,7 @@ class _Writer:
             self._buffer(TOP): (local(1), []),
             self._buffer(WEIGHTS): (weights, [row]),
         } | {buffer: (memory, [row]) for buffer, memory in numbers.items()}
-        write_row([stage for stage in stages if stage is not None], self.keys, at, places, self.limits)
+        write_rows([stage for stage in stages if stage is not None], self.keys, [Row(at, places)], self.limits)
 
     def _write_result(
         self, batch: list[Any], first: Any, rows: int, vectors: int, weights: Any, numbers: Mapping[Any, Any]

@@ -21,6 +21,7 @@ from .interleave import interleaved, write_interleaved
 from .limits import Limits
 from .nest import Axis, Nest, Values, loops, nest_of, positions, rewrite_blocks, shared, size, unrolled
 from .permute import permuted_blocks, write_blocks
+from .picks import has_picks, with_picks
 from .rule import Offer, Parameters
 from .seams import seams, settle, undecided
 from .style import Style, offer_style
@@ -173,12 +174,24 @@ def _write_piece(nest: Nest, style: Style, values: Values) -> None:
         write_blocks(nest, blocks, style, values)
     elif tile := tile_of(nest, style):
         write_tiles(nest, tile, style, values)
+    elif _is_picked(nest) and row.extent >= lanes > 1:
+        _write_rows(nest, lanes, style, values, picked=True)
     else:
         _write_rows(nest, 1, style, values)  # LLVM may find vectors in it
 
 
-def _write_rows(nest: Nest, lanes: int, style: Style, values: Values) -> None:
-    """Writes the last axis in vectors, the last of which may overlap the one before it."""
+def _is_picked(nest: Nest) -> bool:
+    """Whether what is read along the last axis can be picked out of vectors, and be written as one."""
+    var, value = nest.axes[-1].var, nest.store.value
+    return nest.flat and write(nest.store).step(var) == 1 and has_picks(value, var) and is_vectorizable(value)
+
+
+def _write_rows(nest: Nest, lanes: int, style: Style, values: Values, picked: bool = False) -> None:
+    """Writes the last axis in vectors, the last of which may overlap the one before it.
+
+    Args:
+        picked: elements that lie apart are picked out of vectors.
+    """
     *outer, row = nest.axes
     count = min(style.vectors, row.extent // lanes) if lanes > 1 else 1
     width = count * lanes
@@ -195,5 +208,17 @@ def _write_rows(nest: Nest, lanes: int, style: Style, values: Values) -> None:
         if part.extent > 1:
             number = tirx.Min(base * index(each), index(steps - each)) + number
         begin = tirx.Min(number * index(width), index(row.extent - width)) if width > 1 else number
-        with unrolled(count) as which, vector(lanes) as lane:
-            nest.write(values | found | {row.var: row.at(begin + which * index(lanes) + lane)})
+        for which in range(count if picked else 0):
+            _write_picked(nest, begin + which * lanes, lanes, values | found)
+        if not picked:
+            with unrolled(count) as which, vector(lanes) as lane:
+                nest.write(values | found | {row.var: row.at(begin + which * index(lanes) + lane)})
+
+
+def _write_picked(nest: Nest, begin: Any, lanes: int, values: Values) -> None:
+    """Writes one vector of the last axis."""
+    row = nest.axes[-1]
+    value = with_picks(nest.store.value, row, begin, lanes, values)
+    with vector(lanes) as lane:
+        here = values | {row.var: row.at(begin + lane)}
+        T.buffer_store(nest.store.buffer, value(lane), [substitute(at, here) for at in nest.store.indices])

@@ -7,6 +7,7 @@ last axis may differ in what they hold: those of padding are constant.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,11 +16,13 @@ from tvm.script.ir_builder import tirx as T
 
 from .accesses import is_vectorizable, reads, write
 from .nest import Axis, Nest, Values, loops, shared, unrolled
+from .picks import has_picks, with_picks
 from .seams import seams, settle, undecided
 from .style import Style
-from .vectors import index, lanes_of, load_vector, shuffle, substitute, vector
+from .vectors import index, lanes_of, load_vector, shuffle, store_vector, substitute, vector
 
-_MOST = 4  # places of the last axis
+_MOST = 4  # places of the last axis, which tiles would be too short for
+_MOST_APART = 16  # where elements lie apart, which nothing else reads in vectors
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Interleaved:
 
 def interleaved(nest: Nest, style: Style) -> Interleaved | None:
     """How to write a nest so; None if it is no such nest."""
-    if not nest.flat or len(nest.axes) < 2 or not 1 < nest.axes[-1].extent <= _MOST:
+    if not nest.flat or len(nest.axes) < 2 or not 1 < nest.axes[-1].extent <= _MOST_APART:
         return None
     if str(nest.store.value.ty.dtype) == "bool":  # whose local vectors TVM makes bytes of, but not what is stored
         return None
@@ -47,9 +50,12 @@ def interleaved(nest: Nest, style: Style) -> Interleaved | None:
         places.append(replace(part, axes=nest.axes[:-1], store=substitute(part.store, at)))
     values = [place.store.value for place in places]
     steps = {access.step(along.var) for value in values for access in reads(value)}
-    if not steps <= {0, 1} or not all(map(is_vectorizable, values)):
+    apart = not steps <= {0, 1}
+    if apart and not all(has_picks(value, along.var) for value in values):
         return None
-    if 1 not in steps or any(undecided(place, along.var) for place in places):
+    if (last.extent > _MOST and not apart) or not all(map(is_vectorizable, values)):
+        return None
+    if steps <= {0} or any(undecided(place, along.var) for place in places):
         return None
     lanes = lanes_of(along.extent, min(map(style.lanes, places)))
     return Interleaved(tuple(places), lanes) if lanes > 1 else None
@@ -66,12 +72,7 @@ def write_interleaved(nest: Nest, made: Interleaved, style: Style, values: Value
         begin = tirx.Min(found.pop(step.var) * index(made.lanes), index(along.extent - made.lanes))
         parts = [_part(place, along, begin, made.lanes, found) for place in made.places]
         first = found | {along.var: along.at(begin)}
-        # The interleaved vectors are as long as those of one place, of which there are as many.
-        joined = T.alloc_buffer((made.lanes * last.extent,), str(nest.store.value.ty.dtype), scope="local")
-        for number in range(last.extent):
-            picks = [divmod(number * made.lanes + lane, last.extent) for lane in range(made.lanes)]
-            picked = shuffle(parts, [place * made.lanes + element for element, place in picks])
-            T.buffer_store(joined, picked, [tirx.Ramp(index(number * made.lanes), index(1), made.lanes)])
+        joined = _joined([[part] for part in parts], made.lanes)
         with unrolled(last.extent) as number, vector(made.lanes) as lane:
             position = number * index(made.lanes) + lane
             # Behind the last place there is the first one of the next.
@@ -80,9 +81,26 @@ def write_interleaved(nest: Nest, made: Interleaved, style: Style, values: Value
             T.buffer_store(nest.store.buffer, joined[position], indices)
 
 
+def _joined(streams: Sequence[Sequence[Any]], lanes: int) -> Any:
+    """A buffer of the first elements of all streams, which are vectors, then of the second ones, and so on."""
+    if len(streams) > _MOST and len(streams) % 2 == 0:  # pairs are what instructions interleave
+        buffers = [_joined(streams[first::2], lanes) for first in (0, 1)]
+        size = len(streams) // 2 * len(streams[0])
+        streams = [[load_vector(buffer, n * lanes, lanes) for n in range(size)] for buffer in buffers]
+    count = sum(map(len, streams))
+    joined = T.alloc_buffer((count * lanes,), str(streams[0][0].ty.dtype).partition("x")[0], scope="local")
+    for number in range(count):
+        at = [divmod(number * lanes + lane, len(streams)) for lane in range(lanes)]
+        read = sorted({(element // lanes, stream) for element, stream in at})
+        picks = [read.index((element // lanes, stream)) * lanes + element % lanes for element, stream in at]
+        store_vector(joined, number * lanes, shuffle([streams[stream][n] for n, stream in read], picks), lanes)
+    return joined
+
+
 def _part(place: Nest, along: Axis, begin: Any, lanes: int, values: Values) -> Any:
     """The vector of one place, which goes through memory, as TVM makes vectors of stores."""
     buffer = T.alloc_buffer((lanes,), str(place.store.value.ty.dtype), scope="local")
+    value = with_picks(place.store.value, along, begin, lanes, values)
     with vector(lanes) as lane:
-        T.buffer_store(buffer, substitute(place.store.value, values | {along.var: along.at(begin + lane)}), [lane])
+        T.buffer_store(buffer, value(lane), [lane])
     return load_vector(buffer, 0, lanes)

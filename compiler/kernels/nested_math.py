@@ -5,6 +5,7 @@ Each becomes a polynomial of its argument; written out within each other they wo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import tvm
@@ -39,30 +40,23 @@ def separate_nested_math() -> Any:
 
 def _innermost(value: Any) -> Any:
     """A function whose result another one is computed from, and which has none inside; None if there is no such."""
-    if _has(value, lambda node: isinstance(node, tirx.Let) or (isinstance(node, ir.Call) and is_conditional(node))):
+    if _found(value, ir.Call, is_conditional):
         return None  # it might be computed where it must not be
-    found: list[Any] = []
-
-    def on_call(call: Any) -> None:
-        if is_expanded(call):
-            found.extend(inner for inner in _calls(call.args[0]) if not _calls(inner.args[0]))
-
-    tvm_ffi.structural_walk(value, [(ir.Call, on_call)])
-    return found[0] if found else None
+    bound = [let.var for let in _found(value, tirx.Let)]
+    for call in _calls(value):
+        for inner in _calls(call.args[0]):
+            used = _found(inner, ir.Var, lambda var: any(var.same_as(one) for one in bound))
+            if not used and not _calls(inner.args[0]):
+                return inner
+    return None
 
 
 def _calls(value: Any) -> list[Any]:
+    return _found(value, ir.Call, is_expanded)
+
+
+def _found(value: Any, kind: type, test: Callable[[Any], bool] = lambda _: True) -> list[Any]:
+    """The nodes of a class that pass a test."""
     found: list[Any] = []
-    tvm_ffi.structural_walk(value, [(ir.Call, lambda call: found.append(call) if is_expanded(call) else None)])
+    tvm_ffi.structural_walk(value, [(kind, lambda node: found.append(node) if test(node) else None)])
     return found
-
-
-def _has(value: Any, test: Any) -> bool:
-    hit = False
-
-    def on_node(node: Any) -> None:
-        nonlocal hit
-        hit = hit or test(node)
-
-    tvm_ffi.structural_walk(value, [((tirx.Let, ir.Call), on_node)])
-    return hit

@@ -9,7 +9,7 @@ grow together. Other machines clamp the floats, to whole numbers, and find the i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import tvm_ffi
 from tvm import ir, tirx
 
 from ..target import Target
+from .formulas import WHOLE
 from .lowering import program_pass, width_of
 from .quotients import multiplies_and_adds, quotient_of
 from .scalars import (
@@ -36,6 +37,7 @@ from .scalars import (
     smaller,
     times,
 )
+from .short_math import is_short, shortened
 from .vectors import shuffle
 
 _LIMITS = {"int8": (-128, 127), "uint8": (0, 255)}
@@ -48,12 +50,17 @@ Facts = Mapping[Any, Fact]
 
 @dataclass(frozen=True)
 class _Step:
-    """clamp(round(value) + zero, low, high), in integers; constants or parameters of the kernel."""
+    """clamp(round(value) + zero, low, high), in integers; constants or parameters of the kernel.
+
+    Attributes:
+        approximate: whether the value has some bits only, which the sum with the zero point may be rounded with.
+    """
 
     value: Any
     zero: Number
     low: Number
     high: Number
+    approximate: bool = False
 
 
 def requantise(target: Target) -> Any:
@@ -124,7 +131,9 @@ def _step(cast: Any, facts: Facts) -> _Step | None:
         value, zero = value.a, _whole(added, facts)
     if not isinstance(value, ir.Call) or value.op.name != "tirx.nearbyint" or zero is None:
         return None
-    return _unclamped(_Step(value.args[0], zero, low, high), facts)
+    step = _unclamped(_Step(value.args[0], zero, low, high), facts)
+    value = shortened(step.value, facts)
+    return step if value is None else replace(step, value=value, approximate=True)
 
 
 def _whole(number: Number, facts: Facts) -> Number | None:
@@ -184,6 +193,8 @@ def piece(expr: Any, begin: int, lanes: int) -> Any:
         return tirx.BufferLoad(expr.source, [piece(index, begin, lanes) for index in expr.indices])
     if isinstance(expr, tirx.Cast):
         return tirx.Cast(f"{dtype.rpartition('x')[0]}x{lanes}", piece(expr.value, begin, lanes))
+    if isinstance(expr, ir.Call) and is_short(expr):
+        return ir.Call(expr.op, [piece(expr.args[0], begin, lanes)], ret_ty=ir.PrimType(f"float32x{lanes}"))
     if isinstance(expr, _TWO):
         return type(expr)(piece(expr.a, begin, lanes), piece(expr.b, begin, lanes))
     return shuffle([expr], range(begin, begin + lanes))
@@ -227,7 +238,7 @@ def _a32(parts: Sequence[Any], step: _Step, dtype: str) -> list[Any]:
     low, high = ("llvm.arm.neon.vmaxs.v4f32", limits[0]), ("llvm.arm.neon.vmins.v4f32", limits[1])
     for name, limit in (low, high):
         parts = [_call("float32x4", name, part, limit) for part in parts]
-    shifted = [part + tirx.const(1.5 * 2**23, "float32x4") for part in parts]
+    shifted = [part + tirx.const(WHOLE, "float32x4") for part in parts]
     halves = [tirx.Cast("int16x4", tirx.reinterpret("int32x4", part)) for part in shifted]
     results = [tirx.Cast("int8x8", pair) for pair in _pairs(halves)]
     if not is_known(step.zero) or step.zero:
@@ -354,8 +365,13 @@ def _by_sum(cast: Any, facts: Facts, multiply_adds: bool) -> Any:
     if step is None:
         return cast
     dtype = f"float32x{width_of(cast)}"
+    if step.approximate:
+        shift = plus(step.zero, WHOLE)
+        low, high = (lanes_with(plus(bound, WHOLE), dtype) for bound in (step.low, step.high))
+        found = tirx.Max(tirx.Min(step.value + lanes_with(shift, dtype), high), low)
+        return tirx.Cast(str(cast.ty.dtype), tirx.reinterpret(dtype.replace("float", "int"), found))
     even = step.zero - step.zero % 2 if is_known(step.zero) else 0
-    shift, rest = tirx.const(1.5 * 2**23 + even, dtype), minus(step.zero, even)
+    shift, rest = tirx.const(WHOLE + even, dtype), minus(step.zero, even)
     bits = tirx.reinterpret(dtype.replace("float", "int"), _clamped(step, facts, multiply_adds, dtype) + shift)
     added = not is_known(rest) or rest
     return tirx.Cast(str(cast.ty.dtype), bits + lanes_with(rest, str(bits.ty.dtype)) if added else bits)

@@ -13,6 +13,7 @@ from tvm import ir, tirx
 from .accesses import reads
 
 _COMBINERS = (tirx.Add, tirx.Max, tirx.Min)
+_ROWS = ("float32", "int8", "uint8")  # what rows may be of; sums and numbers are of float32
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def extents_of(block: Any) -> tuple[int, ...] | None:
 def stage_of(block: Any, shape: tuple[int, ...]) -> Stage | None:
     """The block as a stage over rows of `shape[-1]`; None if it is no such thing."""
     body, extents = block.body, extents_of(block)
-    if extents is None or not isinstance(body, tirx.BufferStore) or str(body.value.ty.dtype) != "float32":
+    if extents is None or not isinstance(body, tirx.BufferStore) or (dtype := str(body.value.ty.dtype)) not in _ROWS:
         return None
     own = [axis.var for axis in block.iter_vars if axis.iter_type == tirx.IterVar.DataPar]
     reduced = [axis.var for axis in block.iter_vars if axis.iter_type == tirx.IterVar.CommReduce]
@@ -60,7 +61,7 @@ def stage_of(block: Any, shape: tuple[int, ...]) -> Stage | None:
     rows, size = tuple(own[: len(shape) - 1]), extents[: len(own)]
     if size == shape and not reduced:
         return Stage("row", body.buffer, body.value, rows, own[-1])
-    if size not in (shape[:-1], (*shape[:-1], 1)):
+    if size not in (shape[:-1], (*shape[:-1], 1)) or dtype != "float32":
         return None
     kept = own[-1] if len(own) == len(shape) else None
     if not reduced:

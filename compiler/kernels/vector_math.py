@@ -14,21 +14,22 @@ minimax approximations of Eigen (MathFunctionsImpl.h).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from typing import Any
 
 from tvm import ir, tirx
 
+from ..target import Target
+from .formulas import WHOLE, Unary, at_most, clamp, constant, horner, integer_of, let, power_of_two
 from .lowering import node_pass
+from .short_math import expand_short, is_short
 
-_Unary = Callable[[Any], Any]
 _ERF = ir.Op.get("tirx.erf")
 _LARGEST = 3.4028234663852886e38
 
 
-def expand_math() -> Any:
+def expand_math(target: Target) -> Any:
     """The pass that replaces the calls, in scalar and in vector code alike; before TVM lowers intrinsics."""
-    return node_pass(ir.Call, expand_call)
+    return node_pass(ir.Call, lambda call: expand_short(call, target) if is_short(call) else expand_call(call))
 
 
 # TVM would take loops over these apart, and leave them to LLVM's vectoriser.
@@ -49,6 +50,8 @@ def call_double_math() -> Any:
 
 def is_expanded(call: Any) -> bool:
     """Whether a call becomes a polynomial; LLVM computes those of constants, at whose expansion TVM stumbles."""
+    if is_short(call):
+        return True
     if getattr(call.op, "name", "") not in _FORMULAS or not str(call.ty.dtype).startswith("float32"):
         return False
     value = call.args[0]
@@ -57,39 +60,12 @@ def is_expanded(call: Any) -> bool:
 
 def expand_call(call: Any) -> Any:
     """What the pass puts in the place of one call; others stay."""
-    return _let(call.args[0], _FORMULAS[call.op.name]) if is_expanded(call) else call
-
-
-def _let(value: Any, body: _Unary) -> Any:
-    """`body` over a variable bound to `value`, so that a value used twice is computed once."""
-    variable = tirx.Var("t", value.ty)
-    return tirx.Let(variable, value, body(variable))
-
-
-def _constant(like: Any, value: float) -> Any:
-    return tirx.const(value, str(like.ty.dtype))
+    return let(call.args[0], _FORMULAS[call.op.name]) if is_expanded(call) else call
 
 
 def _bits(like: Any, pattern: int) -> Any:
     """The float32 of a bit pattern; infinities and NaNs cannot be written as constants."""
-    return tirx.reinterpret(str(like.ty.dtype), tirx.const(pattern, _integer(like)))
-
-
-def _horner(x: Any, coefficients: Sequence[float]) -> Any:
-    """The polynomial with the highest power's coefficient first."""
-    result = _constant(x, coefficients[0])
-    for coefficient in coefficients[1:]:
-        result = result * x + _constant(x, coefficient)
-    return result
-
-
-def _clamp(x: Any, low: float, high: float) -> Any:
-    """A NaN stays one: comparisons with it are false."""
-    return _let(_at_most(x, high), lambda t: tirx.Select(t < _constant(t, low), _constant(t, low), t))
-
-
-def _at_most(x: Any, high: float) -> Any:
-    return tirx.Select(x > _constant(x, high), _constant(x, high), x)
+    return tirx.reinterpret(str(like.ty.dtype), tirx.const(pattern, integer_of(like)))
 
 
 def _unless_nan(x: Any, value: Any) -> Any:
@@ -97,23 +73,8 @@ def _unless_nan(x: Any, value: Any) -> Any:
 
     Tested by its bits: TVM takes `x != x` for false.
     """
-    magnitude = tirx.bitwise_and(tirx.reinterpret(_integer(x), x), tirx.const(0x7FFFFFFF, _integer(x)))
-    return tirx.Select(magnitude > tirx.const(0x7F800000, _integer(x)), x, value)
-
-
-def _integer(x: Any) -> str:
-    return str(x.ty.dtype).replace("float32", "int32")
-
-
-# Added to a float32 of up to ±2²², it leaves no room for a fraction: the sum's last bits are the rounded number.
-_WHOLE = 1.5 * 2**23
-
-
-def _power_of_two(z: Any) -> Any:
-    """2 to the power of n from -126 to 127, of z = n + 127 + _WHOLE, whose last bits go where exponents stand."""
-    return tirx.reinterpret(
-        str(z.ty.dtype), tirx.shift_left(tirx.reinterpret(_integer(z), z), tirx.const(23, _integer(z)))
-    )
+    magnitude = tirx.bitwise_and(tirx.reinterpret(integer_of(x), x), tirx.const(0x7FFFFFFF, integer_of(x)))
+    return tirx.Select(magnitude > tirx.const(0x7F800000, integer_of(x)), x, value)
 
 
 _EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
@@ -121,26 +82,26 @@ _EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.66
 
 def _exp(x: Any) -> Any:
     def flushed(t: Any) -> Any:
-        return tirx.Select(t < _constant(t, -87.0), _constant(t, 0.0), _exp_of_moderate(t))
+        return tirx.Select(t < constant(t, -87.0), constant(t, 0.0), _exp_of_moderate(t))
 
     # The argument beyond which the result is infinite; scaling makes it so.
-    return _let(_at_most(x, 89.0), flushed)
+    return let(at_most(x, 89.0), flushed)
 
 
 def _exp_of_moderate(x: Any) -> Any:
     """exp(x) from -87 to 89, or of NaN; anything below."""
-    magic = _constant(x, _WHOLE + 126)
+    magic = constant(x, WHOLE + 126)
 
     def reduced(z: Any) -> Any:
         n = z - magic
-        return _let(x - n * _constant(x, 0.693359375) - n * _constant(x, -2.12194440e-4), lambda r: scaled(z, r))
+        return let(x - n * constant(x, 0.693359375) - n * constant(x, -2.12194440e-4), lambda r: scaled(z, r))
 
     def scaled(z: Any, r: Any) -> Any:
-        polynomial = _horner(r, _EXP) * r * r + r + _constant(r, 1.0)
+        polynomial = horner(r, _EXP) * r * r + r + constant(r, 1.0)
         # In two steps, since the power may be 2 to the 128.
-        return polynomial * _power_of_two(z) * _constant(r, 2.0)
+        return polynomial * power_of_two(z) * constant(r, 2.0)
 
-    return _let(x * _constant(x, math.log2(math.e)) + magic, reduced)
+    return let(x * constant(x, math.log2(math.e)) + magic, reduced)
 
 
 # 2 to the power of -1/2 to 1/2, exact at 0; least squares with weights that level the error (9.1e-8 relative).
@@ -154,14 +115,14 @@ def exp_of_nonpositive(x: Any) -> Any:
     """
 
     def reduced(t: Any) -> Any:
-        magic = _constant(t, _WHOLE + 127)
-        return _let(t + magic, lambda z: scaled(t, z, t - (z - magic)))
+        magic = constant(t, WHOLE + 127)
+        return let(t + magic, lambda z: scaled(t, z, t - (z - magic)))
 
     def scaled(t: Any, z: Any, fraction: Any) -> Any:
-        value = _let(fraction, lambda f: _horner(f, _EXP2)) * _power_of_two(z)
-        return tirx.Select(t < _constant(t, -126.0), _constant(t, 0.0), value)
+        value = let(fraction, lambda f: horner(f, _EXP2)) * power_of_two(z)
+        return tirx.Select(t < constant(t, -126.0), constant(t, 0.0), value)
 
-    return _let(x * _constant(x, math.log2(math.e)), reduced)
+    return let(x * constant(x, math.log2(math.e)), reduced)
 
 
 _TANH_ODD = (
@@ -178,10 +139,10 @@ _TANH_EVEN = (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 
 
 def _tanh(x: Any) -> Any:
     def rational(t: Any) -> Any:
-        return _let(t * t, lambda s: t * _horner(s, _TANH_ODD) / _horner(s, _TANH_EVEN))
+        return let(t * t, lambda s: t * horner(s, _TANH_ODD) / horner(s, _TANH_EVEN))
 
     # Beyond the clamp the result is 1 in float32.
-    return _clamp(_let(_clamp(x, -7.99881172180175781, 7.99881172180175781), rational), -1.0, 1.0)
+    return clamp(let(clamp(x, -7.99881172180175781, 7.99881172180175781), rational), -1.0, 1.0)
 
 
 _ERF_ODD = (
@@ -204,9 +165,9 @@ _ERF_EVEN = (
 
 def _erf(x: Any) -> Any:
     def rational(t: Any) -> Any:
-        return _let(t * t, lambda s: t * _horner(s, _ERF_ODD) / _horner(s, _ERF_EVEN))
+        return let(t * t, lambda s: t * horner(s, _ERF_ODD) / horner(s, _ERF_EVEN))
 
-    return _clamp(_let(_clamp(x, -4.0, 4.0), rational), -1.0, 1.0)
+    return clamp(let(clamp(x, -4.0, 4.0), rational), -1.0, 1.0)
 
 
 _LOG = (
@@ -223,7 +184,7 @@ _LOG = (
 
 
 def _log(x: Any) -> Any:
-    dtype, integer = str(x.ty.dtype), _integer(x)
+    dtype, integer = str(x.ty.dtype), integer_of(x)
 
     def whole(value: int) -> Any:
         return tirx.const(value, integer)
@@ -231,34 +192,34 @@ def _log(x: Any) -> Any:
     def normal(t: Any) -> Any:
         # t = m 2^e with m from sqrt(1/2) to sqrt(2), by moving the exponent's bits.
         bits = tirx.reinterpret(integer, t) - whole(0x3F3504F3)
-        return _let(bits, lambda b: split(b))
+        return let(bits, lambda b: split(b))
 
     def split(b: Any) -> Any:
         exponent = tirx.Cast(dtype, tirx.shift_right(b, whole(23)))
         mantissa = tirx.reinterpret(dtype, tirx.bitwise_and(b, whole(0x007FFFFF)) + whole(0x3F3504F3))
-        return _let(exponent, lambda e: _let(mantissa - _constant(x, 1.0), lambda f: series(e, f)))
+        return let(exponent, lambda e: let(mantissa - constant(x, 1.0), lambda f: series(e, f)))
 
     def series(e: Any, f: Any) -> Any:
         square = f * f
-        tail = _horner(f, _LOG) * f * square - _constant(x, 0.5) * square + e * _constant(x, -2.12194440e-4)
-        return f + tail + e * _constant(x, 0.693359375)
+        tail = horner(f, _LOG) * f * square - constant(x, 0.5) * square + e * constant(x, -2.12194440e-4)
+        return f + tail + e * constant(x, 0.693359375)
 
     # Denormals are scaled to normal numbers first.
-    small = x < _constant(x, 1.17549435e-38)
-    scaled = tirx.Select(small, x * _constant(x, 2.0**23), x)
-    offset = tirx.Select(small, _constant(x, 23 * math.log(2)), _constant(x, 0.0))
-    result = _let(_clamp(scaled, 1.17549435e-38, _LARGEST), normal) - offset
-    result = tirx.Select(x > _constant(x, _LARGEST), x, result)
-    result = tirx.Select(tirx.EQ(x, _constant(x, 0.0)), _bits(x, -0x00800000), result)
-    return _unless_nan(x, tirx.Select(x < _constant(x, 0.0), _bits(x, 0x7FC00000), result))
+    small = x < constant(x, 1.17549435e-38)
+    scaled = tirx.Select(small, x * constant(x, 2.0**23), x)
+    offset = tirx.Select(small, constant(x, 23 * math.log(2)), constant(x, 0.0))
+    result = let(clamp(scaled, 1.17549435e-38, _LARGEST), normal) - offset
+    result = tirx.Select(x > constant(x, _LARGEST), x, result)
+    result = tirx.Select(tirx.EQ(x, constant(x, 0.0)), _bits(x, -0x00800000), result)
+    return _unless_nan(x, tirx.Select(x < constant(x, 0.0), _bits(x, 0x7FC00000), result))
 
 
 def _sigmoid(x: Any) -> Any:
     # Below -87, exp(x) no longer changes the sum.
-    return _constant(x, 1.0) / (_constant(x, 1.0) + _let(_clamp(-x, -87.0, 89.0), _exp_of_moderate))
+    return constant(x, 1.0) / (constant(x, 1.0) + let(clamp(-x, -87.0, 89.0), _exp_of_moderate))
 
 
-_FORMULAS: dict[str, _Unary] = {
+_FORMULAS: dict[str, Unary] = {
     "tirx.exp": _exp,
     "tirx.tanh": _tanh,
     "tirx.erf": _erf,

@@ -63,10 +63,10 @@ def rewrite(expr: Any, values: Mapping[Any, Any], buffers: Mapping[Any, Callable
     return tvm_ffi.structural_map(substitute(expr, values), [(ir.TensorLoad, on_load)])
 
 
-def local(*shape: int) -> Any:
-    """A buffer of float32 for one task: on the stack, from where it may move to registers, unless it is large."""
+def local(*shape: int, dtype: str = "float32") -> Any:
+    """A buffer for one task: on the stack, from where it may move to registers, unless it is large."""
     scope = "local" if 4 * math.prod(shape) <= _ON_STACK else "global"
-    return T.alloc_buffer(shape, "float32", scope=scope)
+    return T.alloc_buffer(shape, dtype, scope=scope)
 
 
 @contextmanager

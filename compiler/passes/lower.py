@@ -15,6 +15,7 @@ from .bounded_indices import bound_indices
 from .broadcast_products import end_before_broadcasts
 from .choices import Choices
 from .copies import lower_copies
+from .denormals import drop_denormals
 from .eight_bit_edges import dequantise_for_each_reader, keep_eight_bits
 from .explicit_padding import make_padding_explicit
 from .few_bits import pack_few_bits
@@ -126,7 +127,12 @@ def phases(
         ),
         Phase("layout", _sequence(fuse_group_norms, convert_layout, _T.Normalize(), sink_transposes, fold_constants)),
         Phase("padding", make_padding_explicit),
-        Phase("signs", _sequence(lambda module: choose_signs(module, limits), fold_constants, fold_integer_offsets)),
+        Phase(
+            "signs",
+            _sequence(
+                lambda module: choose_signs(module, limits), fold_constants, fold_integer_offsets, drop_denormals
+            ),
+        ),
         Phase(
             "common",
             _sequence(_T.EliminateCommonSubexpr(), _T.CanonicalizeBindings(), _T.DeadCodeElimination()),

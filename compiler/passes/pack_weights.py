@@ -72,7 +72,7 @@ def pack_weights(
 
 def choose_block(call: Any, limits: Limits, choices: Choices | None) -> Limits:
     """The limits, with the width of blocks of output channels that was chosen for an operator."""
-    *_, rows, channels = (1, *(int(extent) for extent in call.ty.shape))
+    *_, rows, channels = (1, 1, *(int(extent) for extent in call.ty.shape))
     options = block_choices(channels, rows, limits)
     if choices is None or len(options) == 1:
         return limits

@@ -18,6 +18,7 @@ from .metrics import Metric, find_metric
 from .ranges import Statistics
 from .runner import Runner
 from .settings import Settings
+from .short_steps import in_short_steps
 from .spared import costs_of, spared_layers
 from .weight_range import limited_layers
 
@@ -219,7 +220,7 @@ class _Trial:
         return replace(self._settings, keep=self._settings.keep | names)
 
     def model(self, count: int) -> Model:
-        return quantize_model(self._floats, self.settings(count), self._statistics)
+        return in_short_steps(quantize_model(self._floats, self.settings(count), self._statistics))
 
     def score(self, count: int) -> float:
         if count not in self.scores:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import ml_dtypes
 import numpy as np
 import onnx
 from onnx import helper
@@ -17,7 +16,7 @@ from .affine import channel_axis
 from .dynamic import quantize_dynamically, quantize_recurrent, recurrent_layers
 from .equalise import even_out, spread_factors
 from .graphs import Array, Graph
-from .multipliers import short_scales, stored_result
+from .multipliers import as_bfloat16, short_scales, stored_result
 from .places import Places, data_of, find_places, weight_axis
 from .prune import prune_apart
 from .ranges import STEPS, Histogram, Statistics, choose_range, scale_of
@@ -88,6 +87,9 @@ class _Writer:
         self._evened = even_out(graph, places, statistics, settings) if settings.equalise else {}
         self._factors = {name: factors for one in self._evened.values() for name, factors in one.factors.items()}
         self._scales = {first: self._scale(first, names) for first, names in places.groups().items()}
+        for first, names in places.groups().items():
+            if first in self._evened:
+                self._shorten_factors(first, names)
 
     def write(self) -> None:
         stored = self._places.stored
@@ -131,6 +133,19 @@ class _Writer:
             self._graph.add_constant(f"{first}/scale", np.asarray(scale)),
             self._graph.add_constant(f"{first}/zero_point", np.asarray(zero)),
         )
+
+    def _shorten_factors(self, first: str, names: list[str]) -> None:
+        """Factors with which bfloat16 holds the scales of channels, as what reads them multiplies by them; where only
+        products read them, which do not, their reciprocals, by which what they are quantised from is multiplied."""
+        one = self._graph.constant(self._scales[first][0])
+        assert one is not None
+        floats = [user for name in names for user in self._graph.users[name] if user.name not in self._places.moves]
+        by_reciprocals = all(user.name in self._places.products for user in floats)
+        for name in names:
+            if name in self._factors:
+                scales = self._factors[name] * one
+                short = 1 / as_bfloat16(1 / scales).astype(np.float64) if by_reciprocals else as_bfloat16(scales)
+                self._factors[name] = short.astype(np.float32) / np.float64(one)
 
     def _histograms(self, name: str) -> list[Histogram]:
         """What was seen of a tensor, or of those that its values were moved from."""
@@ -239,9 +254,7 @@ class _Writer:
         slopes = self._graph.constant(node.input[1])
         if slopes is None:
             return
-        short = slopes.astype(ml_dtypes.bfloat16).astype(np.float32)
-        if np.isfinite(short).all():
-            node.input[1] = self._graph.add_constant(f"{node.output[0]}/slopes", short)
+        node.input[1] = self._graph.add_constant(f"{node.output[0]}/slopes", as_bfloat16(slopes))
 
     def _choice(self, node: onnx.NodeProto) -> Choose:
         """Scales of a product's weights that make its multipliers short."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import ml_dtypes
 import numpy as np
 import onnx
 
@@ -61,3 +62,10 @@ def short_scales(least: Array, data: Array, result: Array) -> Array:
                 chosen[found] = scales[found]
                 left &= ~found
     return chosen
+
+
+def as_bfloat16(value: Array) -> Array:
+    """float32 numbers, the nearest that bfloat16 holds; if it does not hold all of them, as they are."""
+    with np.errstate(all="ignore"):
+        short = value.astype(ml_dtypes.bfloat16).astype(np.float32)
+    return short if np.isfinite(short).all() else value.astype(np.float32)

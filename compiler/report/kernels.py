@@ -13,6 +13,20 @@ def failed_rules(kernel: dict[str, Any]) -> list[str]:
     ]
 
 
+def tuned_lines(manifest: dict[str, Any]) -> list[str]:
+    """What tuning records decided, in a line; none if they decided nothing."""
+    kernels, choices = manifest["kernels"], len(manifest.get("choices", {}))
+    tuned = sum("tuned" in kernel for kernel in kernels)
+    if not tuned and not choices:
+        return []
+    parts = [f"{tuned} of {len(kernels)} kernels"]
+    if choices:
+        parts.append(f"{choices} {'choice' if choices == 1 else 'choices'} of graph passes")
+    estimated = sum("estimated" in kernel for kernel in kernels)
+    how = f"; {estimated} of them by estimates, never measured" if estimated else ""
+    return [f"tuned: {', '.join(parts)}, as tuning records say{how}"]
+
+
 def describe_kernels(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     """The manifest's kernels, those first that all their calls together are estimated to take longest.
 

@@ -42,6 +42,7 @@ def tuning_report(title: str, facts: Mapping[str, str], result: Mapping[str, Any
 
 def _cost(result: Mapping[str, Any]) -> dict[str, str]:
     curve, cost = result["curve"], {"schedules tried": str(result["trials"])}
+    cost["the roofline allows the kernels"] = f"{result['bound']:.2f} times the speed at most"
     if curve:
         cost["search ended after"] = f"{curve[-1]['elapsed']:.0f} s, with {curve[-1]['kernels']} different kernels"
         final = _gain(curve[-1])

@@ -23,7 +23,7 @@ from .fleet import Fleet
 from .records import CHOICE, Record
 from .samples import known_sample, records_of_sample
 from .subject import Subject, whole_model
-from .trials import Settings, now, time_subjects
+from .trials import Settings, time_subjects
 
 _MOST_SAMPLES = 12
 _MOST_DRAWN = 20  # with those that crash
@@ -165,7 +165,6 @@ def _best_options(
                 base=base,
                 rounds=sum(one.rounds for one in found),
                 threads=threads,
-                date=now(),
             )
             records.append(record)
             if ratio < 1 - _LEAST_GAIN and (key not in best or ratio < best[key].ratio):

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -56,7 +57,7 @@ class Record:
             instructions.
         failure: why there is no time; empty if there is.
         versions: of edgec, TVM and LLVM.
-        date: in UTC, as `2026-11-21T16:00:00Z`.
+        date: in UTC, as `2026-11-21T16:00:00Z`; now, if it is not given.
     """
 
     kind: str
@@ -70,7 +71,7 @@ class Record:
     base: float
     rounds: int
     threads: int
-    date: str
+    date: str = field(default_factory=lambda: now())
     source: str = "measured"
     failure: str = ""
     versions: tuple[str, ...] = field(default_factory=lambda: current_versions())
@@ -102,6 +103,11 @@ class Record:
         for name in ("seconds", "spread", "base"):
             made[name] = float(f"{made[name]:.6g}") if math.isfinite(made[name]) else None
         return json.dumps(made, sort_keys=True, separators=(",", ":")) + "\n"
+
+
+def now() -> str:
+    """The date of records."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def current_versions() -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from .records import CHOICE, Record, current_versions
-from .trials import Settings, now
+from .trials import Settings
 from .workloads import Workload
 
 # Seconds of all calls of each kernel of the other model and of the model as it is, by workload, and how many rounds.
@@ -48,7 +48,6 @@ def records_of_sample(
             base=time,
             rounds=rounds,
             threads=threads,
-            date=now(),
         )
         for key, time in seconds.items()
     ]

@@ -124,6 +124,14 @@ class Searcher:
                 found[key] = winner
         return found
 
+    @property
+    def bound(self) -> float:
+        """How many times as fast as by their defaults the kernels are at most, by the roofline."""
+        calls = [(search, search.workload.calls) for search in self.searches]
+        untuned = sum(search.base * count for search, count in calls)
+        least = sum(min(search.roof, search.base) * count for search, count in calls)
+        return untuned / least if least else 1.0
+
     def _plans(self) -> list[Plan]:
         """What to try next."""
         chosen = sorted(self.searches, key=lambda search: -search.expected)

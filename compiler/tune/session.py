@@ -23,11 +23,11 @@ from .fleet import Fleet, State
 from .graph import choose
 from .kernel import KernelSearch
 from .logs import Verdicts
-from .records import Log, Record
+from .records import Log, Record, now
 from .search import Progress, Searcher, roof_of
 from .space import space_of
 from .subject import Subject, whole_model
-from .trials import SCRATCH, Settings, now
+from .trials import SCRATCH, Settings
 
 # Shares of the budget: until choices of graph passes are decided, and until the search ends. The rest confirms what was
 # found, and measures the whole model.
@@ -47,6 +47,8 @@ class Result:
         trials: schedules that were measured.
         applied: whether the whole model is faster, and the verdicts are in the log.
         calls: in a run of the model, by workload.
+        bound: how many times as fast the searched kernels could be at most, were they as fast as the machine computes
+            and moves data (the roofline); what no schedule can exceed.
         boards: that measured, and how they were.
     """
 
@@ -59,6 +61,7 @@ class Result:
     trials: int
     applied: bool
     calls: Mapping[str, int]
+    bound: float
     boards: Sequence[State] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,6 +72,7 @@ class Result:
             "ratio": self.ratio,
             "applied": self.applied,
             "trials": self.trials,
+            "bound": self.bound,
             "kernels": [
                 {
                     "kernel": self.names[key][0],
@@ -213,6 +217,7 @@ class Session:
             searcher.trials,
             applied,
             calls,
+            searcher.bound,
             list(self.fleet.states.values()),
         )
 

@@ -26,7 +26,7 @@ from .counting import ModelCounter
 from .features import describe
 from .records import COUNTED, ESTIMATED, STATIC, Log, Record
 from .space import Space, distance, space_of
-from .trials import SCRATCH, now
+from .trials import SCRATCH
 from .workloads import Workload, workloads_of
 
 _MOST_ESTIMATED = 96  # schedules of a kernel
@@ -275,7 +275,6 @@ class _Session:
             base=base,
             rounds=1,
             threads=1,
-            date=now(),
             source=COUNTED if unit == "instructions" else ESTIMATED,
         )
 

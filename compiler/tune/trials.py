@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 
 import numpy as np
 
@@ -99,7 +98,6 @@ class Candidate:
             base=self.base or self.search.base,
             rounds=self.rounds,
             threads=threads,
-            date=now(),
             source=THROTTLED if self.throttled else "measured",
             failure="".join(filter(str.isprintable, self.failure))[:120],
         )
@@ -257,8 +255,3 @@ def _measure(
     if [one.seconds.shape[1] for one in times] != [len(variant.program.steps) for variant in variants]:
         raise BoardError("an answer to another trial")
     return times
-
-
-def now() -> str:
-    """The date of records."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

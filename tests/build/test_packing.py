@@ -144,10 +144,13 @@ def test_what_is_packed() -> None:
 
 
 def test_small_floats_are_packed_by_channel_and_as_tables() -> None:
-    """Beside weights that are worth it: a bias, and places in a grid; no weights, and nothing that is not there."""
+    """Beside weights that are worth it: a bias, places in a grid, shares of neighbours; no weights, and nothing that is
+    not there."""
     grid = np.broadcast_to(np.arange(40, dtype=np.float32)[:, None] / 8, (40, 40))
+    places = np.linspace(0, 79, 320, dtype=np.float32) % 1
     constants = [normal(8, 700).astype(np.float16), normal(1, 1, 96), normal(40, 40), grid, np.zeros((0, 3), np.int8)]
-    assert sorted(number for _, members in pack_all(constants) for number in members) == [0, 1, 3]
+    constants += [np.stack([1 - places, places], 1), normal(2, 100)]
+    assert sorted(number for _, members in pack_all(constants) for number in members) == [0, 1, 3, 5]
 
 
 @given(st.lists(st.integers(1, 200), min_size=1, max_size=6))

@@ -11,9 +11,11 @@ import numpy as np
 import onnx
 import pytest
 
-from scripts.fuzzing import damage
+from scripts.fuzzing import damage, precisions
 from scripts.fuzzing.damage import check_damaged, damaged
 from scripts.fuzzing.generate import generate
+from scripts.fuzzing.networks import network
+from scripts.fuzzing.precisions import check_precisions
 from scripts.fuzzing.reduce import load, reduce, save
 from scripts.onnx_cases.check import check_artifacts
 from scripts.onnx_cases.compare import difference
@@ -83,3 +85,22 @@ def test_other_ends_of_damaged_files_are_noticed(kind: str, monkeypatch: pytest.
     monkeypatch.setattr(damage, "_COMPILED", 100)  # only the first is compiled
     results = check_damaged(files)
     assert kind_of(results[files[1].name] or "") == kind
+
+
+def test_random_networks_hold_in_8_bits() -> None:
+    results = check_precisions([f"quick-{number}/int8" for number in range(2)])
+    assert results == {"quick-0/int8": None, "quick-1/int8": None}
+
+
+def test_a_seed_always_makes_the_same_valid_network() -> None:
+    made = [network(f"again-{number}") for number in range(30)]
+    models = [one.model("net") for one in made]
+    assert models[3].SerializeToString() == network("again-3").model("net").SerializeToString()
+    operators = {node.op_type for model in models for node in model.graph.node}
+    assert {"Conv", "ConvTranspose", "Resize", "Concat", "Split", "Gemm", "LayerNormalization"} <= operators
+
+
+def test_a_network_that_lost_too_much_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(precisions.LEAST, "int8", 300.0)
+    (reason,) = check_precisions(["quick-0/int8"]).values()
+    assert reason is not None and "signal to noise" in reason and kind_of(reason) != "refused"

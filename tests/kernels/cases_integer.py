@@ -274,6 +274,44 @@ def quotients() -> list[Case]:
     return cases
 
 
+def normalised() -> list[Case]:
+    """Softmax and layer normalisation of the real numbers of bytes, or of floats, whose results become bytes."""
+    return [
+        _normalised(operator, shape, data, result)
+        for operator in ("Softmax", "LayerNormalization")
+        for shape in ((1, 1), (3, 17), (17, 16), (2, 5, 64), (9, 192), (1, 2500))
+        for data, result in (("float32", "uint8"), ("int8", "int8"), ("uint8", "uint8"))
+    ]
+
+
+def _normalised(operator: str, shape: tuple[int, ...], data: str, result: str) -> Case:
+    name = f"{operator} of {data} {shape} to {result}"
+    rng = rng_of(name)
+    x = rng.standard_normal(shape).astype(np.float32) if data == "float32" else data_of(name, data, *shape)
+    constants = {"step": np.array(0.03, np.float32), "middle": np.array(7, "int8" if data == "float32" else data)}
+    nodes = [helper.make_node("DequantizeLinear", ["x", "step", "middle"], ["r"])] if data != "float32" else []
+    real = (x if data == "float32" else (x.astype(np.float32) - 7) * np.float32(0.03)).astype(np.float64)
+    first = "x" if data == "float32" else "r"
+    if operator == "Softmax":
+        nodes.append(helper.make_node(operator, [first], ["n"]))
+        exact = np.exp(real - real.max(-1, keepdims=True))
+        exact /= exact.sum(-1, keepdims=True)
+    else:
+        factor, bias = (rng.standard_normal(shape[-1]).astype(np.float32) for _ in range(2))
+        constants |= {"factor": factor, "bias": bias}
+        nodes.append(helper.make_node(operator, [first, "factor", "bias"], ["n"], epsilon=1e-3))
+        centred = real - real.mean(-1, keepdims=True)
+        exact = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-3) * factor + bias
+    # A scale by which nothing is so near the middle of two integers that rounding decides.
+    scales = (np.float32(np.abs(exact).max() / (100 + n)) for n in range(100))
+    scale = next(s for s in scales if np.abs(exact / s % 1 - 0.5).min() > 5e-5)
+    limits = np.iinfo(result)
+    wanted = np.clip(np.round(exact / scale) + 3, limits.min, limits.max).astype(result)
+    nodes.append(helper.make_node("QuantizeLinear", ["n", "scale", "zero"], ["y"]))
+    constants |= {"scale": np.array(scale), "zero": np.array(3, result)}
+    return Case(name, nodes, {"x": x}, constants, expected=(wanted,))
+
+
 FAMILIES = {
     "integer_products": products,
     "integer_convolutions": convolutions,
@@ -281,4 +319,5 @@ FAMILIES = {
     "requantised": requantised,
     "rounded": rounded,
     "quotients": quotients,
+    "normalised": normalised,
 }

@@ -40,3 +40,19 @@ def test_functions_beside_each_other_stay_as_they_are() -> None:
     stores: list[Any] = []
     tvm_ffi.structural_walk(separated(lambda v: tirx.exp(v) + tirx.log(v)).body, [(tirx.BufferStore, stores.append)])
     assert len(stores) == 1
+
+
+def test_a_variable_beside_it_does_not_stop_that() -> None:
+    def element(v: Any) -> Any:
+        twice = tirx.Var("twice", "float32")
+        return tirx.Let(twice, tirx.tanh(tirx.log(v)), twice * twice)
+
+    assert not any(calls(call.args[0]) for call in calls(separated(element).body))
+
+
+def test_what_depends_on_a_variable_stays_where_that_is() -> None:
+    def element(v: Any) -> Any:
+        twice = tirx.Var("twice", "float32")
+        return tirx.Let(twice, v + v, tirx.tanh(tirx.log(twice)))
+
+    assert any(calls(call.args[0]) for call in calls(separated(element).body))

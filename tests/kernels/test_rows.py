@@ -38,6 +38,12 @@ def test_the_rule_takes_programs_along_contiguous_rows(func: Any) -> None:
     assert on(func).rule == "rows"
 
 
+def test_results_of_8_bits_belong_to_it() -> None:
+    x = te.placeholder((100, 70), name="x")
+    rounded = topi.round(topi.divide(topi.nn.softmax(x, -1), tirx.const(0.01, "float32")))
+    assert on(program(x, topi.cast(topi.clip(rounded, 0.0, 255.0), "uint8"))).rule == "rows"
+
+
 @pytest.mark.parametrize("func", [softmax(4, 17, axis=0), softmax(4, 17, dtype="float64"), softmax(2, 3, 64, axis=1)])
 def test_others_are_left(func: Any) -> None:
     assert on(func).rule != "rows"
@@ -64,7 +70,7 @@ def test_blocks_are_rows_sums_or_numbers() -> None:
 
 def test_sums_that_need_each_other_take_passes_of_their_own() -> None:
     # The maximum; exponentials with their sum; the quotients.
-    serial = [loop for loop in loops(on(softmax(4, 160)), tirx.ForKind.SERIAL) if int(loop.extent) == 5]
+    serial = [loop for loop in loops(on(softmax(1, 160)), tirx.ForKind.SERIAL) if int(loop.extent) == 5]
     assert len(serial) == 3
 
 
@@ -81,15 +87,20 @@ def test_only_sums_leave_out_what_an_overlap_repeats() -> None:
         tvm_ffi.structural_walk(on(func).func, [(tirx.Select, found.append)])
         return sum(isinstance(select.condition, tirx.GE) for select in found)
 
-    assert selections(layer_norm(4, 64)) == 0
-    assert selections(layer_norm(4, 65)) == 2
-    assert selections(softmax(4, 65)) == 1  # not the maximum
+    assert selections(layer_norm(1, 64)) == 0
+    assert selections(layer_norm(1, 65)) == 2
+    assert selections(softmax(1, 65)) == 1  # not the maximum
 
 
 def test_numbers_are_computed_once_a_row() -> None:
     divisions: list[Any] = []
     tvm_ffi.structural_walk(on(softmax(4, 64)).func, [(tirx.Div, divisions.append)])
     assert divisions and all(isinstance(d.a, tirx.FloatImm) for d in divisions)  # 1 / sum, and then products
+
+
+@pytest.mark.parametrize("count,size,together", [(1, 192, 1), (5, 192, 4), (197, 192, 8), (6, 1 << 14, 1)])
+def test_rows_go_together_where_the_cache_holds_them(count: int, size: int, together: int) -> None:
+    assert on(layer_norm(count, size)).parameters["rows"] == together
 
 
 @pytest.mark.parametrize("rows,shared", [(4, 0), (400, 1)])

@@ -106,6 +106,19 @@ def test_a_product_of_one_column_is_a_sum_of_each_row(rows: tuple[int, ...], inp
     assert memory.get("unpacked_bytes", memory["weights_bytes"]) == -(-inputs * 4 // 64) * 64
 
 
+@pytest.mark.parametrize(
+    ("data", "weights", "result"),
+    [((7,), (7,), ()), ((3, 7), (7,), (3,)), ((7,), (7, 5), (5,)), ((7,), (2, 7, 5), (2, 5))],
+)
+def test_products_of_vectors(data: list[int], weights: list[int], result: list[int], tmp_path: Path) -> None:
+    weight = np.random.default_rng(6).standard_normal(weights).astype(np.float32)
+    x, y = (
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, size)] for name, size in (("x", data), ("y", result))
+    )
+    network = model([helper.make_node("MatMul", ["x", "w"], ["y"])], x, y, [numpy_helper.from_array(weight, "w")])
+    assert compile_model(network, "host", tmp_path / "a.so", verify=True).verified == "passed"
+
+
 def test_little_of_a_block_is_for_nothing() -> None:
     channels = (1, 4, 5, 8, 9, 17, 25, 33, 49)
     widths = {lanes: [block_width(n, Limits(lanes, 32)) for n in channels] for lanes in (4, 8, 16)}

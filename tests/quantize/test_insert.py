@@ -206,6 +206,20 @@ def test_uneven_channels_get_steps_of_their_own(consumer: str, method: str) -> N
     assert read["d"] == "m/even" and read["e"] == "m/dq"
 
 
+@pytest.mark.parametrize("read", [True, False])
+def test_steps_of_channels_are_short(read: bool) -> None:
+    """Where something multiplies by them; where products alone read them, what they are quantised from is."""
+    given = uneven("dense")
+    if not read:
+        del given.graph.node[-2:]
+        given.graph.output[0].name = given.graph.node[-1].output[0]
+    scales = constants(quantized(given, Settings())[0])["m/scales"]
+    factors = scales if read else (1 / scales.astype(np.float64)).astype(np.float32)
+    off = np.abs(factors.view(np.int32) - (factors.view(np.int32) + 0x8000 >> 16 << 16))
+    assert scales.shape == (6,) and off.max() <= (0 if read else 1)
+    assert scales.max() > 20 * scales.min()
+
+
 def test_even_channels_have_one_scale() -> None:
     nodes = [node("Conv", "x w0", "c"), node("Conv", "c w1", "y")]
     given = model(nodes, {"x": [1, 8, 9, 9]}, ["y"], weights(w0=(8, 8, 3, 3), w1=(8, 8, 3, 3)))

@@ -144,6 +144,32 @@ def test_only_verdicts_of_this_very_target_count(tmp_path: Path) -> None:
         assert not verdicts_for(host, tmp_path / "other").decisions
 
 
+def test_an_artifact_says_which_choices_were_decided(network: Path, tmp_path: Path) -> None:
+    model = load_model(network)
+    options = options_for(model, tmp_path / "none")
+    key, choice = next(iter(lower_model(model, options).choices.items()))
+    other = next(value for value in choice.options if value != choice.taken)
+    verdict = Record(
+        kind="verdict",
+        workload=key,
+        work={"family": CHOICE},
+        target=options.target.name,
+        fingerprint=options.target.fingerprint,
+        decision=Decision(CHOICE, {"value": other}),
+        seconds=1e-5,
+        spread=0.0,
+        base=2e-5,
+        rounds=9,
+        threads=1,
+        date="2026-01-01T00:00:00Z",
+    )
+    Log(tmp_path / "logs", "host").append([verdict])
+    made = compile_model(network, out=tmp_path / "net.so", tuning_logs=tmp_path / "logs")
+    assert made.manifest["choices"] == {choice.text: other} and made.verified == "passed"
+    plain = compile_model(network, out=tmp_path / "plain.so", tuning_logs=tmp_path / "none")
+    assert "choices" not in plain.manifest
+
+
 def test_layers_of_one_shape_are_one_workload(tmp_path: Path) -> None:
     model = load_model(convnet())
     lowered = lower_model(model, options_for(model, tmp_path))

@@ -28,7 +28,7 @@ from compiler.pipeline import Options, resolve
 from compiler.process import CommandError
 from compiler.runtime.loader import read_manifest
 from compiler.target import load_target
-from compiler.tune import static
+from compiler.tune import records, static
 from compiler.tune.logs import verdicts_for
 from compiler.tune.records import COUNTED, ESTIMATED, STATIC, Log, Record
 from compiler.tune.session import Session
@@ -160,7 +160,7 @@ def test_what_a_count_does_not_confirm_is_taken_back(
     monkeypatch.setattr(static._Session, "_cost", cost)
     logs = tmp_path / "logs"
     assert counted(network, logs, None).applied and verdicts_for(load_target(TARGET), logs).estimated
-    monkeypatch.setattr(static, "now", lambda: "2099-01-01T00:00:00Z")  # not in the same second
+    monkeypatch.setattr(records, "now", lambda: "2099-01-01T00:00:00Z")  # not in the same second
     assert not counted(network, logs, FakeEmulator(base=100000)).applied
     found = verdicts_for(load_target(TARGET), logs)
     assert not found.decisions and not found.estimated
