@@ -1,6 +1,6 @@
-"""Dot products of four registers of words at once, whose data are four vectors of bytes.
+"""Dot products of words whose data are four vectors of bytes, of four registers of words at once.
 
-Word i has byte i of each vector. Instructions that interleave the halves of 128 bits of two vectors make the words in
+Word i has byte i of each vector, and several sums need the same words: they are made once. Instructions that interleave the halves of 128 bits of two vectors make the words in
 half as many steps as there are to widen each byte by itself; the parts of each vector are ordered before, so that the
 words come out in order.
 """
@@ -114,8 +114,8 @@ def _registers(taps: list[Any], lanes: int, made: list[Any]) -> list[Any]:
 
     if width_of(taps[0]) != WORD * lanes or not all(map(_is_run, taps)):
         begins, operator = range(0, width_of(taps[0]), lanes), word(taps).op
-        parts = [[piece(x, begin, lanes) for x in taps] for begin in begins]
-        return [bind(ir.Call(operator, part, ret_ty=ir.PrimType(f"int32x{lanes}"))) for part in parts]
+        pieces = [[piece(x, begin, lanes) for x in taps] for begin in begins]
+        return [bind(ir.Call(operator, own, ret_ty=ir.PrimType(f"int32x{lanes}"))) for own in pieces]
     width, parts = WORD * lanes, lanes // WORD  # of each vector
     order = [parts * group + part for part in range(parts) for group in range(WORD)]
     taps = [x if _is_zero(x) else bind(_as("uint8", width, shuffle([_as("int32", lanes, x)], order))) for x in taps]
