@@ -1,8 +1,8 @@
 """Dot products of words whose data are four vectors of bytes, of four registers of words at once.
 
-Word i has byte i of each vector, and several sums need the same words: they are made once. Instructions that interleave the halves of 128 bits of two vectors make the words in
-half as many steps as there are to widen each byte by itself; the parts of each vector are ordered before, so that the
-words come out in order.
+Word i has byte i of each vector, and several sums need the same words, which are made once. Instructions that
+interleave the halves of 128 bits of two vectors make the words in half as many steps as there are to widen each byte by
+itself; the parts of each vector are ordered before, so that the words come out in order.
 """
 
 from __future__ import annotations
