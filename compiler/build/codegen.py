@@ -28,6 +28,7 @@ from ..kernels.scalars import is_scalar
 from ..kernels.tables import lower_tables
 from ..kernels.vector_math import call_double_math, expand_math
 from ..kernels.vectors import substitute
+from ..kernels.wide_words import interleave_words, split_wide_words
 from ..kernels.wrapping import lower_wrapping
 from ..target import Target
 from .llvm_options import LLVM, options_for
@@ -101,6 +102,7 @@ def _lowering(target: Target) -> list[Any]:
         t.StmtSimplify(),
         call_double_math(),
         t.VectorizeLoop(True),
+        split_wide_words(target),
         t.StorageRewrite(),
         s.HoistIfThenElse(),
         t.UnrollLoop(),
@@ -109,6 +111,7 @@ def _lowering(target: Target) -> list[Any]:
         t.RemoveNoOp(),
         s.RewriteUnsafeSelect(),
         round_to_bfloat16(),
+        interleave_words(target),
         lower_dots(target),
         lower_wrapping(target),
         requantise(target),

@@ -19,6 +19,8 @@ PAIRS = "edgec_pairs_"  # and how many words there are
 WRAPPING = "edgec_wrapping_"  # and an operation on int32, and how many lanes there are
 BYTES = "edgec_bytes_"  # and how many vectors of bytes there are of data, on ARM of 64 bits
 
+ALIGNED = "edgec_aligned_"  # and a number of bytes, of which the function's stack is made whole multiples
+
 
 def has_pairs(target: Target) -> bool:
     """Whether the target has dot products of bfloat16 in vectors as wide as its registers."""
@@ -99,4 +101,19 @@ define {numbers} @{WRAPPING}{which}({numbers} %a, {numbers} %b) {{
 """
 
 
-_MADE: dict[str, Callable[[str, Target], str]] = {PAIRS: _pairs, BYTES: _bytes, WRAPPING: _wrapping}
+def _aligned(size: str, _target: Target) -> str:
+    """What lies on the stack with such an alignment, without a use.
+
+    Without any such value LLVM does not align the stack for registers either that it has no room for, and finds so late
+    that there are some: most that it moves there are then in two cache lines.
+    """
+    return f"""
+define i32 @{ALIGNED}{size}() {{
+  %place = alloca i8, align {size}
+  call void asm sideeffect "", "r"(ptr %place)
+  ret i32 0
+}}
+"""
+
+
+_MADE: dict[str, Callable[[str, Target], str]] = {PAIRS: _pairs, BYTES: _bytes, WRAPPING: _wrapping, ALIGNED: _aligned}

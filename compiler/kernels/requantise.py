@@ -43,6 +43,7 @@ from .vectors import shuffle
 _LIMITS = {"int8": (-128, 127), "uint8": (0, 255)}
 _LANES = 4  # of a NEON register of 32 bits an element
 _NARROW = 8  # lanes of 16 bits
+_WIDEST = 16  # lanes of 32 bits
 
 Facts = Mapping[Any, Fact]
 
@@ -68,6 +69,7 @@ def requantise(target: Target) -> Any:
     if forms is None:
         multiply_adds = target.machine == "x86_64" and multiplies_and_adds(target)
         lanes = _lanes_that_are_packed(target)
+        saturates = target.machine == "x86_64" and target.simd_bits == 512
 
         def lower_alone(func: Any) -> Any:
             facts = facts_of(func)
@@ -75,7 +77,10 @@ def requantise(target: Target) -> Any:
             def on_cast(cast: Any) -> Any:
                 if lanes:
                     return _by_packing(cast, facts, multiply_adds, lanes)
-                return _by_sum(cast, facts, multiply_adds)
+                if saturates and width_of(cast) % (4 * _WIDEST) == 0:
+                    return _by_packing(cast, facts, multiply_adds, _WIDEST)
+                narrowed = _by_saturation(cast, facts) if saturates else None
+                return _by_sum(cast, facts, multiply_adds) if narrowed is None else narrowed
 
             return func.with_body(tvm_ffi.structural_map(func.body, [(tirx.Cast, on_cast)]))
 
@@ -245,7 +250,7 @@ def _a32(parts: Sequence[Any], step: _Step, dtype: str) -> list[Any]:
 def _lanes_that_are_packed(target: Target) -> int:
     """Floats of a vector that instructions of x86 round to integers, and narrow with saturation; 0 for none.
 
-    AVX-512 narrows each vector by itself.
+    AVX-512 narrows each vector by itself (`_by_saturation`).
     """
     if target.machine != "x86_64" or target.simd_bits > 256 or not target.has("sse4.1"):
         return 0
@@ -261,10 +266,7 @@ def _by_packing(cast: Any, facts: Facts, multiply_adds: bool, lanes: int) -> Any
     lanes = lanes if whole % lanes == 0 else _LANES
     value = _clamped(step, facts, multiply_adds, f"float32x{whole}", below=False)
     clamped = tirx.Var("clamped", str(value.ty.dtype))  # computed once, however many pieces are taken of it
-    vectors = [
-        _call(f"int32x{lanes}", f"llvm.x86.{_ROUND[lanes]}", piece(clamped, begin, lanes))
-        for begin in range(0, whole, lanes)
-    ]
+    vectors = [_round(piece(clamped, begin, lanes)) for begin in range(0, whole, lanes)]
     together = next(count for count in (4, 2, 1) if len(vectors) % count == 0)
     dtype = str(cast.ty.dtype).partition("x")[0]
     groups = [vectors[at : at + together] for at in range(0, len(vectors), together)]
@@ -274,8 +276,40 @@ def _by_packing(cast: Any, facts: Facts, multiply_adds: bool, lanes: int) -> Any
     return tirx.Let(clamped, value, result)
 
 
+def _by_saturation(cast: Any, facts: Facts) -> Any:
+    """Bytes without sign as AVX-512 narrows each vector, with saturation: of the floats only the lower bound is needed.
+
+    What is too large for an integer rounds to -2^31, which is large without a sign. None for what is bounded above by
+    less, or is a quotient, which is clamped before.
+    """
+    step, whole = _step(cast, facts), width_of(cast)
+    if step is None or isinstance(step.value, tirx.Div) or not str(cast.ty.dtype).startswith("uint8"):
+        return None
+    if not is_known(step.high) or step.high < _LIMITS["uint8"][1] or not is_known(step.zero) or step.zero < 0:
+        return None
+    lanes = next(count for count in (4 * _LANES, 2 * _LANES, _LANES) if whole % count == 0)
+    clamped = tirx.Var("clamped", str(step.value.ty.dtype))
+    parts = [_round(piece(clamped, begin, lanes)) for begin in range(0, whole, lanes)]
+    unsigned = f"uint32x{whole}"
+    signed = shuffle(parts, range(whole)) if len(parts) > 1 else parts[0]
+    result = tirx.reinterpret(unsigned, signed + lanes_with(step.zero, f"int32x{whole}") if step.zero else signed)
+    value = tirx.Max(step.value, lanes_with(minus(step.low, step.zero), str(clamped.ty.dtype)))
+    return tirx.Let(clamped, value, tirx.Cast(str(cast.ty.dtype), tirx.Min(result, tirx.const(255, unsigned))))
+
+
+def _round(part: Any) -> Any:
+    """Four, eight or sixteen floats to int32; what does not fit becomes -2^31."""
+    lanes = width_of(part)
+    if lanes in _ROUND:
+        return _call(f"int32x{lanes}", f"llvm.x86.{_ROUND[lanes]}", part)
+    given = tirx.const(0, f"int32x{lanes}"), tirx.const(-1, "int16"), tirx.const(_MODE_OF_CPU, "int32")
+    return _call(f"int32x{lanes}", "llvm.x86.avx512.mask.cvtps2dq.512", part, *given)
+
+
 def _narrowed(vectors: Sequence[Any], zero: Number, dtype: str) -> Any:
     """One, two or four vectors of int32 as one of bytes, with the zero point added on the way."""
+    if width_of(vectors[0]) == _WIDEST:
+        return _narrowed_to_register(vectors, zero, dtype)
     wide = width_of(vectors[0]) == 2 * _LANES
     if wide and len(vectors) == 1:
         vectors, wide = [shuffle(vectors, range(at, at + _LANES)) for at in (0, _LANES)], False
@@ -294,10 +328,23 @@ def _narrowed(vectors: Sequence[Any], zero: Number, dtype: str) -> Any:
     return shuffle([made], _in_order(4)) if wide else made
 
 
-def _in_order(vectors: int) -> list[int]:
-    """Where the elements are of vectors of eight whose halves were put together, first all first ones."""
+def _narrowed_to_register(vectors: Sequence[Any], zero: Number, dtype: str) -> Any:
+    """The same of four vectors of sixteen."""
+    halves = [_call("int16x32", "llvm.x86.avx512.packssdw.512", *pair) for pair in (vectors[:2], vectors[2:])]
+    if not is_known(zero) or zero:
+        halves = [_call("int16x32", "llvm.sadd.sat.v32i16", half, lanes_with(zero, "int16x32")) for half in halves]
+    narrow = "packsswb" if dtype == "int8" else "packuswb"
+    made = _call(f"{dtype}x64", f"llvm.x86.avx512.{narrow}.512", *halves)
+    return shuffle([made], _in_order(4, 4))
+
+
+def _in_order(vectors: int, parts: int = 2) -> list[int]:
+    """Where the elements are of vectors whose parts of four were put together, first all first ones."""
     return [
-        (half * vectors + vector) * _LANES + at for vector in range(vectors) for half in (0, 1) for at in range(_LANES)
+        (part * vectors + vector) * _LANES + at
+        for vector in range(vectors)
+        for part in range(parts)
+        for at in range(_LANES)
     ]
 
 
@@ -309,6 +356,7 @@ def _pack(name: str, dtype: str, first: Any, second: Any) -> Any:
 
 
 _ROUND = {_LANES: "sse2.cvtps2dq", 2 * _LANES: "avx.cvt.ps2dq.256"}
+_MODE_OF_CPU = 4  # rounds as the CPU is set to, to even
 
 
 def _by_sum(cast: Any, facts: Facts, multiply_adds: bool) -> Any:

@@ -12,6 +12,7 @@ from ..target import Target
 from .attention import attention_rule
 from .blocks import blocks_rule
 from .cost import Cost, cost_of
+from .depthwise import depthwise_rule
 from .few_bits import few_bits_rule
 from .group_norm import group_norm_rule
 from .infinity import begin_with_infinity
@@ -33,6 +34,7 @@ from .written import written_rule
 RULES: tuple[tuple[str, Rule], ...] = (
     ("written", written_rule),  # first, as the others fail on programs without blocks
     ("packed", packed_rule),
+    ("depthwise", depthwise_rule),
     ("few_bits", few_bits_rule),
     ("partial_sums", partial_sums_rule),
     ("matrix_sums", matrix_sums_rule),

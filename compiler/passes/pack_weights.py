@@ -17,6 +17,7 @@ import numpy as np
 import tvm
 from tvm import ir, relax, te, tirx
 
+from ..kernels.depthwise import is_wide
 from ..kernels.limits import Limits
 from ..kernels.packed import ACCUMULATOR, CONVERTED, block_choices, block_width
 from ..kernels.weight_limit import WORD, has_few_channels, in_runs
@@ -25,6 +26,7 @@ from .choices import Choices
 from .constants import constant
 from .depthwise_pairs import depthwise_pairs
 from .depthwise_runs import depthwise_runs, taps_of_run
+from .depthwise_words import depthwise_words
 from .integer_offsets import fold_integer_offsets
 from .matrix_products import matrix_product
 from .numbers import FLOATS, WIDE, Numbers, fill_up, numbers_of
@@ -273,7 +275,7 @@ def _depthwise(
     """One filter a channel; the input's channels are filled up to whole vectors, mostly as it is padded anyway.
 
     Steps of integers run down the columns of the kernel. As the sums of a tile are next to each other, most of them
-    need the same words of data.
+    need the same words of data, which depthwise_words.py makes for more channels at once.
     """
     *kernel, channels = weight.shape
     shape = [int(d) for d in call.ty.shape]
@@ -284,6 +286,8 @@ def _depthwise(
     numbers = FLOATS if numbers.dtype == "bfloat16" else numbers
     words = numbers.group == 1 or limits.taps == "words"
     data, fix = numbers.accept(builder, call.args[0], weight) if words else (call.args[0], lambda result: result)
+    if numbers.group == WORD and words and is_wide(channels, math.prod(kernel), limits):
+        return fix(depthwise_words(builder, data, weight, shape, strides, dilation, numbers, limits))
     if channels % width:
         data = builder.emit(relax.op.nn.pad(data, [0] * 7 + [width - channels % width]))
     if not words:

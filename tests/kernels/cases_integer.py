@@ -184,6 +184,11 @@ def _depthwise() -> Iterator[Case]:
                 name = f"depthwise {channels} {kernel}x{kernel} {dtype} {settings}"
                 x, w = data_of(name, dtype, 2, channels, 11, 9), weights_of(name, LARGEST, channels, 1, kernel, kernel)
                 yield convolution(name, x, w, zero, kernel // 2, group=channels, **settings)
+    for channels, height, width in ((64, 1, 1), (64, 8, 19), (97, 7, 1), (130, 1, 5), (144, 4, 9)):
+        for kernel, settings in ((3, {}), (3, {"stride": 2}), (3, {"dilation": 2}), (5, {}), (5, {"stride": 2})):
+            name = f"depthwise of {channels} channels, {height} by {width}, {kernel}x{kernel} {settings}"
+            x, w = (2, channels, height, width), weights_of(name, LARGEST, channels, 1, kernel, kernel)
+            yield convolution(name, data_of(name, "uint8", *x), w, 9, kernel - 1, group=channels, **settings)
     for kernel in (2, 4, 7):
         name = f"depthwise of {kernel}x{kernel}"
         x, w = data_of(name, "uint8", 1, 24, 9, 9), weights_of(name, LARGEST, 24, 1, kernel, kernel)
@@ -200,6 +205,30 @@ def _depthwise() -> Iterator[Case]:
             yield convolution(f"depthwise of {value} by {weight}", x, w, 0, 1, group=32)
             x = np.full((1, 32, 6, 6), value, dtype)
             yield convolution(f"depthwise of many {value} by {weight}", x, w, 0, 1, group=32)
+
+
+def requantised() -> list[Case]:
+    """Filters for each channel with results of 8 bits, beyond them too; the scales are powers of two."""
+    cases = []
+    for channels in (16, 24, 64, 80, 100, 120, 144):
+        for zero, least in ((0, 0), (121, 0), (128, 130)):
+            name = f"requantised {channels} around {zero} from {least}"
+            x, w = data_of(name, "uint8", 2, channels, 6, 9), weights_of(name, LARGEST, channels, 1, 3, 3)
+            by = np.exp2(-rng_of(name).integers(5, 11, channels)).astype(np.float32)
+            sums = convolved(x, w, 3, 1, group=channels) * by[:, None, None]
+            wanted = np.clip(np.round(sums) + zero, least, 255).astype(np.uint8)
+            constants = {"x_zero": np.array(3, np.uint8), "w": w, "by": by, "one": np.array(1, np.float32)}
+            constants |= {"w_zero": np.zeros(channels, np.int8), "zero": np.array(zero, np.uint8)}
+            constants |= {"least": np.array(least - zero, np.float32)}
+            quantised = ["x", "one", "x_zero", "w", "by", "w_zero", "one", "zero"]
+            nodes = [
+                helper.make_node("QLinearConv", quantised, ["quantised"], group=channels, pads=[1] * 4),
+                helper.make_node("DequantizeLinear", ["quantised", "one", "zero"], ["floats"]),
+                helper.make_node("Clip", ["floats", "least"], ["clipped"]),
+                helper.make_node("QuantizeLinear", ["clipped", "one", "zero"], ["y"]),
+            ]
+            cases.append(Case(name, nodes, {"x": x}, constants, expected=(wanted,)))
+    return cases
 
 
 def rounded() -> list[Case]:
@@ -287,6 +316,7 @@ FAMILIES = {
     "integer_products": products,
     "integer_convolutions": convolutions,
     "integer_depthwise": depthwise,
+    "requantised": requantised,
     "rounded": rounded,
     "quotients": quotients,
     "normalised": normalised,

@@ -1,0 +1,86 @@
+"""Convolutions of integers with one filter a channel, in vectors of as many bytes as a register holds.
+
+Their words of data come out of whole vectors of bytes, one for each tap (wide_words.py), and their sums become whole
+vectors of bytes again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .analysis import Block
+from .inline import sums_and_result
+from .limits import Limits
+from .overlap import split_overlapping
+from .peel import mark_for_peeling
+from .rule import Offer, Parameters
+from .tails import mark_tail
+from .tile import compute_tile
+from .weight_limit import WORD
+
+ACCUMULATOR = "words_of_taps"  # the block that this rule recognises, [N, H, W, C] by words and columns
+# Places along a row of an unrolled tile, of which neighbours share words of data: by default, and to try.
+_PLACES, _MOST_PLACES = 8, 16
+_MOST_TAPS = 49
+# Vectors of the channels that are left which take as long as a whole tile, which then begins early.
+_LONG_TAIL = 3
+
+
+def is_wide(channels: int, taps: int, limits: Limits) -> bool:
+    """Whether there are channels enough for a vector of bytes, and a filter small enough to be written out."""
+    return channels >= WORD * limits.lanes and taps <= _MOST_TAPS
+
+
+def depthwise_rule(sch: Any, limits: Limits) -> Offer | None:
+    """Programs made by the pass that packs weights so, with the epilogue that was fused to them."""
+    found = sums_and_result(sch, ACCUMULATOR)
+    if found is None:
+        return None
+    anchor, result = found
+    columns = anchor.spatial[-2]
+    choices = range(1, min(columns, _MOST_PLACES) + 1)
+
+    def words(places: int) -> int:
+        """Words that are made for a row, in which the tiles overlap."""
+        return -(-columns // places) * (places + anchor.reduction[-1] - 1)
+
+    return Offer(
+        lambda chosen: _apply(sch, anchor, result, limits, chosen),
+        {"places": min((count for count in choices if count <= _PLACES), key=words)},
+        {"places": tuple(choices)},
+    )
+
+
+def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Parameters) -> None:
+    out = sch.get_sblock(result.name)
+    weights = list(sch.get(sch.get_sblock(anchor.name)).reads)[-1].source
+    together = int(weights.ty.shape[0])
+    sch.set_scope(sch.get_sblock(anchor.name), 0, "local")
+    width, (_, _, columns, channels) = WORD * limits.lanes, anchor.spatial
+    images, lines, across, depth = sch.get_loops(out)
+    groups, line = sch.split(lines, [None, together])
+    tiles, place = split_overlapping(sch, across, chosen["places"], columns)
+    tail = channels % width
+    cut = tail and _vectors(tail, limits.lanes) < _LONG_TAIL
+    if cut:
+        blocks, lane = sch.split(depth, [None, width])
+        mark_tail(sch, blocks)
+        mark_for_peeling(sch, blocks)
+    else:
+        blocks, lane = split_overlapping(sch, depth, width, channels)
+    alone = ([blocks] if tail else []) + ([tiles] if columns % chosen["places"] else [])
+    shared, serial = [loop for loop in (images, blocks, groups, tiles) if loop not in alone], alone
+    sch.reorder(*shared, *serial, place, line, lane)
+    task = sch.fuse(*shared)
+    sch.compute_at(sch.get_sblock(anchor.name), line, preserve_unit_loops=True)
+    for loop in (place, line):
+        sch.unroll(loop)
+    sch.vectorize(lane)
+    around = 1 + len(serial) + 2
+    compute_tile(sch, anchor, around, width, task, limits, unroll_reduction=True)
+    sch.unroll(sch.get_loops(sch.get_sblock(f"{anchor.name}_update"))[around])
+
+
+def _vectors(tail: int, lanes: int) -> int:
+    """Vectors of powers of two that `cut_tails` makes of so many channels, in registers."""
+    return sum(max(1, (1 << bit) // lanes) for bit in range(tail.bit_length()) if tail >> bit & 1)
