@@ -28,9 +28,10 @@ _Read = Callable[[Any, Any], Any]
 
 def is_look_up(load: Any) -> bool:
     """Whether a load is of an entry of a table, at a position that is a byte."""
-    (position, *others), shape = load.indices, load.source.ty.shape
-    if others or len(shape) != 1 or not isinstance(shape[0], tirx.IntImm) or int(shape[0].value) != SIZE:
+    shape = load.source.ty.shape
+    if len(shape) != 1 or not isinstance(shape[0], tirx.IntImm) or int(shape[0].value) != SIZE:
         return False
+    (position,) = load.indices
     byte = isinstance(position, tirx.Cast) and str(position.value.ty.dtype).startswith("uint8")
     return byte and str(load.ty.dtype).partition("x")[0] in ("int8", "uint8")
 

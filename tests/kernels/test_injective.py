@@ -76,3 +76,8 @@ def test_conditions_in_conditions_do_not_grow_without_bound() -> None:
 def test_what_is_read_as_often_as_it_is_made_is_inlined() -> None:
     x = te.placeholder((64, 512), name="x")
     assert len(found(scheduled(x, topi.nn.relu(topi.exp(x))), tirx.BufferStore)) == 1
+
+
+def test_scalars_are_taken() -> None:
+    x = te.placeholder((), name="x")
+    assert not scheduled(x, topi.nn.relu(x)).failures
