@@ -12,6 +12,7 @@ from tvm import te, tirx, topi
 
 from compiler.kernels.schedule import schedule
 from compiler.target import load_target
+from tests.executors import ONE_OF_EACH
 from tests.kernels.grid import Array, Case, failures, floats, rng_of
 
 SHAPES = ((1, 3, 5, 40), (2, 2, 3, 17), (1, 4, 7, 64), (1, 3, 1, 1), (3, 2, 2, 5), (1, 4, 9, 16), (1, 3, 20, 3))
@@ -70,16 +71,7 @@ def taken_apart(shape: tuple[int, ...], block: int, dtype: str) -> Case:
     return Case(name, [helper.make_node("Identity", ["x"], ["q"]), *nodes], {"x": data}, constants, tolerance=0.0)
 
 
-@pytest.mark.parametrize(
-    "target",
-    [
-        "host",
-        "x86-64-v3",
-        "x86-64-v2",
-        pytest.param("raspberry-pi-4", marks=pytest.mark.arm),
-        pytest.param("generic-armv7", marks=pytest.mark.arm),
-    ],
-)
+@pytest.mark.parametrize("target", ONE_OF_EACH)
 def test_results_are_exact(target: str, tmp_path: Path) -> None:
     cases = [turned(shape, dtype) for shape in SHAPES for dtype in ("float32", "uint8", "int32")]
     cases += [padded(shape) for shape in SHAPES] + [joined(shape) for shape in SHAPES if shape[1] < 4]

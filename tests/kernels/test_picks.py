@@ -12,6 +12,7 @@ from tvm import te, tirx, topi
 
 from compiler.kernels.schedule import schedule
 from compiler.target import load_target
+from tests.executors import ONE_OF_EACH
 from tests.kernels.grid import Case, failures, rng_of
 
 
@@ -33,16 +34,7 @@ def channels_first(shape: tuple[int, ...], dtype: str) -> Case:
     return Case(name, [helper.make_node("Transpose", ["x"], ["y"], perm=[0, 3, 1, 2])], {"x": data}, tolerance=0.0)
 
 
-@pytest.mark.parametrize(
-    "target",
-    [
-        "host",
-        "x86-64-v3",
-        "x86-64-v2",
-        pytest.param("raspberry-pi-4", marks=pytest.mark.arm),
-        pytest.param("generic-armv7", marks=pytest.mark.arm),
-    ],
-)
+@pytest.mark.parametrize("target", ONE_OF_EACH)
 def test_results_are_exact(target: str, tmp_path: Path) -> None:
     types = ("float32", "uint8", "int32", "int64", "float16")
     shapes = ((2, 3, 71), (1, 1, 2), (3, 40), (2, 1, 33), (5, 150))

@@ -12,6 +12,7 @@ from tvm import te, tirx
 from compiler.build.codegen import lower_kernel
 from compiler.kernels.schedule import schedule
 from compiler.target import load_target
+from tests.executors import ONE_OF_EACH
 from tests.kernels.grid import Array, Case, failures, rng_of
 
 DIVISORS = (6.0, 3.0, 0.1, 1 / 3, 4.0, 0.007812501, 12345.678, -7.0, 3e38)
@@ -37,16 +38,7 @@ def clamped(divisor: float, low: float, high: float) -> Case:
     return Case(name, nodes, {"x": data}, constants, expected=(expected,), tolerance=0.0)
 
 
-@pytest.mark.parametrize(
-    "target",
-    [
-        "host",
-        "x86-64-v3",
-        "x86-64-v2",
-        pytest.param("raspberry-pi-4", marks=pytest.mark.arm),
-        pytest.param("generic-armv7", marks=pytest.mark.arm),
-    ],
-)
+@pytest.mark.parametrize("target", ONE_OF_EACH)
 def test_quotients_are_exact(target: str, tmp_path: Path) -> None:
     cases = [clamped(divisor, low, high) for divisor in DIVISORS for low, high in ((0.0, 6.0), (-1e4, 3e3))]
     assert not failures(cases, target, tmp_path)
