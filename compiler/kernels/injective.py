@@ -208,9 +208,10 @@ def _write_rows(nest: Nest, lanes: int, style: Style, values: Values, picked: bo
         if part.extent > 1:
             number = tirx.Min(base * index(each), index(steps - each)) + number
         begin = tirx.Min(number * index(width), index(row.extent - width)) if width > 1 else number
-        for which in range(count if picked else 0):
-            _write_picked(nest, begin + which * lanes, lanes, values | found)
-        if not picked:
+        if picked:
+            for which in range(count):
+                _write_picked(nest, begin + which * lanes, lanes, values | found)
+        else:
             with unrolled(count) as which, vector(lanes) as lane:
                 nest.write(values | found | {row.var: row.at(begin + which * index(lanes) + lane)})
 

@@ -47,8 +47,8 @@ class Result:
         trials: schedules that were measured.
         applied: whether the whole model is faster, and the verdicts are in the log.
         calls: in a run of the model, by workload.
-        bound: how many times as fast the searched kernels could be at most, were they as fast as the machine computes
-            and moves data (the roofline); what no schedule can exceed.
+        bound: how many times as fast the searched kernels would be, were they as fast as the machine computes and
+            moves data (the roofline) by its descriptor, whose clock may be a little off.
         boards: that measured, and how they were.
     """
 

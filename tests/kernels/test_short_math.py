@@ -18,17 +18,10 @@ from compiler.kernels.schedule import schedule
 from compiler.pipeline import compile_model
 from compiler.target import load_target
 from compiler.verify.execute import execute
-from tests.executors import executor_or_skip
+from tests.executors import ONE_OF_EACH, executor_or_skip
 from tests.kernels.grid import Array, Case, combine
 
-TARGETS = [
-    "host",
-    "x86-64-v4",
-    "x86-64-v3",
-    "x86-64-v2",
-    pytest.param("raspberry-pi-4", marks=pytest.mark.arm),
-    pytest.param("generic-armv7", marks=pytest.mark.arm),
-]
+TARGETS = ("x86-64-v4", *ONE_OF_EACH)
 EXACT: dict[str, Callable[[Array], Array]] = {
     "Exp": np.exp,
     "Sigmoid": lambda x: 1 / (1 + np.exp(-x)),

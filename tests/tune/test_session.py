@@ -16,7 +16,7 @@ from compiler.errors import UserError
 from compiler.frontend.prepare import Model, load_model
 from compiler.kernels.rule import Decision
 from compiler.pipeline import Options, lower_model, resolve
-from compiler.target import load_target
+from compiler.target import Target, load_target
 from compiler.tune.boards import Comparison, LocalBoard, Times
 from compiler.tune.fleet import Fleet
 from compiler.tune.logs import verdicts_for
@@ -56,6 +56,24 @@ def network(tmp_path: Path) -> Path:
     path = tmp_path / "net.onnx"
     onnx.save(convnet(), path)
     return path
+
+
+def verdict(workload: str, decision: Decision, target: Target) -> Record:
+    """That a schedule or an option is twice as fast."""
+    return Record(
+        kind="verdict",
+        workload=workload,
+        work={"family": decision.rule},
+        target=target.name,
+        fingerprint=target.fingerprint,
+        decision=decision,
+        seconds=1e-5,
+        spread=0.0,
+        base=2e-5,
+        rounds=9,
+        threads=1,
+        date="2026-01-01T00:00:00Z",
+    )
 
 
 def options_for(model: Model, logs: Path) -> Options:
@@ -115,22 +133,9 @@ def test_a_budget_in_which_nothing_can_be_measured(network: Path, tmp_path: Path
 
 def test_only_verdicts_of_this_very_target_count(tmp_path: Path) -> None:
     host = load_target("host")
-    made = Record(
-        kind="verdict",
-        workload="ab" * 16,
-        work={"family": "packed"},
-        target="host",
-        fingerprint=host.fingerprint,
-        decision=Decision("packed", {"rows": 3}),
-        seconds=1e-5,
-        spread=0.0,
-        base=2e-5,
-        rounds=9,
-        threads=1,
-        date="2026-01-01T00:00:00Z",
-    )
+    made = verdict("ab" * 16, Decision("packed", {"rows": 3}), host)
     newer = replace(made, date="2026-01-02T00:00:00Z", decision=Decision("packed", {"rows": 4}))
-    choice = replace(made, workload="cd" * 16, decision=Decision(CHOICE, {"value": 2}), work={"family": CHOICE})
+    choice = verdict("cd" * 16, Decision(CHOICE, {"value": 2}), host)
     Log(tmp_path, "host").append([newer, made, choice])
     found = verdicts_for(host, tmp_path)
     assert found.decisions == {"ab" * 16: Decision("packed", {"rows": 4})} and found.choices == {"cd" * 16: 2}
@@ -149,21 +154,7 @@ def test_an_artifact_says_which_choices_were_decided(network: Path, tmp_path: Pa
     options = options_for(model, tmp_path / "none")
     key, choice = next(iter(lower_model(model, options).choices.items()))
     other = next(value for value in choice.options if value != choice.taken)
-    verdict = Record(
-        kind="verdict",
-        workload=key,
-        work={"family": CHOICE},
-        target=options.target.name,
-        fingerprint=options.target.fingerprint,
-        decision=Decision(CHOICE, {"value": other}),
-        seconds=1e-5,
-        spread=0.0,
-        base=2e-5,
-        rounds=9,
-        threads=1,
-        date="2026-01-01T00:00:00Z",
-    )
-    Log(tmp_path / "logs", "host").append([verdict])
+    Log(tmp_path / "logs", "host").append([verdict(key, Decision(CHOICE, {"value": other}), options.target)])
     made = compile_model(network, out=tmp_path / "net.so", tuning_logs=tmp_path / "logs")
     assert made.manifest["choices"] == {choice.text: other} and made.verified == "passed"
     plain = compile_model(network, out=tmp_path / "plain.so", tuning_logs=tmp_path / "none")
