@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from .analysis import Block, blocks_of
+from .areas import rows_of_tile
 from .inline import inline_producers
 from .limits import Limits
 from .overlap import split_overlapping
-from .packed import rows_of_tile
 from .rule import Offer, Parameters
 from .tile import compute_tile
 

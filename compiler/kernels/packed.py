@@ -14,6 +14,7 @@ import tvm_ffi
 from tvm import tirx
 
 from .analysis import Block, blocks_of
+from .areas import Area, rows_of_tile, spaces_of
 from .inline import inline_producers
 from .limits import Limits
 from .overlap import split_overlapping
@@ -30,8 +31,7 @@ _SHORT, _SHORT_SUMS = 8, 10
 _MOST_UNROLLED = 49
 _NARROWEST = 4  # lanes
 _MOST_VECTORS = 4
-# Costs, by the default's, beyond which other widths of blocks and numbers of rows are not tried.
-_WORSE, _WORSE_ROWS = 1.1, 1.25
+_WORSE = 1.1  # costs, by the default's, beyond which other widths of blocks are not tried
 PREFETCH = 64  # rounds of the innermost loop ahead
 PREFETCHES = (0, 16, PREFETCH)
 _LINE = 64  # bytes of a cache line
@@ -76,27 +76,6 @@ def takes_elements(anchor: Block, limits: Limits) -> bool:
     return limits.by_element and len(anchor.reduction) != 2 and anchor.reduction[-1] >= limits.lanes
 
 
-def rows_of_tile(rows: int, width: int, limits: Limits, cap: int | None = None, by_element: bool = False) -> int:
-    """MR: the number of rows with the least cost, at most `cap`, that the registers have room for."""
-    vectors = max(1, width // limits.lanes)
-    # Beside the sums: a vector of weights each, and with `by_element` a vector of factors for each row.
-    most = (limits.registers - vectors) // (vectors + 1) if by_element else (limits.registers - 4) // vectors
-    most = min(rows, max(1, most), cap or rows)
-    return min(range(most, 0, -1), key=lambda m: _cost_of_rows(m, rows, vectors, limits, by_element))
-
-
-def _cost_of_rows(mr: int, rows: int, vectors: int, limits: Limits, by_element: bool) -> float:
-    return tile_cost(mr, vectors, limits, by_element) * -(-rows // mr) * mr
-
-
-def rows_near(default: int, rows: int, width: int, limits: Limits, by_element: bool = False) -> tuple[int, ...]:
-    """Numbers of rows that may be as fast as the default one."""
-    vectors = max(1, width // limits.lanes)
-    most = _WORSE_ROWS * _cost_of_rows(default, rows, vectors, limits, by_element)
-    near = range(1, min(rows, limits.registers // vectors) + 1)
-    return tuple(m for m in near if m == default or _cost_of_rows(m, rows, vectors, limits, by_element) <= most)
-
-
 def packed_rule(sch: Any, limits: Limits) -> Offer | None:
     """Programs made by the pass that packs weights, with the epilogue that was fused to them."""
     blocks = blocks_of(sch)
@@ -113,7 +92,7 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
     rest = [b for b in blocks_of(sch) if not b.reduction and b not in converted]
     if len(rest) != 1:
         return None
-    width, extent = anchor.spatial[-1], anchor.spatial[-3]
+    width = anchor.spatial[-1]
     depthwise = len(anchor.reduction) == 2
     room, cap = limits, None
     if _operands(sch, anchor)[1].dtype == "int32":
@@ -122,24 +101,35 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
             cap = max(1, _SHORT_SUMS * limits.lanes // width)
     if depthwise:
         cap = max(_DEPTHWISE_ROWS, limits.registers - _DEPTHWISE_OPERANDS)
-    rows = rows_of_tile(extent, width, room, cap, by_element)
+    area = Area(_lines(sch, anchor), anchor.spatial[-3], width)
+    lines, rows = area.tile(room, cap, by_element)
+    near = area.tiles_near((lines, rows), room, by_element)
     written_out = math.prod(anchor.reduction[1:])  # rounds of the loops inside the first
     unrolled = depthwise and math.prod(anchor.reduction) <= _MOST_UNROLLED
     return Offer(
         lambda chosen: _apply(sch, anchor, rest[0], limits, chosen, bool(converted)),
         {
             "rows": rows,
+            "lines": lines,
             "unrolled": int(unrolled),
-            "channels_outside": int(_channels_outside(sch, anchor, rows, limits)),
+            "channels_outside": int(_channels_outside(sch, anchor, area.passes((lines, rows)), limits)),
             "prefetch": 0 if depthwise else PREFETCH,
         },
         {
-            "rows": rows_near(rows, extent, width, limits, by_element),
+            **spaces_of(near),
             "unrolled": (0, 1) if 1 < written_out <= _MOST_UNROLLED else (int(unrolled),),
             "channels_outside": (0, 1),
             "prefetch": PREFETCHES,
         },
+        lambda chosen: (chosen["lines"], chosen["rows"]) in near,
     )
+
+
+def _lines(sch: Any, anchor: Block) -> int:
+    """Rows of an image, of which a tile may have several; 1 where products or filters have weights of their own."""
+    if len(anchor.spatial) < 4 or len(anchor.reduction) == 2 or _products(sch, anchor) > 1:
+        return 1
+    return anchor.spatial[-4]
 
 
 def _limits(sch: Any, anchor: Block, limits: Limits) -> Limits:
@@ -155,18 +145,21 @@ def _converts(sch: Any, block: Block) -> bool:
     return bool(casts)
 
 
-def _channels_outside(sch: Any, anchor: Block, rows: int, limits: Limits) -> bool:
+def _channels_outside(sch: Any, anchor: Block, tiles: int, limits: Limits) -> bool:
     """Whether the loop over channels goes around those over rows.
 
     It reads the data again for each block of channels; the other way round, each tile of rows reads all weights
     again. What does not fit half of the second-level cache comes from beyond it every time. Each block of a depthwise
     convolution reads data of its own; if these are whole lines, its few weights best stay in registers.
+
+    Args:
+        tiles: of the last two axes of rows.
     """
     if len(anchor.reduction) == 2:
         return anchor.spatial[-1] * _operands(sch, anchor)[0].itemsize >= _LINE
     data, weights = (buffer.size * buffer.itemsize for buffer in _operands(sch, anchor))
     products = _products(sch, anchor)
-    passes = math.prod(anchor.spatial[:-3]) // products * -(-anchor.spatial[-3] // rows)
+    passes = math.prod(anchor.spatial[:-3]) // _lines(sch, anchor) // products * tiles
 
     def read(size: int, times: int) -> int:
         return size if size <= limits.l2 // 2 else size * times
@@ -211,27 +204,32 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     width, extent, mr = anchor.spatial[-1], anchor.spatial[-3], chosen["rows"]
     *outer, rows, channels = sch.get_loops(out)
     row_tiles, row = split_overlapping(sch, rows, mr, extent)
+    tile, alone = [row], [row_tiles] if extent % mr else []
+    if (count := chosen["lines"]) > 1:
+        outer[-1], line = split_overlapping(sch, outer[-1], count, anchor.spatial[-4])
+        tile.insert(0, line)
+        alone += [outer[-1]] if anchor.spatial[-4] % count else []
     pairs = len(anchor.reduction) == 2 and _type(weights) in ("int8", "int16")  # in vectors of 16 bits an element
     lanes = width if pairs else min(width, limits.lanes)
     # Bytes are written in as few vectors as there are; their floats are taken apart again where they become bytes.
     written = width if _writes_bytes(sch, out) and width & width - 1 == 0 else lanes
     channel_tiles, vector, lane = sch.split(channels, [None, width // written, written])
-    whole_rows, whole_channels = extent % mr == 0, result.spatial[-1] % width == 0
+    whole_channels = result.spatial[-1] % width == 0
+    alone += [] if whole_channels else [channel_tiles]
 
     # Loops whose last tile overlaps or is narrower stay by themselves; the others are shared by threads.
     order = [*outer, row_tiles, channel_tiles]
     if chosen["channels_outside"]:
         first = 1 if _products(sch, anchor) > 1 else 0
         order = [*outer[:first], channel_tiles, *outer[first:], row_tiles]
-    alone = ([] if whole_rows else [row_tiles]) + ([] if whole_channels else [channel_tiles])
     shared, serial = [loop for loop in order if loop not in alone], [loop for loop in order if loop in alone]
     if not shared:
         shared, serial = serial[-1:], serial[:-1]
-    sch.reorder(*shared, *serial, row, vector, lane)
+    sch.reorder(*shared, *serial, *tile, vector, lane)
     if not whole_channels and channel_tiles in serial:
         mark_tail(sch, channel_tiles)
-    sch.unroll(row)
-    sch.unroll(vector)
+    for loop in [*tile, vector]:
+        sch.unroll(loop)
     sch.vectorize(lane)
     task = sch.fuse(*shared) if len(shared) > 1 else shared[0]
     sch.compute_at(sch.get_sblock(anchor.name), serial[-1] if serial else task, preserve_unit_loops=True)

@@ -19,11 +19,13 @@ class Offer:
         apply: schedules the program that the rule was given, with a value for every parameter; once.
         default: parameters derived from the target's limits.
         space: the values that a tuner may try for each parameter; the default's are among them.
+        fits: whether values that are in the space make sense together.
     """
 
     apply: Callable[[Parameters], None]
     default: Parameters = field(default_factory=dict)
     space: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    fits: Callable[[Parameters], bool] = lambda chosen: True
 
 
 @dataclass(frozen=True)

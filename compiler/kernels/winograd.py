@@ -14,10 +14,11 @@ from typing import Any
 import tvm_ffi
 
 from .analysis import Block, blocks_of
+from .areas import Area, spaces_of
 from .inline import inline_producers
 from .limits import Limits
 from .overlap import split_overlapping
-from .packed import PREFETCH, PREFETCHES, rows_near, rows_of_tile, takes_elements
+from .packed import PREFETCH, PREFETCHES, takes_elements
 from .prefetch import mark_for_prefetch
 from .rule import Offer, Parameters, values_up_to
 from .tile import compute_tile
@@ -48,19 +49,27 @@ def winograd_rule(sch: Any, limits: Limits) -> Offer | None:
     sums = stages[SUMS]
     _a, _b, _n, tile_rows, tile_columns, _blocks, width = sums.spatial
     by_element = takes_elements(sums, limits)
-    rows = rows_of_tile(tile_columns, width, limits, by_element=by_element)
     all_rows = stages[HALF_INPUT].spatial[1]
     band = _rows_of_band(sums, limits) if tile_rows == all_rows else all_rows
+    area = Area(min(band, tile_rows) if tile_rows % band == 0 else 1, tile_columns, width)
+    lines, rows = area.tile(limits, by_element=by_element)
+    near = replace(area, lines=tile_rows).tiles_near((lines, rows), limits, by_element)
     return Offer(
         lambda chosen: _apply(sch, stages, rest[0], limits, chosen),
-        {"rows": rows, "band": band, "channels_outside": 0, "prefetch": PREFETCH},
+        {"rows": rows, "lines": lines, "band": band, "channels_outside": 0, "prefetch": PREFETCH},
         {
-            "rows": rows_near(rows, tile_columns, width, limits, by_element),
+            **spaces_of(near),
             "band": values_up_to(tile_rows, band) if tile_rows == all_rows else (all_rows,),
             "channels_outside": (0, 1),  # whether the loop over channels goes around that over rows
             "prefetch": PREFETCHES,
         },
+        lambda chosen: (chosen["lines"], chosen["rows"]) in near and _divides(chosen, tile_rows),
     )
+
+
+def _divides(chosen: Parameters, tile_rows: int) -> bool:
+    """Whether every tile of several lines finds them in its band."""
+    return chosen["lines"] == 1 or (chosen["lines"] <= chosen["band"] and tile_rows % chosen["band"] == 0)
 
 
 def _rows_of_band(sums: Block, limits: Limits) -> int:
@@ -88,6 +97,8 @@ def _apply(sch: Any, stages: dict[str, Block], result: Block, limits: Limits, ch
         sch.set_scope(sch.get_sblock(name), 0, "local")
     sums = stages[SUMS]
     n, tile_rows = stages[HALF_INPUT].spatial[:2]
+    if not _divides(chosen, sums.spatial[3]):
+        raise ValueError("tiles of several lines need bands that divide the image")
     m = stages[HALF_OUTPUT].spatial[3]
 
     batch, height, columns, channels = sch.get_loops(sch.get_sblock(result.name))
@@ -102,9 +113,11 @@ def _apply(sch: Any, stages: dict[str, Block], result: Block, limits: Limits, ch
     u, v, images, tiles, columns, channels = sch.get_loops(sch.get_sblock(PRODUCTS))[1:]
     lanes = min(sums.spatial[-1], limits.lanes)
     blocks, vector, lane = sch.split(channels, [None, sums.spatial[-1] // lanes, lanes])
+    line_tiles, line = split_overlapping(sch, tiles, chosen["lines"], min(chosen["band"], sums.spatial[3]))
     row_tiles, tile_row = split_overlapping(sch, columns, chosen["rows"], sums.spatial[4])
-    around = [blocks, row_tiles] if chosen["channels_outside"] else [row_tiles, blocks]
-    sch.reorder(u, v, images, tiles, *around, tile_row, vector, lane)
+    around = [blocks, line_tiles, row_tiles] if chosen["channels_outside"] else [line_tiles, row_tiles, blocks]
+    sch.reorder(u, v, images, *around, line, tile_row, vector, lane)
+    sch.unroll(line)
     sch.unroll(tile_row)
     sch.unroll(vector)
     sch.vectorize(lane)

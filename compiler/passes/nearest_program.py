@@ -15,8 +15,9 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from ..kernels.areas import rows_of_tile
 from ..kernels.limits import Limits
-from ..kernels.packed import block_width, rows_of_tile
+from ..kernels.packed import block_width
 from ..operators.by_hand import independent, program, serial, whole
 from ..operators.distances import distance_term
 from .legalize.select import BLOCK, Best, list_size

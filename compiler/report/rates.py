@@ -7,7 +7,6 @@ performance model for multicore architectures", Communications of the ACM 52(4),
 from __future__ import annotations
 
 import ctypes
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -18,8 +17,10 @@ from typing import Any
 import numpy as np
 
 from ..build.toolchain import link_shared
+from ..files import scratch_folder
 from ..target import Target, load_target
 
+RATES_SCRATCH = "edgec-rates-"  # what the name of the temporary folder begins with
 _SOURCE = Path(__file__).with_name("rates.c")
 _MEMORY = "memory"
 _LEAST_MEMORY = 256 << 20  # bytes that are read to be past every cache, a server's large one too
@@ -73,11 +74,11 @@ def measure_rates(threads: int) -> Rates:
     """Measures for about a second, all threads at once.
 
     Raises:
-        UserError: there is no C compiler.
+        UserError: there is no C compiler, or no place for temporary files.
     """
     target = load_target("host")
-    with tempfile.TemporaryDirectory(prefix="edgec-rates-") as folder:
-        path = Path(folder, "rates.so")
+    with scratch_folder(RATES_SCRATCH) as folder:
+        path = folder / "rates.so"
         link_shared(target, [], _SOURCE.parent, path)
         library = ctypes.CDLL(str(path))
     name = _instruction_set(target)
@@ -89,12 +90,13 @@ def measure_rates(threads: int) -> Rates:
     levels = []
     for label, capacity, size in _levels(target, threads):
         data = [_aligned(size) for _ in range(threads)]
-        unit = size if capacity else _UNIT
+        cached = capacity is not None
+        unit = size if cached else _UNIT
 
-        def reads(index: int, step: int, count: int, data: list[Any] = data, unit: int = unit) -> None:
-            begin, size, passes = data[index].ctypes.data, unit, count
-            if unit == _UNIT:  # each time what was not read for long
-                size, passes = unit * count, 1
+        def reads(index: int, step: int, count: int, data: list[Any] = data, cached: bool = cached) -> None:
+            begin, size, passes = data[index].ctypes.data, data[index].nbytes, count
+            if not cached:  # each time what was not read for long
+                size, passes = min(_UNIT * count, size), -(-_UNIT * count // size)
                 begin += step * size % (data[index].nbytes - size + 1) // _BLOCK * _BLOCK
             read(ctypes.c_void_p(begin), ctypes.c_int64(size), ctypes.c_int64(passes), _element(sink, index))
 

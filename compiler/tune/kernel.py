@@ -19,7 +19,6 @@ from .workloads import Workload
 
 _EXPLORED = 0.25  # share of a batch that is near the best, whatever the model thinks
 _NEAR_ROOF = 1.04  # no search this near to the roofline
-_PATIENCE = 3  # batches without a gain that end a kernel's search
 _LEAST_GAIN = 0.01
 
 
@@ -33,6 +32,7 @@ class KernelSearch:
         space: what may be tried.
         base: seconds of the default.
         roof: seconds that the machine needs at least.
+        worth: seconds of a run of the model that another batch has to promise.
         records: what was measured, of this target.
         stalled: batches since the best one got better.
     """
@@ -42,6 +42,7 @@ class KernelSearch:
     space: Space
     base: float = 0.0
     roof: float = 0.0
+    worth: float = 0.0
     records: list[Record] = field(default_factory=list)
     stalled: int = 0
 
@@ -86,13 +87,18 @@ class KernelSearch:
     def finished(self) -> bool:
         """Whether nothing more is expected of it."""
         near = self.roof and self.base * self.best_ratio < self.roof * _NEAR_ROOF
-        return bool(near) or self.stalled >= _PATIENCE or len(self.tried) >= len(self.space.decisions)
+        return bool(near) or len(self.tried) >= len(self.space.decisions) or self._promise < self.worth
 
     @property
     def expected(self) -> float:
-        """Seconds of a run of the model that a batch may save: the share above the roofline, halved by each failure."""
+        """Seconds of a run of the model that a batch may save."""
+        return 0.0 if self.finished else self._promise
+
+    @property
+    def _promise(self) -> float:
+        """The share above the roofline, halved by each batch that brought nothing."""
         headroom = 1.0 - min(1.0, self.roof / max(self.base * self.best_ratio, 1e-12))
-        return 0.0 if self.finished else self.seconds * headroom * 0.5 ** (1 + self.stalled)
+        return self.seconds * headroom * 0.5 ** (1 + self.stalled)
 
     def propose(self, ranking: Ranking, count: int, rng: random.Random) -> list[Decision]:
         """Schedules to try next: those that the model thinks are fast, and some that are near the best one.

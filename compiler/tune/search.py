@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from ..build.cache import Cache
-from ..kernels.estimate import seconds_on_one_core
+from ..kernels.estimate import seconds_on_one_core, speed_of
+from ..report.rates import Rates
 from .check import check_candidates
 from .fleet import Fleet, State
 from .kernel import KernelSearch
@@ -26,6 +27,7 @@ _CONFIRM_ROUNDS = 80
 _CONFIRMED = 3  # best schedules of a kernel that are measured again
 _SIGNIFICANT = 2.5  # standard errors
 _LEAST_GAIN = 0.01
+_LEAST_EXPECTED = 5e-4  # of the model's time; kernels that promise less with a batch are left alone
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,9 @@ class Searcher:
         """Times the default of every kernel whose time no earlier session found."""
         plans = [Plan(search, (search.space.default,)) for search in self.searches if not search.base]
         self._measure(self._compile(plans), self.settings)
+        worth = _LEAST_EXPECTED * sum(search.seconds for search in self.searches)
+        for search in self.searches:
+            search.worth = worth
         self._tell()
 
     def run(self) -> None:
@@ -199,6 +204,14 @@ def leave_cores(count: int) -> None:
         os.sched_setaffinity(0, cores[:-count] or cores)
 
 
-def roof_of(search: KernelSearch, settings: Settings, threads: int) -> float:
-    """Seconds that a kernel takes at least on so many cores, as the target's descriptor says."""
-    return seconds_on_one_core(search.workload.cost, settings.target, None) / 2 / threads
+def roof_of(search: KernelSearch, settings: Settings, threads: int, rates: Rates | None) -> float:
+    """Seconds that a kernel takes at least on so many cores.
+
+    Args:
+        rates: what the machine was measured to do; None for what the target's descriptor says.
+    """
+    cost, target = search.workload.cost, settings.target
+    if rates is None:
+        return seconds_on_one_core(cost, target, None) / 2 / threads
+    beyond = cost.bytes_moved > target.caches.l1d_kib * 1024 * threads  # of what lies nearer no rate was measured
+    return rates.seconds(cost.flops / speed_of(cost.dtype, target), cost.bytes_moved if beyond else 0)

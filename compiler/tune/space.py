@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..kernels.rule import Decision
+from ..kernels.rule import Decision, Offer
 from ..kernels.schedule import offers
 from ..target import Target
 
@@ -41,19 +41,20 @@ def space_of(program: Any, target: Target, seed: int = 0) -> Space | None:
         return None
     (first, offer), *others = found.items()
     default = Decision(first, dict(offer.default))
-    decisions = [Decision(first, chosen) for chosen in _sample(offer.space, offer.default, seed)]
+    decisions = [Decision(first, chosen) for chosen in _sample(offer, seed)]
     decisions += [Decision(name, dict(other.default)) for name, other in others]
     return Space(default, tuple(decision for decision in decisions if decision != default))
 
 
-def _sample(space: Mapping[str, Sequence[int]], default: Mapping[str, int], seed: int) -> list[dict[str, int]]:
-    names = list(default)
-    values = [tuple(space.get(name, (default[name],))) for name in names]
-    if math.prod(map(len, values)) <= _MOST:
-        return [dict(zip(names, chosen, strict=True)) for chosen in itertools.product(*values)]
-    rng = random.Random(seed)
-    chosen = {tuple(rng.choice(options) for options in values) for _ in range(_MOST)}
-    return [dict(zip(names, one, strict=True)) for one in sorted(chosen)]
+def _sample(offer: Offer, seed: int) -> list[dict[str, int]]:
+    names = list(offer.default)
+    values = [tuple(offer.space.get(name, (offer.default[name],))) for name in names]
+    chosen: Iterable[tuple[int, ...]] = itertools.product(*values)
+    if math.prod(map(len, values)) > _MOST:
+        rng = random.Random(seed)
+        chosen = sorted({tuple(rng.choice(options) for options in values) for _ in range(_MOST)})
+    made = [dict(zip(names, one, strict=True)) for one in chosen]
+    return [one for one in made if offer.fits(one)]
 
 
 def distance(one: Decision, other: Decision) -> int:

@@ -7,12 +7,14 @@ import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from compiler.build.toolchain import link_shared
-from compiler.report.rates import _SOURCE, Level, Rates, _instruction_set, measure_rates
+from compiler.report import rates
+from compiler.report.rates import _SOURCE, _UNIT, Level, Rates, _instruction_set, measure_rates
 from compiler.target import load_target
 
 RATES = Rates(1, 100, (Level("L2", 1000, 50), Level("L3", 4000, 20), Level("memory", None, 10)))
@@ -86,3 +88,30 @@ def test_other_machines(tmp_path: Path, target: str) -> None:
     command = [sys.executable, "-m", "ziglang", "cc", "-target", target, "-std=c11", "-O2", "-Wall", "-Wextra"]
     command += ["-Werror", "-c", str(_SOURCE), "-o", str(tmp_path / "rates.o")]
     subprocess.run([*command, *(["-mcpu=cortex_a7"] * target.startswith("arm"))], check=True)
+
+
+def test_reads_stay_in_memory_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of a cache may have as many bytes as are read of memory at a time."""
+    sizes = [("L2", 2 * _UNIT, _UNIT), ("memory", None, 8 * _UNIT)]
+    monkeypatch.setattr(rates, "_levels", lambda target, threads: sizes)
+    read: list[tuple[int, int]] = []
+
+    def together(threads: int, work: Any, amount: float) -> float:
+        for count in (1, 3, 100):
+            work(0, 1, count)
+        return amount
+
+    class Library:
+        def __getitem__(self, name: str) -> Any:
+            return self
+
+        def __call__(self, *args: Any) -> int:
+            if len(args) == 4:
+                read.append((args[1].value, args[2].value))
+            return 1
+
+    monkeypatch.setattr(rates, "_together", together)
+    monkeypatch.setattr(rates, "link_shared", lambda *args: None)
+    monkeypatch.setattr(rates.ctypes, "CDLL", lambda path: Library())
+    measure_rates(1)
+    assert read == [(_UNIT, 1), (_UNIT, 3), (_UNIT, 100), (_UNIT, 1), (3 * _UNIT, 1), (8 * _UNIT, 13)]

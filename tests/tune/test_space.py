@@ -49,7 +49,7 @@ def convolutions(batch: int, height: int, width: int, channels: tuple[int, int, 
 
 @pytest.mark.parametrize(
     ("batch", "height", "width", "channels"),
-    [(1, 14, 14, (32, 48, 64)), (2, 13, 11, (19, 37, 23)), (1, 5, 1, (3, 17, 1))],
+    [(1, 14, 14, (32, 48, 64)), (1, 7, 7, (16, 32, 32)), (2, 13, 11, (19, 37, 23)), (1, 5, 1, (3, 17, 1))],
 )
 def test_schedules_of_convolutions(
     batch: int, height: int, width: int, channels: tuple[int, int, int], tmp_path: Path
