@@ -60,6 +60,10 @@ class Area:
         lines, rows = tile
         return -(-self.lines // lines) * -(-self.rows // rows)
 
+    def divides(self, tile: Tile) -> bool:
+        """Whether tiles cover the area without a rest."""
+        return self.lines % tile[0] == 0 and self.rows % tile[1] == 0
+
     def _cost(self, tile: Tile, limits: Limits, by_element: bool) -> float:
         lines, rows = tile
         return tile_cost(lines * rows, self._vectors(limits), limits, by_element) * self.passes(tile) * lines * rows

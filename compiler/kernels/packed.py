@@ -18,6 +18,7 @@ from .areas import Area, rows_of_tile, spaces_of
 from .inline import inline_producers
 from .limits import Limits
 from .overlap import split_overlapping
+from .peel import split_cut
 from .prefetch import mark_for_prefetch
 from .rule import Offer, Parameters
 from .tails import mark_tail
@@ -106,22 +107,29 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
     near = area.tiles_near((lines, rows), room, by_element)
     written_out = math.prod(anchor.reduction[1:])  # rounds of the loops inside the first
     unrolled = depthwise and math.prod(anchor.reduction) <= _MOST_UNROLLED
+
+    def fits(chosen: Parameters) -> bool:
+        tile = (chosen["lines"], chosen["rows"])
+        return tile in near and not (chosen["cut"] and area.divides(tile))
+
     return Offer(
         lambda chosen: _apply(sch, anchor, rest[0], limits, chosen, bool(converted)),
         {
             "rows": rows,
             "lines": lines,
+            "cut": 0,  # whether the last tile has what is left, and does not overlap the one before it
             "unrolled": int(unrolled),
             "channels_outside": int(_channels_outside(sch, anchor, area.passes((lines, rows)), limits)),
             "prefetch": 0 if depthwise else PREFETCH,
         },
         {
             **spaces_of(near),
+            "cut": (0, 1),
             "unrolled": (0, 1) if 1 < written_out <= _MOST_UNROLLED else (int(unrolled),),
             "channels_outside": (0, 1),
             "prefetch": PREFETCHES,
         },
-        lambda chosen: (chosen["lines"], chosen["rows"]) in near,
+        fits,
     )
 
 
@@ -203,10 +211,11 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     sch.set_scope(sch.get_sblock(anchor.name), 0, "local")
     width, extent, mr = anchor.spatial[-1], anchor.spatial[-3], chosen["rows"]
     *outer, rows, channels = sch.get_loops(out)
-    row_tiles, row = split_overlapping(sch, rows, mr, extent)
+    divide = split_cut if chosen["cut"] else split_overlapping
+    row_tiles, row = divide(sch, rows, mr, extent)
     tile, alone = [row], [row_tiles] if extent % mr else []
     if (count := chosen["lines"]) > 1:
-        outer[-1], line = split_overlapping(sch, outer[-1], count, anchor.spatial[-4])
+        outer[-1], line = divide(sch, outer[-1], count, anchor.spatial[-4])
         tile.insert(0, line)
         alone += [outer[-1]] if anchor.spatial[-4] % count else []
     pairs = len(anchor.reduction) == 2 and _type(weights) in ("int8", "int16")  # in vectors of 16 bits an element

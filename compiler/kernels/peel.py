@@ -17,6 +17,17 @@ def mark_for_peeling(sch: Any, loop: Any) -> None:
     sch.annotate(loop, _KEY, True)
 
 
+def split_cut(sch: Any, loop: Any, size: int, extent: int) -> tuple[Any, Any]:
+    """Splits a loop over `extent` into tiles of `size`, of which the last one has what is left.
+
+    The outer loop must be neither fused nor split further, and the inner one unrolled.
+    """
+    outer, inner = sch.split(loop, [None, size])
+    if extent % size:
+        mark_for_peeling(sch, outer)
+    return outer, inner
+
+
 def peel_last() -> Any:
     """The pass, for after the loops are made plain and before they become vectors."""
     return node_pass(tirx.AttrStmt, _peel)

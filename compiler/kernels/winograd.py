@@ -19,6 +19,7 @@ from .inline import inline_producers
 from .limits import Limits
 from .overlap import split_overlapping
 from .packed import PREFETCH, PREFETCHES, takes_elements
+from .peel import split_cut
 from .prefetch import mark_for_prefetch
 from .rule import Offer, Parameters, values_up_to
 from .tile import compute_tile
@@ -54,16 +55,24 @@ def winograd_rule(sch: Any, limits: Limits) -> Offer | None:
     area = Area(min(band, tile_rows) if tile_rows % band == 0 else 1, tile_columns, width)
     lines, rows = area.tile(limits, by_element=by_element)
     near = replace(area, lines=tile_rows).tiles_near((lines, rows), limits, by_element)
+
+    def fits(chosen: Parameters) -> bool:
+        tile, bands = (chosen["lines"], chosen["rows"]), replace(area, lines=min(chosen["band"], tile_rows))
+        return tile in near and _divides(chosen, tile_rows) and not (chosen["cut"] and bands.divides(tile))
+
     return Offer(
         lambda chosen: _apply(sch, stages, rest[0], limits, chosen),
-        {"rows": rows, "lines": lines, "band": band, "channels_outside": 0, "prefetch": PREFETCH},
+        {"rows": rows, "lines": lines, "cut": 0, "band": band, "channels_outside": 0, "prefetch": PREFETCH},
         {
             **spaces_of(near),
-            "band": values_up_to(tile_rows, band) if tile_rows == all_rows else (all_rows,),
+            "cut": (0, 1),  # see packed.py
+            "band": tuple(sorted({*values_up_to(tile_rows, band), tile_rows}))
+            if tile_rows == all_rows
+            else (all_rows,),
             "channels_outside": (0, 1),  # whether the loop over channels goes around that over rows
             "prefetch": PREFETCHES,
         },
-        lambda chosen: (chosen["lines"], chosen["rows"]) in near and _divides(chosen, tile_rows),
+        fits,
     )
 
 
@@ -113,8 +122,9 @@ def _apply(sch: Any, stages: dict[str, Block], result: Block, limits: Limits, ch
     u, v, images, tiles, columns, channels = sch.get_loops(sch.get_sblock(PRODUCTS))[1:]
     lanes = min(sums.spatial[-1], limits.lanes)
     blocks, vector, lane = sch.split(channels, [None, sums.spatial[-1] // lanes, lanes])
-    line_tiles, line = split_overlapping(sch, tiles, chosen["lines"], min(chosen["band"], sums.spatial[3]))
-    row_tiles, tile_row = split_overlapping(sch, columns, chosen["rows"], sums.spatial[4])
+    divide = split_cut if chosen["cut"] else split_overlapping
+    line_tiles, line = divide(sch, tiles, chosen["lines"], min(chosen["band"], sums.spatial[3]))
+    row_tiles, tile_row = divide(sch, columns, chosen["rows"], sums.spatial[4])
     around = [blocks, line_tiles, row_tiles] if chosen["channels_outside"] else [line_tiles, row_tiles, blocks]
     sch.reorder(u, v, images, *around, line, tile_row, vector, lane)
     sch.unroll(line)
