@@ -27,6 +27,23 @@ class Offer:
     space: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     fits: Callable[[Parameters], bool] = lambda chosen: True
 
+    def chosen(self, parameters: Parameters) -> Parameters:
+        """All parameters, some of them as given.
+
+        Raises:
+            ValueError: one of them, or how they come together, is not offered. What records say is only trusted so far:
+                tiles larger than what they are to cover would write beyond it.
+        """
+        for name, value in parameters.items():
+            if name not in self.default:
+                raise ValueError(f"it has no parameter {name}")
+            if value not in self.space.get(name, (self.default[name],)):
+                raise ValueError(f"it does not offer {name}={value}")
+        chosen = {**self.default, **parameters}
+        if parameters and not self.fits(chosen):
+            raise ValueError("it does not offer " + " ".join(f"{name}={value}" for name, value in chosen.items()))
+        return chosen
+
 
 @dataclass(frozen=True)
 class Decision:

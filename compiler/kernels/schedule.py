@@ -75,7 +75,7 @@ def schedule(func: Any, target: Target, decision: Decision | None = None) -> Sch
 
     Args:
         decision: a rule, and values for some or all of its parameters in place of its defaults. Where it does not fit
-            the program, the others follow with theirs.
+            the program, or the rule does not offer these values, the others follow with theirs.
     """
     cost = cost_of(func)
     failures: dict[str, str] = {}
@@ -85,9 +85,7 @@ def schedule(func: Any, target: Target, decision: Decision | None = None) -> Sch
             sch, offer = _ask(func, target, cost, name)
             if offer is None:
                 continue
-            chosen = {**offer.default, **parameters}
-            if not chosen.keys() <= offer.default.keys():
-                raise ValueError(f"it has no parameter {min(chosen.keys() - offer.default.keys())}")
+            chosen = offer.chosen(parameters)
             offer.apply(chosen)
             scheduled = cut_tails(overlap_tiles(sch.mod["main"]))
             return Scheduled(prefetch(begin_with_infinity(scheduled)), name, chosen, failures)

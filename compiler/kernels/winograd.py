@@ -106,8 +106,6 @@ def _apply(sch: Any, stages: dict[str, Block], result: Block, limits: Limits, ch
         sch.set_scope(sch.get_sblock(name), 0, "local")
     sums = stages[SUMS]
     n, tile_rows = stages[HALF_INPUT].spatial[:2]
-    if not _divides(chosen, sums.spatial[3]):
-        raise ValueError("tiles of several lines need bands that divide the image")
     m = stages[HALF_OUTPUT].spatial[3]
 
     batch, height, columns, channels = sch.get_loops(sch.get_sblock(result.name))

@@ -47,9 +47,13 @@ def numbers(work: Mapping[str, Any], parameters: Mapping[str, int]) -> dict[str,
         elif not isinstance(value, str):
             made[name] = float(value)
     made |= {f"parameter {name}": float(value) for name, value in parameters.items()}
-    rows = parameters.get("rows")
-    spatial = work.get("spatial") or []
-    if rows and len(spatial) > 1:  # what is computed twice where tiles overlap
-        extent = spatial[-3] if len(spatial) > 2 else spatial[-2]
-        made["waste"] = -(-extent // rows) * rows / max(extent, 1)
+    rows, lines = parameters.get("rows"), parameters.get("lines")
+    spatial = [1, 1, 1, 1, *(work.get("spatial") or [])]
+    if rows and not parameters.get("cut"):
+        made["waste"] = _covered(spatial[-3 if lines else -2], rows) * _covered(spatial[-4], lines or 1)
     return made
+
+
+def _covered(extent: int, size: int) -> float:
+    """What overlapping tiles compute of an axis, by what it has."""
+    return -(-extent // size) * size / max(extent, 1)

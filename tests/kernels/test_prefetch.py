@@ -40,7 +40,7 @@ def fetched(func: Any) -> list[tuple[Any, Any]]:
 
 @pytest.mark.parametrize("target,width", [("x86-64-v4", 32), ("x86-64-v2", 8), ("raspberry-pi-4", 8)])
 def test_every_line_of_a_later_round_is_pointed_at(target: str, width: int) -> None:
-    depth, ahead = 96, 20
+    depth, ahead = 96, 16
     found = fetched(
         schedule(product(50, depth, 4, width), load_target(target), Decision("packed", {"prefetch": ahead})).func
     )

@@ -234,3 +234,15 @@ def reduced() -> Any:
 def exponential() -> Any:
     x = te.placeholder((64, 512), name="x")
     return program(x, topi.exp(x))
+
+
+@pytest.mark.parametrize(
+    "parameters, why", [({"rows": 50}, "rows=50"), ({"rows": 0}, "rows=0"), ({"color": 1}, "no parameter color")]
+)
+def test_what_is_not_offered_is_not_done(parameters: dict[str, int], why: str) -> None:
+    """A tile with more rows than there are would write before the result."""
+    target, program = load_target("x86-64-v4"), matmul(7, 64, 64, True)
+    plain = schedule(program, target)
+    scheduled = schedule(program, target, Decision(plain.rule, parameters))
+    assert (scheduled.rule, scheduled.parameters) == (plain.rule, plain.parameters)
+    assert why in scheduled.failures[plain.rule]

@@ -73,7 +73,7 @@ def searches_of(sizes: list[tuple[int, int, int]]) -> tuple[Subject, list[Kernel
 def test_a_schedule_that_crashes_spoils_no_other() -> None:
     target = load_target("host")
     subject, searches = searches_of([(17, 24, 40), (18, 24, 40), (19, 24, 40)])
-    plans = [Plan(search, tuple(Decision("tile", {"rows": rows}) for rows in (1, 2, 3))) for search in searches]
+    plans = [Plan(search, tuple(Decision("tile", {"rows": rows}) for rows in (1, 2, 4))) for search in searches]
     candidates = compile_plans(plans, subject, Settings(target), Cache())
     culprit = candidates[4]
 
