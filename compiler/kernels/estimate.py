@@ -38,17 +38,13 @@ def seconds_on_one_core(cost: Cost, target: Target, rule: str | None = None) -> 
     return max(compute, memory) + _CALL_SECONDS
 
 
-def speed_of(dtype: str, target: Target) -> float:
-    """How many times as fast as float32 a type is computed with; one that has no peak is converted to it."""
-    try:
-        return target.peak_gflops(dtype) / target.peak_gflops()
-    except ValueError:
-        return 1.0
-
-
 def _peak_gflops(dtype: str, target: Target) -> float:
-    """Of one fast core."""
-    return target.peak_gflops() * speed_of(dtype, target) / (target.fast_cores or 1)
+    """Of one fast core; types that a target has no peak for count as float32, which they are converted to."""
+    try:
+        together = target.peak_gflops(dtype)
+    except ValueError:
+        together = target.peak_gflops()
+    return together / (target.fast_cores or 1)
 
 
 def _bandwidth_gbs(size: int, target: Target) -> float:

@@ -20,7 +20,6 @@ from ..build.toolchain import link_shared
 from ..files import scratch_folder
 from ..target import Target, load_target
 
-RATES_SCRATCH = "edgec-rates-"  # what the name of the temporary folder begins with
 _SOURCE = Path(__file__).with_name("rates.c")
 _MEMORY = "memory"
 _LEAST_MEMORY = 256 << 20  # bytes that are read to be past every cache, a server's large one too
@@ -77,7 +76,7 @@ def measure_rates(threads: int) -> Rates:
         UserError: there is no C compiler, or no place for temporary files.
     """
     target = load_target("host")
-    with scratch_folder(RATES_SCRATCH) as folder:
+    with scratch_folder("edgec-rates-") as folder:
         path = folder / "rates.so"
         link_shared(target, [], _SOURCE.parent, path)
         library = ctypes.CDLL(str(path))

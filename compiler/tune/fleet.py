@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ..report.rates import Rates, measure_rates
-from .boards import Board, BoardError, Comparison, LocalBoard, LostError, Times
+from .boards import Board, BoardError, Comparison, LostError, Times
 from .interrupts import Interrupts
 
 Job = TypeVar("Job")
@@ -151,10 +150,6 @@ class Fleet:
             time.sleep(pause)
         self._hot.add(id(board))
         return measured
-
-    def rates(self) -> Rates | None:
-        """What the boards can do at most, measured now; None where that is not this machine."""
-        return measure_rates(self.threads) if any(isinstance(board, LocalBoard) for board in self.boards) else None
 
     def close(self) -> None:
         """Lets all boards go."""

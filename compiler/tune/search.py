@@ -10,8 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from ..build.cache import Cache
-from ..kernels.estimate import seconds_on_one_core, speed_of
-from ..report.rates import Rates
+from ..kernels.estimate import seconds_on_one_core
 from .check import check_candidates
 from .fleet import Fleet, State
 from .kernel import KernelSearch
@@ -204,14 +203,6 @@ def leave_cores(count: int) -> None:
         os.sched_setaffinity(0, cores[:-count] or cores)
 
 
-def roof_of(search: KernelSearch, settings: Settings, threads: int, rates: Rates | None) -> float:
-    """Seconds that a kernel takes at least on so many cores.
-
-    Args:
-        rates: what the machine was measured to do; None for what the target's descriptor says.
-    """
-    cost, target = search.workload.cost, settings.target
-    if rates is None:
-        return seconds_on_one_core(cost, target, None) / 2 / threads
-    beyond = cost.bytes_moved > target.caches.l1d_kib * 1024 * threads  # of what lies nearer no rate was measured
-    return rates.seconds(cost.flops / speed_of(cost.dtype, target), cost.bytes_moved if beyond else 0)
+def roof_of(search: KernelSearch, settings: Settings, threads: int) -> float:
+    """Seconds that a kernel takes at least on so many cores, as the target's descriptor says."""
+    return seconds_on_one_core(search.workload.cost, settings.target, None) / 2 / threads

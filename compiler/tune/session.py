@@ -15,7 +15,6 @@ from ..errors import UserError
 from ..files import scratch_folder
 from ..frontend.prepare import Model
 from ..pipeline import Clock, Lowered, Options, compile_with, lower_model
-from ..report.rates import RATES_SCRATCH
 from ..runtime.serve import remove_abandoned
 from .boards import Comparison
 from .compare import compare
@@ -49,7 +48,7 @@ class Result:
         applied: whether the whole model is faster, and the verdicts are in the log.
         calls: in a run of the model, by workload.
         bound: how many times as fast the searched kernels would be, were they as fast as the machine computes and
-            moves data (the roofline).
+            moves data (the roofline) by its descriptor, whose clock may be a little off.
         boards: that measured, and how they were.
     """
 
@@ -110,8 +109,7 @@ class Session:
         self.model, self.options, self.fleet, self.log, self.cache = model, options, fleet, log, cache
         self.begin, self.budget = time.perf_counter(), budget
         log.check_writable()
-        for prefix in (SCRATCH, RATES_SCRATCH):
-            remove_abandoned(prefix)
+        remove_abandoned(SCRATCH)
         known = log.read("trial")
         own = options.target.fingerprint
         self.own = [record for record in known if record.fingerprint == own and record.threads == fleet.threads]
@@ -160,7 +158,7 @@ class Session:
 
     def _searches(self, subject: Subject) -> list[KernelSearch]:
         """Of those kernels that there is something to try for."""
-        found, rates = [], self.fleet.rates()
+        found = []
         for workload in subject.workloads:
             space = space_of(workload.program, self.options.target)
             if space is None or any(argument.nbytes == 0 for argument in workload.arguments):
@@ -168,7 +166,7 @@ class Session:
             work = describe(workload.program, workload.cost, space.default.rule)
             records = [record for record in self.own if record.workload == workload.key]
             search = KernelSearch(workload, work, space, records=records)
-            search.roof = roof_of(search, self.settings, self.fleet.threads, rates)
+            search.roof = roof_of(search, self.settings, self.fleet.threads)
             self.names[workload.key] = workload.names
             found.append(search)
         return found
