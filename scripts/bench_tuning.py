@@ -61,16 +61,17 @@ def tune_model(path: Path, shapes: Shapes, precision: str, logs: Path, options: 
             model, how = quantize_for(model, how, stacked_samples(proto)).compiled(how)
         log = Log(logs, how.target.name)
         known = len(log.read("trial"))
-        fleet = Fleet([LocalBoard(options.threads)])
+        fleet, budget = Fleet([LocalBoard(options.threads)]), parse_budget(options.budget)
         begin = time.perf_counter()
         try:
-            result = tune(model, how, fleet, log, parse_budget(options.budget), cache=Cache(folder))
+            result = tune(model, how, fleet, log, budget, cache=Cache(folder))
         finally:
             fleet.close()
         return {
             "model": path.stem,
             "precision": precision,
             "known": known,
+            "budget": budget,
             "seconds": time.perf_counter() - begin,
             "result": result.to_dict(),
         }
@@ -81,7 +82,7 @@ def early_share(row: Row) -> float | None:
     curve = row["result"]["curve"]
     if not curve or not (gained := curve[-1]["untuned"] - curve[-1]["best"]) > 0:
         return None
-    early = [at for at in curve if at["elapsed"] <= _EARLY * at["budget"]]
+    early = [at for at in curve if at["elapsed"] <= _EARLY * row["budget"]]
     return float((early[-1]["untuned"] - early[-1]["best"]) / gained) if early else 0.0
 
 

@@ -16,10 +16,11 @@ from tests.networks import convnet
 
 
 def row(ratio: float, applied: bool = True, curve: Any = ()) -> dict[str, Any]:
-    steps = [{"elapsed": at, "budget": 10.0, "untuned": 1.0, "best": best} for at, best in curve]
+    steps = [{"elapsed": at, "budget": 8.0, "untuned": 1.0, "best": best} for at, best in curve]
     result = {"untuned": 1e-3, "tuned": 1e-3 * ratio, "ratio": ratio, "applied": applied, "trials": 5, "bound": 1.2}
     result["kernels"] = [{}]
-    return {"model": "net", "precision": "fp32", "known": 0, "seconds": 9.0, "result": result | {"curve": steps}}
+    made = {"model": "net", "precision": "fp32", "known": 0, "budget": 10.0, "seconds": 9.0}
+    return made | {"result": result | {"curve": steps}}
 
 
 def test_the_share_that_was_gained_early() -> None:
