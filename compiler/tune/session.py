@@ -31,7 +31,7 @@ from .trials import SCRATCH, Settings
 
 # Shares of the budget: until choices of graph passes are decided, and until the search ends. The rest confirms what was
 # found, and measures the whole model.
-_CHOOSING, _SEARCHING = 0.2, 0.8
+_CHOOSING, _SEARCHING = 0.15, 0.8
 
 
 @dataclass(frozen=True)
