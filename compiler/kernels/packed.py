@@ -161,7 +161,7 @@ def _channels_outside(sch: Any, anchor: Block, tiles: int, limits: Limits) -> bo
     convolution reads data of its own; if these are whole lines, its few weights best stay in registers.
 
     Args:
-        tiles: of the last two axes of rows.
+        tiles: that cover an image's lines and columns.
     """
     if len(anchor.reduction) == 2:
         return anchor.spatial[-1] * _operands(sch, anchor)[0].itemsize >= _LINE
