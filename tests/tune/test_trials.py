@@ -168,3 +168,13 @@ def test_kernels_inside_control_flow_are_measured_as_the_step_they_are_in(tmp_pa
     flow = next(number for number, step in enumerate(subject.program.steps) if step.flow)
     assert any(flow in candidate.workload.steps for candidate in candidates)
     assert all(0 < candidate.seconds < 1 and not candidate.failure for candidate in candidates)
+
+
+def test_a_search_ends_when_a_batch_promises_too_little() -> None:
+    (search,) = searches_of([(17, 24, 40)])[1]
+    search.base, search.roof, search.worth = 1e-3, 5e-4, 1e-5
+    promised = []
+    while not search.finished:
+        promised.append(search.expected)
+        search.add([])
+    assert promised == pytest.approx([2.5e-4 / 2**batch for batch in range(5)]) and search.expected == 0.0
