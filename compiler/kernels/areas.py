@@ -35,7 +35,7 @@ class Area:
 
         def tiles(lines: int) -> list[Tile]:
             """Of so many lines, the longest first."""
-            most = max(1, _most_rows(self.width, limits, by_element))
+            most = max(1, self._most_rows(limits, by_element))
             longest = min(self.rows, min(most, cap or most) // lines)
             return [(lines, rows) for rows in range(longest, 0, -1)]
 
@@ -68,6 +68,11 @@ class Area:
         lines, rows = tile
         return tile_cost(lines * rows, self._vectors(limits), limits, by_element) * self.passes(tile) * lines * rows
 
+    def _most_rows(self, limits: Limits, by_element: bool) -> int:
+        """Beside the sums there are a vector of weights each, and with `by_element` one of factors for each row."""
+        vectors = self._vectors(limits)
+        return (limits.registers - vectors) // (vectors + 1) if by_element else (limits.registers - 4) // vectors
+
     def _vectors(self, limits: Limits) -> int:
         return max(1, self.width // limits.lanes)
 
@@ -75,12 +80,6 @@ class Area:
 def rows_of_tile(rows: int, width: int, limits: Limits, cap: int | None = None, by_element: bool = False) -> int:
     """MR: how many rows a tile of `width` columns best has, at most `cap`."""
     return Area(1, rows, width).tile(limits, cap, by_element)[1]
-
-
-def _most_rows(width: int, limits: Limits, by_element: bool) -> int:
-    """Beside the sums there are a vector of weights each, and with `by_element` a vector of factors for each row."""
-    vectors = max(1, width // limits.lanes)
-    return (limits.registers - vectors) // (vectors + 1) if by_element else (limits.registers - 4) // vectors
 
 
 def spaces_of(tiles: Iterable[Tile]) -> dict[str, tuple[int, ...]]:
