@@ -37,7 +37,7 @@ def test_what_was_not_applied_gains_nothing() -> None:
 
 def test_a_model_is_tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     onnx.save(convnet(), tmp_path / "net.onnx")
-    given = ["net.onnx", "--budget", "8s", "--precisions", "fp32", "--logs", "logs", "--out", "out"]
+    given = ["net.onnx", "--budget", "60s", "--precisions", "fp32", "--logs", "logs", "--out", "out"]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["bench_tuning.py", *given])
     bench_tuning.main()

@@ -10,6 +10,10 @@ from .limits import Limits
 
 Parameters = Mapping[str, int]
 
+# A parameter of every rule: whether threads share its nests, which is reckoned for each (limits.parallel_work).
+SHARED = "shared"
+NEVER, AS_RECKONED, ALWAYS = range(3)
+
 
 @dataclass(frozen=True)
 class Offer:

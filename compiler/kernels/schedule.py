@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tvm import s_tir
@@ -24,7 +25,7 @@ from .packed import packed_rule
 from .partial_sums import partial_sums_rule
 from .prefetch import prefetch
 from .rows import rows_rule
-from .rule import Decision, Offer, Parameters, Rule
+from .rule import ALWAYS, AS_RECKONED, NEVER, SHARED, Decision, Offer, Parameters, Rule
 from .sparse import sparse_rule
 from .tails import cut_tails
 from .tile import tile_rule
@@ -47,6 +48,9 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("rows", rows_rule),
     ("blocks", blocks_rule),
 )
+
+# Iterations from which threads share a nest, where that is decided.
+_LEAST_WORK = {NEVER: sys.maxsize, ALWAYS: 1}
 
 _FAILURES = (s_tir.ScheduleError, ValueError)
 
@@ -82,7 +86,7 @@ def schedule(func: Any, target: Target, decision: Decision | None = None) -> Sch
     decided = [(decision.rule, decision.parameters)] if decision is not None else []
     for name, parameters in [*decided, *((name, {}) for name, _ in RULES)]:
         try:
-            sch, offer = _ask(func, target, cost, name)
+            sch, offer = _ask(func, target, cost, name, parameters.get(SHARED, AS_RECKONED))
             if offer is None:
                 continue
             chosen = offer.chosen(parameters)
@@ -108,7 +112,13 @@ def offers(func: Any, target: Target) -> dict[str, Offer]:
     return found
 
 
-def _ask(func: Any, target: Target, cost: Cost, name: str) -> tuple[Any, Offer | None]:
-    """A schedule of its own for a rule, and what it offers for it."""
-    sch = s_tir.Schedule(func, debug_mask="none")
-    return sch, dict(RULES)[name](sch, limits_of(target, cost, name))
+def _ask(func: Any, target: Target, cost: Cost, name: str, shared: int = AS_RECKONED) -> tuple[Any, Offer | None]:
+    """A schedule of its own for a rule, and what it offers for it, if its nests are shared by threads as said."""
+    sch, limits = s_tir.Schedule(func, debug_mask="none"), limits_of(target, cost, name)
+    if shared in _LEAST_WORK:
+        limits = replace(limits, parallel_work=_LEAST_WORK[shared])
+    offer = dict(RULES)[name](sch, limits)
+    if offer is None:
+        return sch, None
+    default, space = {**offer.default, SHARED: AS_RECKONED}, {**offer.space, SHARED: (NEVER, AS_RECKONED, ALWAYS)}
+    return sch, replace(offer, default=default, space=space)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from ..build.cache import Cache
 from ..kernels.estimate import seconds_on_one_core
+from .boards import LocalBoard
 from .check import check_candidates
 from .fleet import Fleet, State
 from .kernel import KernelSearch
@@ -101,17 +102,21 @@ class Searcher:
     def run(self) -> None:
         """Searches until the deadline, or until nothing is expected of any kernel."""
         with ThreadPoolExecutor(1, initializer=leave_cores, initargs=(self.fleet.threads,)) as compiler:
+            beside = _cores_left(self.fleet)
             ahead = compiler.submit(self._compile, self._plans())
             while time.perf_counter() < self.deadline:
                 candidates = ahead.result()
                 if not candidates:
                     break
-                ahead = compiler.submit(self._compile, self._plans())  # while these are measured
+                if beside:  # the next ones, while these are measured
+                    ahead = compiler.submit(self._compile, self._plans())
                 measured = self._measure(candidates, self.settings)
                 for key, records in measured.items():
                     self._search_of(key).add(records)
                 self.trials += len(candidates)
                 self._tell()
+                if not beside:
+                    ahead = compiler.submit(self._compile, self._plans())
 
     def confirm(self) -> dict[str, Record]:
         """Measures the best schedules once more, longer; by workload, those that are faster beyond the noise."""
@@ -194,6 +199,14 @@ class Searcher:
         )
         self.curve.append(progress)
         self.report(progress)
+
+
+def _cores_left(fleet: Fleet) -> bool:
+    """Whether this machine has cores that nothing is measured on."""
+    if not any(isinstance(board, LocalBoard) for board in fleet.boards):
+        return True
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores > fleet.threads
 
 
 def leave_cores(count: int) -> None:

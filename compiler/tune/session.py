@@ -160,7 +160,7 @@ class Session:
         """Of those kernels that there is something to try for."""
         found = []
         for workload in subject.workloads:
-            space = space_of(workload.program, self.options.target)
+            space = space_of(workload.program, self.options.target, self.fleet.threads)
             if space is None or any(argument.nbytes == 0 for argument in workload.arguments):
                 continue
             work = describe(workload.program, workload.cost, space.default.rule)

@@ -6,11 +6,14 @@ import itertools
 import math
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ..kernels.rule import Decision, Offer
-from ..kernels.schedule import offers
+import tvm_ffi
+from tvm import tirx
+
+from ..kernels.rule import ALWAYS, AS_RECKONED, NEVER, SHARED, Decision, Offer
+from ..kernels.schedule import offers, schedule
 from ..target import Target
 
 # A larger space is sampled.
@@ -30,20 +33,40 @@ class Space:
     decisions: tuple[Decision, ...]
 
 
-def space_of(program: Any, target: Target, seed: int = 0) -> Space | None:
+def space_of(program: Any, target: Target, threads: int = 1, seed: int = 0) -> Space | None:
     """The space of a program; None if no rule takes it.
 
     The rules that would come after the one that takes it are tried with their defaults alone, unless they are the
     default's: an order of rules is mostly right.
+
+    Args:
+        threads: that it will be measured with; one thread has nothing to share.
     """
     found = offers(program, target)
     if not found:
         return None
     (first, offer), *others = found.items()
     default = Decision(first, dict(offer.default))
+    sharing = _sharing(program, target, default) if threads > 1 else (AS_RECKONED,)
+    offer = replace(offer, space={**offer.space, SHARED: sharing})
     decisions = [Decision(first, chosen) for chosen in _sample(offer, seed)]
     decisions += [Decision(name, dict(other.default)) for name, other in others]
     return Space(default, tuple(decision for decision in decisions if decision != default))
+
+
+def _sharing(program: Any, target: Target, default: Decision) -> tuple[int, ...]:
+    """Ways to share a program among threads, one of those that come to the same."""
+    found: dict[int, int] = {}
+    for shared in (AS_RECKONED, NEVER, ALWAYS):
+        made = schedule(program, target, replace(default, parameters={**default.parameters, SHARED: shared}))
+        found.setdefault(_parallel_loops(made.func), shared)
+    return tuple(sorted(found.values()))
+
+
+def _parallel_loops(func: Any) -> int:
+    kinds: list[Any] = []
+    tvm_ffi.structural_walk(func, [(tirx.For, lambda loop: kinds.append(loop.kind))])
+    return kinds.count(tirx.ForKind.PARALLEL)
 
 
 def _sample(offer: Offer, seed: int) -> list[dict[str, int]]:

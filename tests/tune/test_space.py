@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from tvm import te, topi
 
 from compiler.build.cache import Cache
 from compiler.frontend.prepare import load_model
+from compiler.kernels.rule import ALWAYS, AS_RECKONED, NEVER, SHARED
+from compiler.kernels.schedule import schedule
 from compiler.pipeline import lower_model, resolve
+from compiler.target import load_target
 from compiler.tune.boards import LocalBoard
 from compiler.tune.check import check_candidates
 from compiler.tune.features import describe
@@ -48,25 +54,54 @@ def convolutions(batch: int, height: int, width: int, channels: tuple[int, int, 
 
 
 @pytest.mark.parametrize(
-    ("batch", "height", "width", "channels"),
-    [(1, 14, 14, (32, 48, 64)), (1, 7, 7, (16, 32, 32)), (2, 13, 11, (19, 37, 23)), (1, 5, 1, (3, 17, 1))],
+    ("batch", "height", "width", "channels", "threads"),
+    [
+        (1, 14, 14, (32, 48, 64), 2),
+        (1, 7, 7, (16, 32, 32), 1),
+        (2, 13, 11, (19, 37, 23), 2),
+        (1, 5, 1, (3, 17, 1), 1),
+    ],
 )
 def test_schedules_of_convolutions(
-    batch: int, height: int, width: int, channels: tuple[int, int, int], tmp_path: Path
+    batch: int, height: int, width: int, channels: tuple[int, int, int], threads: int, tmp_path: Path
 ) -> None:
     model = load_model(convolutions(batch, height, width, channels))
     options = resolve(model, "host", None, None, False, None, True, tuning_logs=tmp_path)
     subject = whole_model(lower_model(model, options), options.target, Cache())
     rng, plans = random.Random(0), []
     for workload in subject.workloads:
-        space = space_of(workload.program, options.target)
+        space = space_of(workload.program, options.target, threads)
         if space is not None and all(argument.nbytes for argument in workload.arguments):
             search = KernelSearch(workload, describe(workload.program, workload.cost, space.default.rule), space)
             own = [one for one in space.decisions if one.rule == space.default.rule]
             plans.append(Plan(search, tuple(rng.sample(own, min(_MOST, len(own))))))
-    settings, board = Settings(options.target, rounds=1), LocalBoard(1)
+    settings, board = Settings(options.target, rounds=1), LocalBoard(threads)
     candidates = compile_plans(plans, subject, settings, Cache())
     check_candidates(candidates, subject, settings, Fleet([board]), Cache())
     board.close()
     assert candidates and not [(one.decision.text, one.failure) for one in candidates if one.failure]
     assert {"packed"} <= {one.decision.rule for one in candidates}
+    ways = {one.decision.parameters[SHARED] for one in candidates if one.decision.rule == "packed"}
+    assert (len(ways) > 1) == (threads > 1)
+
+
+def product(rows: int) -> Any:
+    a, b = te.placeholder((rows, 64), name="a"), te.placeholder((64, 64), name="b")
+    return te.create_prim_func([a, b, topi.nn.relu(topi.nn.matmul(a, b))], index_dtype_override="int64")
+
+
+@pytest.mark.parametrize(
+    ("rows", "threads", "ways"),
+    [(256, 1, {AS_RECKONED}), (256, 2, {NEVER, AS_RECKONED}), (6, 2, {AS_RECKONED, ALWAYS})],
+)
+def test_threads_share_a_kernel_or_not(rows: int, threads: int, ways: set[int]) -> None:
+    """Where there is more than one, and each way once."""
+    target = load_target("x86-64-v4")
+    space = space_of(product(rows), target, threads)
+    assert space is not None and space.default.parameters[SHARED] == AS_RECKONED
+    own = [one for one in [space.default, *space.decisions] if one.rule == space.default.rule]
+    assert {one.parameters[SHARED] for one in own} == ways
+    for way in ways:
+        made = schedule(product(rows), target, replace(space.default, parameters={SHARED: way}))
+        shared = way == ALWAYS or (way == AS_RECKONED and rows == 256)
+        assert made.parameters[SHARED] == way and ("T.parallel" in str(made.func)) == shared
