@@ -49,12 +49,16 @@ def _with_branches(loop: Any, _values: Sequence[Any]) -> Any:
     return tvm_ffi.structural_map(loop.body, [(tirx.For, on_loop)])
 
 
-def _tail(around: Sequence[Any], lanes: Any, realize: Any, values: dict[Any, Any]) -> Any:
-    """The last round, written out; None if it cannot be told which elements it has."""
+def _tail(around: Sequence[Any], lanes: Any, realize: Any, last: dict[Any, Any]) -> Any:
+    """The last round, written out; None if it cannot be told which elements it has.
+
+    Places are by the marked loop's variable as in all rounds, so that those of a tile of accumulators, which begins
+    where the round does, stay constants. Else it would not be in registers, not even in the other rounds.
+    """
     parts = []
     for number in range(int(around[0].extent)) if around else [0]:
-        own = values | {loop.loop_var: tirx.const(number, str(loop.loop_var.ty.dtype)) for loop in around}
-        count = _count(realize.predicate, lanes, own)
+        own = {loop.loop_var: tirx.const(number, str(loop.loop_var.ty.dtype)) for loop in around}
+        count = _count(realize.predicate, lanes, last | own)
         if count is None:
             return None
         begin, dtype = 0, str(lanes.loop_var.ty.dtype)

@@ -15,36 +15,22 @@ from compiler.cli.tune import command
 from compiler.kernels.rule import Decision
 from compiler.report.tuning import tuning_report
 from compiler.tune.fleet import State
-from compiler.tune.records import Record
 from compiler.tune.search import Progress
 from compiler.tune.session import Result
 from tests.networks import convnet
+from tests.tune.made import record
 
 KERNEL = 'conv<1> & "relu"'
 
 
 def made(applied: bool = True) -> Result:
-    record = Record(
-        kind="trial",
-        workload="ab",
-        work={"family": "packed"},
-        target="host",
-        fingerprint="cd",
-        decision=Decision("packed", {"rows": 3}),
-        seconds=6e-6,
-        spread=0.0,
-        base=1e-5,
-        rounds=9,
-        threads=1,
-        date="2026-01-01T00:00:00Z",
-        versions=(),
-    )
+    verdict = record(workload="ab", decision=Decision("packed", {"rows": 3}), seconds=6e-6, base=1e-5)
     curve = [
         Progress(elapsed, 60.0, 5, 1, trials, 2e-3, best, 1e-4)
         for elapsed, trials, best in ((10.0, 0, 2e-3), (20.0, 28, 1.8e-3), (40.0, 56, 1.6e-3))
     ]
     ratio = 0.8 if applied else 1.25
-    verdicts = {"ab": record} if applied else {}
+    verdicts = {"ab": verdict} if applied else {}
     return Result(
         untuned=3e-3,
         tuned=3e-3 * ratio,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import random
 import threading
@@ -16,25 +15,7 @@ from compiler.errors import UserError
 from compiler.kernels.rule import Decision
 from compiler.tune.records import CHOICE, Log, Record, parse_line, read_file
 from compiler.tune.upkeep import export_records, import_records, list_contents, prune
-
-
-def record(number: int = 0, kind: str = "trial", **changes: object) -> Record:
-    made = Record(
-        kind=kind,
-        workload=f"{number:032x}",
-        work={"family": "packed", "dtype": "float32", "flops": 10 * number, "spatial": [1, 7, 7, 32]},
-        target="host",
-        fingerprint="0123456789abcdef",
-        decision=Decision("packed", {"rows": 1 + number % 7, "unrolled": 0}),
-        seconds=1e-5 * (1 + number % 5),
-        spread=1e-7,
-        base=2e-5,
-        rounds=15,
-        threads=1,
-        date=f"2026-11-21T16:{number % 60:02}:00Z",
-    )
-    return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
-
+from tests.tune.made import record
 
 seconds = st.floats(1e-9, 1e3).map(lambda value: float(f"{value:.6g}")) | st.just(float("inf"))
 

@@ -17,7 +17,7 @@ from compiler.tune.space import space_of
 from compiler.tune.upkeep import export_records, import_records
 from compiler.tune.workloads import workloads_of
 from tests.networks import convnet
-from tests.tune.test_records import record
+from tests.tune.made import record
 
 
 def verdicts(model: Path, target: Target) -> list[Record]:

@@ -24,6 +24,7 @@ from compiler.tune.records import CHOICE, Log, Record
 from compiler.tune.session import tune
 from compiler.tune.workloads import workloads_of
 from tests.networks import convnet
+from tests.tune.made import record
 
 
 class FakeBoard:
@@ -59,21 +60,9 @@ def network(tmp_path: Path) -> Path:
 
 
 def verdict(workload: str, decision: Decision, target: Target) -> Record:
-    """That a schedule or an option is twice as fast."""
-    return Record(
-        kind="verdict",
-        workload=workload,
-        work={"family": decision.rule},
-        target=target.name,
-        fingerprint=target.fingerprint,
-        decision=decision,
-        seconds=1e-5,
-        spread=0.0,
-        base=2e-5,
-        rounds=9,
-        threads=1,
-        date="2026-01-01T00:00:00Z",
-    )
+    """That a schedule or an option is fast."""
+    where = {"target": target.name, "fingerprint": target.fingerprint}
+    return record(kind="verdict", workload=workload, work={"family": decision.rule}, decision=decision, **where)
 
 
 def options_for(model: Model, logs: Path) -> Options:
@@ -134,7 +123,7 @@ def test_a_budget_in_which_nothing_can_be_measured(network: Path, tmp_path: Path
 def test_only_verdicts_of_this_very_target_count(tmp_path: Path) -> None:
     host = load_target("host")
     made = verdict("ab" * 16, Decision("packed", {"rows": 3}), host)
-    newer = replace(made, date="2026-01-02T00:00:00Z", decision=Decision("packed", {"rows": 4}))
+    newer = replace(made, date="2026-11-22T00:00:00Z", decision=Decision("packed", {"rows": 4}))
     choice = verdict("cd" * 16, Decision(CHOICE, {"value": 2}), host)
     Log(tmp_path, "host").append([newer, made, choice])
     found = verdicts_for(host, tmp_path)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tvm import te, topi
 
 from compiler.build.cache import Cache
 from compiler.frontend.prepare import load_model
@@ -27,6 +25,7 @@ from compiler.tune.kernel import KernelSearch
 from compiler.tune.space import space_of
 from compiler.tune.subject import whole_model
 from compiler.tune.trials import Plan, Settings, compile_plans
+from tests.tune.programs import product
 
 _MOST = 24  # schedules of a kernel
 
@@ -85,11 +84,6 @@ def test_schedules_of_convolutions(
     assert (len(ways) > 1) == (threads > 1)
 
 
-def product(rows: int) -> Any:
-    a, b = te.placeholder((rows, 64), name="a"), te.placeholder((64, 64), name="b")
-    return te.create_prim_func([a, b, topi.nn.relu(topi.nn.matmul(a, b))], index_dtype_override="int64")
-
-
 @pytest.mark.parametrize(
     ("rows", "threads", "ways"),
     [(256, 1, {AS_RECKONED}), (256, 2, {NEVER, AS_RECKONED}), (6, 2, {AS_RECKONED, ALWAYS})],
@@ -97,11 +91,11 @@ def product(rows: int) -> Any:
 def test_threads_share_a_kernel_or_not(rows: int, threads: int, ways: set[int]) -> None:
     """Where there is more than one, and each way once."""
     target = load_target("x86-64-v4")
-    space = space_of(product(rows), target, threads)
+    space = space_of(product(rows, 64, 64), target, threads)
     assert space is not None and space.default.parameters[SHARED] == AS_RECKONED
     own = [one for one in [space.default, *space.decisions] if one.rule == space.default.rule]
     assert {one.parameters[SHARED] for one in own} == ways
     for way in ways:
-        made = schedule(product(rows), target, replace(space.default, parameters={SHARED: way}))
+        made = schedule(product(rows, 64, 64), target, replace(space.default, parameters={SHARED: way}))
         shared = way == ALWAYS or (way == AS_RECKONED and rows == 256)
         assert made.parameters[SHARED] == way and ("T.parallel" in str(made.func)) == shared

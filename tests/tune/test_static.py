@@ -36,6 +36,7 @@ from compiler.tune.static import tune_static
 from compiler.tune.upkeep import list_contents, prune
 from tests.executors import executor_or_skip
 from tests.networks import convnet
+from tests.tune.made import record
 from tests.tune.programs import product
 
 TARGET = "raspberry-pi-4"
@@ -168,21 +169,13 @@ def test_what_a_count_does_not_confirm_is_taken_back(
     assert not any("tuned" in kernel for kernel in artifact.manifest["kernels"])
 
 
-def record(kind: str, rows: int | None, **changes: Any) -> Record:
-    target = load_target(TARGET)
-    made = Record(
+def record_of(kind: str, rows: int | None, **changes: Any) -> Record:
+    made = record(
         kind=kind,
         workload="ab" * 16,
-        work={"family": "packed"},
         target=TARGET,
-        fingerprint=target.fingerprint,
+        fingerprint=load_target(TARGET).fingerprint,
         decision=None if rows is None else Decision("packed", {"rows": rows}),
-        seconds=1e-5,
-        spread=0.0,
-        base=2e-5,
-        rounds=1,
-        threads=1,
-        date="2026-01-02T00:00:00Z",
         source=COUNTED if kind == STATIC else "measured",
     )
     return replace(made, **changes)
@@ -192,15 +185,15 @@ def record(kind: str, rows: int | None, **changes: Any) -> Record:
     ("measured", "expected"),
     [
         ([], 4),
-        ([record("verdict", 3, date="2026-01-01T00:00:00Z")], 3),  # older, and yet
-        ([record("verdict", None)], None),  # measured: the default is best
-        ([record("trial", 2)], None),  # measured, and not chosen
-        ([record("trial", 2, fingerprint="0" * 16)], 4),  # another CPU
-        ([record("verdict", 3, versions=("0", "0", "0"))], 4),  # not followed either
+        ([record_of("verdict", 3, date="2026-01-01T00:00:00Z")], 3),  # older, and yet
+        ([record_of("verdict", None)], None),  # measured: the default is best
+        ([record_of("trial", 2)], None),  # measured, and not chosen
+        ([record_of("trial", 2, fingerprint="0" * 16)], 4),  # another CPU
+        ([record_of("verdict", 3, versions=("0", "0", "0"))], 4),  # not followed either
     ],
 )
 def test_what_was_measured_takes_precedence(measured: list[Record], expected: int | None, tmp_path: Path) -> None:
-    Log(tmp_path, TARGET).append([record(STATIC, 4), *measured])
+    Log(tmp_path, TARGET).append([record_of(STATIC, 4), *measured])
     found = verdicts_for(load_target(TARGET), tmp_path)
     key = "ab" * 16
     assert found.decisions == ({} if expected is None else {key: Decision("packed", {"rows": expected})})
@@ -214,11 +207,13 @@ def test_measuring_starts_from_what_was_measured_alone(
     from compiler.tune import session
     from tests.tune.test_session import FakeBoard
 
-    Log(tmp_path, TARGET).append([record(STATIC, 4), record("verdict", 3, workload="cd" * 16), record("trial", 2)])
+    Log(tmp_path, TARGET).append(
+        [record_of(STATIC, 4), record_of("verdict", 3, workload="cd" * 16), record_of("trial", 2)]
+    )
     model, seen = load_model(network), list[Session]()
     options = options_for(model, tmp_path)
     assert options.estimated == set()  # a trial of it is there
-    Log(tmp_path, TARGET).append([record(STATIC, 4, workload="ef" * 16)])
+    Log(tmp_path, TARGET).append([record_of(STATIC, 4, workload="ef" * 16)])
     options = options_for(model, tmp_path)
     assert options.estimated == {"ef" * 16} <= options.decisions.keys()
     monkeypatch.setattr(session.Session, "run", lambda self, report: seen.append(self))
