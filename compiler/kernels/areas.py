@@ -44,6 +44,16 @@ class Area:
         best = min(several, key=cost, default=one)
         return best if cost(best) < _BETTER * cost(one) else one
 
+    def whole_lines(self, rows: int, limits: Limits, cap: int | None = None, by_element: bool = False) -> int:
+        """How many lines a tile best has that covers them whole, if `rows` are: as many as the registers have room for.
+
+        The last tile may have fewer of them, so that none is computed twice.
+        """
+        most = self._most_rows(limits, by_element)
+        fitting = min(most, cap or most) // rows if rows == self.rows else 1
+        tiles = -(-self.lines // max(1, fitting))
+        return -(-self.lines // tiles)
+
     def tiles_near(self, default: Tile, limits: Limits, by_element: bool = False) -> tuple[Tile, ...]:
         """Tiles that may be as fast as the default one; a little larger ones than the registers have room for too."""
         most = _WORSE * self._cost(default, limits, by_element)

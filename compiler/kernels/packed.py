@@ -96,7 +96,8 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
     width = anchor.spatial[-1]
     depthwise = len(anchor.reduction) == 2
     room, cap = limits, None
-    if _operands(sch, anchor)[1].dtype == "int32":
+    weights = _operands(sch, anchor)[1]
+    if weights.dtype == "int32":
         room = replace(limits, registers=limits.registers - limits.dot_registers)
         if math.prod(anchor.reduction) <= _SHORT:
             cap = max(1, _SHORT_SUMS * limits.lanes // width)
@@ -104,6 +105,8 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
         cap = max(_DEPTHWISE_ROWS, limits.registers - _DEPTHWISE_OPERANDS)
     area = Area(_lines(sch, anchor), anchor.spatial[-3], width)
     lines, rows = area.tile(room, cap, by_element)
+    if lines == 1 and weights.nbytes > 2 * limits.l1:  # most is read from beyond L1 again for each tile
+        lines = area.whole_lines(rows, room, cap, by_element)
     near = area.tiles_near((lines, rows), room, by_element)
     written_out = math.prod(anchor.reduction[1:])  # rounds of the loops inside the first
     unrolled = depthwise and math.prod(anchor.reduction) <= _MOST_UNROLLED
@@ -117,7 +120,8 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
         {
             "rows": rows,
             "lines": lines,
-            "cut": 0,  # whether the last tile has what is left, and does not overlap the one before it
+            # Whether the last tile has what is left, and does not overlap the one before it.
+            "cut": int(lines > 1 and rows == area.rows and not area.divides((lines, rows))),
             "unrolled": int(unrolled),
             "channels_outside": int(_channels_outside(sch, anchor, area.passes((lines, rows)), limits)),
             "prefetch": 0 if depthwise else PREFETCH,
@@ -165,7 +169,7 @@ def _channels_outside(sch: Any, anchor: Block, tiles: int, limits: Limits) -> bo
     """
     if len(anchor.reduction) == 2:
         return anchor.spatial[-1] * _operands(sch, anchor)[0].itemsize >= _LINE
-    data, weights = (buffer.size * buffer.itemsize for buffer in _operands(sch, anchor))
+    data, weights = (buffer.nbytes for buffer in _operands(sch, anchor))
     products = _products(sch, anchor)
     passes = math.prod(anchor.spatial[:-3]) // _lines(sch, anchor) // products * tiles
 
@@ -184,6 +188,10 @@ class _Operand:
     @property
     def itemsize(self) -> int:
         return int(tvm_ffi.dtype(self.dtype).itemsize)
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.itemsize
 
 
 def _operands(sch: Any, anchor: Block) -> list[_Operand]:
