@@ -102,7 +102,7 @@ class Searcher:
     def run(self) -> None:
         """Searches until the deadline, or until nothing is expected of any kernel."""
         with ThreadPoolExecutor(1, initializer=leave_cores, initargs=(self.fleet.threads,)) as compiler:
-            beside = _cores_left(self.fleet)
+            beside = cores_left(self.fleet)
             ahead = compiler.submit(self._compile, self._plans())
             while time.perf_counter() < self.deadline:
                 candidates = ahead.result()
@@ -201,7 +201,7 @@ class Searcher:
         self.report(progress)
 
 
-def _cores_left(fleet: Fleet) -> bool:
+def cores_left(fleet: Fleet) -> bool:
     """Whether this machine has cores that nothing is measured on."""
     if not any(isinstance(board, LocalBoard) for board in fleet.boards):
         return True
