@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
@@ -30,7 +30,8 @@ def sizes_after(proto: onnx.ModelProto, x: tuple[int, ...]) -> dict[str, tuple[i
     assert not prepared.obstacles
     feeds = {"x": np.random.default_rng(7).standard_normal(x).astype(np.float32)}
     for before, after in zip(run(proto, feeds), run(prepared.proto, feeds), strict=True):
-        np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-5)
+        largest = float(np.abs(before).max(initial=5.0))  # sums of large numbers may be small
+        np.testing.assert_allclose(after, before, rtol=1e-5, atol=2e-6 * largest)
     constants = {t.name: tuple(t.dims) for t in prepared.proto.graph.initializer}
     found = {n.name: constants[n.input[1]] for n in prepared.proto.graph.node if constants.keys() & n.input[1:2]}
     for one in prepared.dropped:
@@ -222,6 +223,7 @@ def test_what_is_a_result_or_meets_other_channels_stays() -> None:
 
 
 @given(st.integers(0, 2**32 - 1))
+@example(192)
 @settings(max_examples=25, deadline=None)
 def test_random_chains(seed: int) -> None:
     """Chains of layers, element-wise operators, pools and residuals, with random zeros."""
