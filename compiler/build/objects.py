@@ -174,8 +174,7 @@ def compile_kernels(
 
 def on_all_cores(work: Callable[[Job], CompiledKernel], jobs: Sequence[Job]) -> list[CompiledKernel]:
     """The results of `work` in order; LLVM, which takes nearly all of the time, runs outside Python's lock."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
-    pool = ThreadPoolExecutor(len(affinity(0)) if affinity else os.cpu_count())
+    pool = ThreadPoolExecutor(usable_cores())
     default = threading.stack_size(_STACK_BYTES)
     try:
         results = pool.map(work, jobs)  # starts the threads
@@ -183,6 +182,12 @@ def on_all_cores(work: Callable[[Job], CompiledKernel], jobs: Sequence[Job]) -> 
     finally:
         threading.stack_size(default)
         pool.shutdown(cancel_futures=True)
+
+
+def usable_cores() -> int:
+    """Cores that this thread may run on."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def canonical_form(program: Any) -> Any:

@@ -35,8 +35,7 @@ class Area:
 
         def tiles(lines: int) -> list[Tile]:
             """Of so many lines, the longest first."""
-            most = max(1, self._most_rows(limits, by_element))
-            longest = min(self.rows, min(most, cap or most) // lines)
+            longest = min(self.rows, self._most_rows(limits, cap, by_element) // lines)
             return [(lines, rows) for rows in range(longest, 0, -1)]
 
         one = min(tiles(1), key=cost)
@@ -49,8 +48,7 @@ class Area:
 
         The last tile may have fewer of them, so that none is computed twice.
         """
-        most = self._most_rows(limits, by_element)
-        fitting = min(most, cap or most) // rows if rows == self.rows else 1
+        fitting = self._most_rows(limits, cap, by_element) // rows if rows == self.rows else 1
         tiles = -(-self.lines // max(1, fitting))
         return -(-self.lines // tiles)
 
@@ -78,10 +76,12 @@ class Area:
         lines, rows = tile
         return tile_cost(lines * rows, self._vectors(limits), limits, by_element) * self.passes(tile) * lines * rows
 
-    def _most_rows(self, limits: Limits, by_element: bool) -> int:
+    def _most_rows(self, limits: Limits, cap: int | None, by_element: bool) -> int:
         """Beside the sums there are a vector of weights each, and with `by_element` one of factors for each row."""
         vectors = self._vectors(limits)
-        return (limits.registers - vectors) // (vectors + 1) if by_element else (limits.registers - 4) // vectors
+        room = (limits.registers - vectors) // (vectors + 1) if by_element else (limits.registers - 4) // vectors
+        most = max(1, room)
+        return min(most, cap or most)
 
     def _vectors(self, limits: Limits) -> int:
         return max(1, self.width // limits.lanes)

@@ -121,7 +121,7 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
             "rows": rows,
             "lines": lines,
             # Whether the last tile has what is left, and does not overlap the one before it.
-            "cut": int(lines > 1 and rows == area.rows and not area.divides((lines, rows))),
+            "cut": int(rows == area.rows and not area.divides((lines, rows))),
             "unrolled": int(unrolled),
             "channels_outside": int(_channels_outside(sch, anchor, area.passes((lines, rows)), limits)),
             "prefetch": 0 if depthwise else PREFETCH,

@@ -6,10 +6,11 @@ import os
 import random
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from ..build.cache import Cache
+from ..build.objects import usable_cores
 from ..kernels.estimate import seconds_on_one_core
 from .boards import LocalBoard
 from .check import check_candidates
@@ -103,9 +104,9 @@ class Searcher:
         """Searches until the deadline, or until nothing is expected of any kernel."""
         with ThreadPoolExecutor(1, initializer=leave_cores, initargs=(self.fleet.threads,)) as compiler:
             beside = cores_left(self.fleet)
-            ahead = compiler.submit(self._compile, self._plans())
+            ahead: Future[list[Candidate]] | None = None
             while time.perf_counter() < self.deadline:
-                candidates = ahead.result()
+                candidates = ahead.result() if ahead is not None else self._compile(self._plans())
                 if not candidates:
                     break
                 if beside:  # the next ones, while these are measured
@@ -115,8 +116,6 @@ class Searcher:
                     self._search_of(key).add(records)
                 self.trials += len(candidates)
                 self._tell()
-                if not beside:
-                    ahead = compiler.submit(self._compile, self._plans())
 
     def confirm(self) -> dict[str, Record]:
         """Measures the best schedules once more, longer; by workload, those that are faster beyond the noise."""
@@ -205,8 +204,7 @@ def cores_left(fleet: Fleet) -> bool:
     """Whether this machine has cores that nothing is measured on."""
     if not any(isinstance(board, LocalBoard) for board in fleet.boards):
         return True
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores > fleet.threads
+    return usable_cores() > fleet.threads
 
 
 def leave_cores(count: int) -> None:

@@ -41,16 +41,23 @@ static void become(const char *command, const char *folder) {
   _exit(127);
 }
 
+static int64_t milliseconds_now(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return 1000 * (int64_t)now.tv_sec + now.tv_nsec / 1000000;
+}
+
 /* (folder, milliseconds that it may take) -> the exit status, 128 more than the signal that ended it, or one of ours. */
 static int run_job(const char *folder, int64_t milliseconds) {
   const char *command = python();
+  const int64_t end = milliseconds_now() + milliseconds;
   int status;
   pid_t child = fork();
   if (child < 0) return NO_PROCESS;
   if (!child) become(command, folder);
-  for (int64_t waited = 0; !waitpid(child, &status, WNOHANG); waited += 5) {
+  while (!waitpid(child, &status, WNOHANG)) {
     const struct timespec pause = {0, 5000000};
-    if (waited > milliseconds) {
+    if (milliseconds_now() > end) {
       kill(-child, SIGKILL);
       kill(child, SIGKILL);
       waitpid(child, &status, 0);

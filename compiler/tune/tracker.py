@@ -27,7 +27,8 @@ from .remote import parse_address
 
 _TRACKER_SECONDS = 10.0  # for an answer that is there at once
 _WAIT_SECONDS = 120.0  # for a board that others use
-_JOB_SECONDS = 1.5 * MOST_SECONDS  # with starting Python; what goes there and back may take as long
+_JOB_SECONDS = 1.5 * MOST_SECONDS  # with starting Python
+_TRANSFER_SECONDS = 1.5 * MOST_SECONDS  # for what goes there and back, and for what TVM starts there
 _SENT = tuple(WORKER.with_name(name) for name in ("job.py", "serve.py", "measure.py", "thermal.py", "loader.py"))
 _LIBRARY = "edgec_tracker.so"
 # Of tracker.c; less is an exit status.
@@ -61,8 +62,9 @@ class TrackerBoard:
     def run(self, request: Mapping[str, Any], artifacts: Sequence[Path] = ()) -> dict[str, Any]:
         """What job.py answers there. Raises BoardError."""
         address = self._tracker.request()
+        most = _JOB_SECONDS + _TRANSFER_SECONDS
         try:
-            answer = json.loads(_within(2 * _JOB_SECONDS, lambda: self._talk(address, request, artifacts)))
+            answer = json.loads(_within(most, lambda: self._talk(address, most, request, artifacts)))
             if not isinstance(answer, dict):
                 raise ValueError("it answered what makes no sense")
             return answer
@@ -72,10 +74,12 @@ class TrackerBoard:
             why = next(iter(str(error).strip().splitlines()[-1:]), "") or type(error).__name__
             raise LostError(why[:200]) from error
 
-    def _talk(self, address: tuple[str, int, str], request: Mapping[str, Any], artifacts: Sequence[Path]) -> bytes:
+    def _talk(
+        self, address: tuple[str, int, str], most: float, request: Mapping[str, Any], artifacts: Sequence[Path]
+    ) -> bytes:
         from tvm import rpc
 
-        session = rpc.connect(*address, session_timeout=int(2 * _JOB_SECONDS))
+        session = rpc.connect(*address, session_timeout=int(most))
         session.upload(bytearray(self._library), _LIBRARY)
         for source in _SENT:
             session.upload(bytearray(source.read_bytes()), source.name)

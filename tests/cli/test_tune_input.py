@@ -23,7 +23,7 @@ from compiler.target import load_target
 from compiler.tune import remote
 from compiler.tune.records import FORMAT, Log
 from tests.networks import elementwise
-from tests.tune.made import record
+from tests.tune.records import record
 from tests.tune.trials import small_network
 
 TOKEN = "a token that nobody guesses"

@@ -5,24 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
 from tvm import te
 
 from compiler import compile_model
-from compiler.frontend.prepare import load_model
 from compiler.kernels.areas import Area, rows_of_tile
 from compiler.kernels.limits import Limits
 from compiler.kernels.rule import Decision
 from compiler.kernels.schedule import offers, schedule
 from compiler.passes.winograd import convolution
-from compiler.pipeline import lower_model, resolve
 from compiler.target import load_target
-from compiler.tune.subject import whole_model
-from tests.networks import model
+from tests.kernels.pointwise import packed_kernel, pointwise
 
 extents = st.integers(1, 60)
 
@@ -59,15 +54,8 @@ def test_whole_lines(lines: int, rows: int, most: int | None, expected: int) -> 
 @pytest.mark.parametrize("size, lines, cut", [(7, 2, 1), (6, 2, 0), (9, 1, 0)])
 def test_tiles_have_whole_lines_where_weights_are_many(size: int, lines: int, cut: int, tmp_path: Path) -> None:
     """Which then are loaded half as often; the last tile has what is left."""
-    weights = np.random.default_rng(0).standard_normal((72, 480, 1, 1)).astype(np.float32)
-    nodes = [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("Relu", ["c"], ["y"])]
-    shapes = {"x": (2, 480, size, size), "y": (2, 72, size, size)}
-    inputs, outputs = ([helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name])] for name in "xy")
-    proto = model(nodes, inputs, outputs, [numpy_helper.from_array(weights, "w")])
-    target, net = load_target("x86-64-v4"), load_model(proto)
-    lowered = lower_model(net, resolve(net, target.name, None, None, False, None, True))
-    made = [schedule(one, target) for one in whole_model(lowered, target, None).functions.values()]
-    (parameters,) = (one.parameters for one in made if one.rule == "packed")
+    proto = pointwise((2, 480, size, size), 72)
+    parameters = packed_kernel(proto, "x86-64-v4").parameters
     assert (parameters["lines"], parameters["cut"]) == (lines, cut)
     assert compile_model(proto, "host", tmp_path / "net.so").verified == "passed"
 

@@ -18,7 +18,7 @@ from compiler.tune.fleet import State
 from compiler.tune.search import Progress
 from compiler.tune.session import Result
 from tests.networks import convnet
-from tests.tune.made import record
+from tests.tune.records import record
 
 KERNEL = 'conv<1> & "relu"'
 

@@ -15,7 +15,7 @@ from compiler.errors import UserError
 from compiler.kernels.rule import Decision
 from compiler.tune.records import CHOICE, Log, Record, parse_line, read_file
 from compiler.tune.upkeep import export_records, import_records, list_contents, prune
-from tests.tune.made import record
+from tests.tune.records import record
 
 seconds = st.floats(1e-9, 1e3).map(lambda value: float(f"{value:.6g}")) | st.just(float("inf"))
 

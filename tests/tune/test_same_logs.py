@@ -17,7 +17,7 @@ from compiler.tune.space import space_of
 from compiler.tune.upkeep import export_records, import_records
 from compiler.tune.workloads import workloads_of
 from tests.networks import convnet
-from tests.tune.made import record
+from tests.tune.records import record
 
 
 def verdicts(model: Path, target: Target) -> list[Record]:

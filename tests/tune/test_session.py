@@ -25,7 +25,7 @@ from compiler.tune.search import cores_left
 from compiler.tune.session import tune
 from compiler.tune.workloads import workloads_of
 from tests.networks import convnet
-from tests.tune.made import record
+from tests.tune.records import record
 
 
 class FakeBoard:

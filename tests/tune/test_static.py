@@ -36,8 +36,8 @@ from compiler.tune.static import tune_static
 from compiler.tune.upkeep import list_contents, prune
 from tests.executors import executor_or_skip
 from tests.networks import convnet
-from tests.tune.made import record
 from tests.tune.programs import product
+from tests.tune.records import record
 
 TARGET = "raspberry-pi-4"
 

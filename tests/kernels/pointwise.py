@@ -1,0 +1,28 @@
+"""Convolutions of single pixels, and how they are scheduled."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+
+from compiler.frontend.prepare import load_model
+from compiler.kernels.schedule import Scheduled, schedule
+from compiler.pipeline import lower_model, resolve
+from compiler.target import load_target
+from compiler.tune.subject import whole_model
+from tests.models import model, node
+
+
+def pointwise(shape: tuple[int, int, int, int], channels: int) -> onnx.ModelProto:
+    """A convolution of an image of `shape` [N, C, H, W] to so many channels, and a Relu."""
+    weights = np.random.default_rng(0).standard_normal((channels, shape[1], 1, 1)).astype(np.float32)
+    return model([node("Conv", "x w", "c"), node("Relu", "c", "y")], {"x": list(shape)}, ["y"], {"w": weights})
+
+
+def packed_kernel(proto: onnx.ModelProto, target: str) -> Scheduled:
+    """The one kernel of a model that the rule for packed weights takes."""
+    net, resolved = load_model(proto), load_target(target)
+    lowered = lower_model(net, resolve(net, target, None, None, False, None, True))
+    programs = whole_model(lowered, resolved, None).functions.values()
+    (found,) = (made for one in programs if (made := schedule(one, resolved)).rule == "packed")
+    return found
