@@ -49,9 +49,17 @@ def _peak_gflops(dtype: str, target: Target) -> float:
 
 def _bandwidth_gbs(size: int, target: Target) -> float:
     """GB/s that one fast core moves through the smallest cache that holds `size` bytes, else through memory."""
-    register = target.simd_bits / 8 * target.ghz
+    return target.simd_bits / 8 * target.ghz / vector_cycles(size, target)
+
+
+def vector_cycles(size: float, target: Target, cores: int = 1) -> float:
+    """Cycles in which a core moves a vector register through the smallest cache that holds `size` bytes, else memory.
+
+    Args:
+        cores: that share the memory's bandwidth.
+    """
     caches = (target.caches.l1d_kib * 1024, target.l2_bytes, target.caches.l3_kib * 1024)
     for cache, vectors in zip(caches, _VECTORS_PER_CYCLE, strict=True):
         if size <= cache:
-            return register * vectors
-    return min(target.memory_bandwidth_gbs, register * _VECTORS_PER_CYCLE[-1])
+            return 1 / vectors
+    return max(1 / _VECTORS_PER_CYCLE[-1], target.simd_bits / 8 * target.ghz * cores / target.memory_bandwidth_gbs)

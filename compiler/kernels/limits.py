@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ..target import Target
 from . import dots_arm, dots_x86
 from .cost import Cost
-from .estimate import seconds_on_one_core
+from .estimate import seconds_on_one_core, vector_cycles
 from .float16 import has_arithmetic
 from .llvm_code import has_pairs
 from .weight_limit import WeightLimit
@@ -29,6 +29,10 @@ class Limits:
         registers: vector registers.
         l1: bytes of the first-level data cache.
         l2: bytes of second-level cache that one core can count on.
+        l2_whole: bytes of second-level cache of all cores that share it.
+        l3: bytes of the third-level cache; 0 for none.
+        moving: cycles to move a vector register through the second-level cache, the third, and memory, of which all
+            fast cores have a part each.
         by_element: whether a multiply-add can take one factor from any element of a vector register, as NEON's of
             64 bits can, so that four factors come with one load.
         dot_data: types of 8-bit integers that data may have in dot products, the best first.
@@ -51,6 +55,9 @@ class Limits:
     registers: int
     l1: int = 1 << 15
     l2: int = 1 << 19
+    l2_whole: int = 1 << 19
+    l3: int = 0
+    moving: tuple[float, float, float] = (1.0, 2.5, 2.5)
     by_element: bool = False
     dot_data: tuple[str, ...] = ("int8",)
     dots: bool = False
@@ -75,7 +82,11 @@ def limits_of(target: Target, cost: Cost | None = None, rule: str | None = None)
     """
     by_element = target.machine == "aarch64"
     lanes, l1 = max(1, target.simd_bits // 32), 1024 * target.caches.l1d_kib
-    limits = Limits(lanes, target.simd_registers, l1, target.l2_bytes, by_element)
+    l2, l2_whole, l3 = target.l2_bytes, 1024 * target.caches.l2_kib, 1024 * target.caches.l3_kib
+    near, far, farthest = (
+        vector_cycles(size, target, target.fast_cores or 1) for size in (l2, max(l2 + 1, l3), math.inf)
+    )
+    limits = Limits(lanes, target.simd_registers, l1, l2, l2_whole, l3, (near, far, farthest), by_element)
     limits = replace(limits, halves=has_arithmetic(target), pairs=has_pairs(target))
     if target.machine == "x86_64":
         vnni = dots_x86.has_vnni(target, target.simd_bits)

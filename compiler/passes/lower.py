@@ -10,6 +10,7 @@ from tvm import relax
 
 from ..kernels.limits import Limits
 from .attention import fuse_attention
+from .bands import use_bands
 from .batch_norms import fold_batch_norms
 from .bounded_indices import bound_indices
 from .broadcast_products import end_before_broadcasts
@@ -97,7 +98,8 @@ def phases(
         programs = (lower_recurrent, lower_forests, find_nearest)
         for change in (*programs, merge_parallel_products):
             module = change(module, limits)
-        module = pack_few_bits(use_winograd(module, limits, stored, choices), limits)
+        module = use_bands(use_winograd(module, limits, stored, choices), limits, choices)
+        module = pack_few_bits(module, limits)
         if not stored:
             module = use_sparse_products(module, limits)
         return narrow_tables(pack_weights(module, limits, stored, choices))

@@ -71,9 +71,11 @@ def choose(
     """
     best: dict[str, int] = {}
     found: dict[str, Record] = {}
-    for kind in dict.fromkeys(choice.kind for choice in lowered.choices.values()):
+    kinds = list(dict.fromkeys(choice.kind for choice in lowered.choices.values()))
+    for kind in kinds:
         if found:  # of the kind before
-            subject = whole_model(lower(best), settings.target, cache)
+            lowered = lower(best)
+            subject = whole_model(lowered, settings.target, cache)
         choices = {key: choice for key, choice in lowered.choices.items() if choice.kind == kind}
         samples: list[Sample] = []
         taken = [{key: choice.taken for key, choice in choices.items()}]

@@ -154,7 +154,10 @@ class Session:
         return self.begin + share * self.budget
 
     def _lower(self, choices: Mapping[str, int]) -> Lowered:
-        return lower_model(self.model, replace(self.options, dump=None, choices={**self.options.choices, **choices}))
+        choices = {**self.options.choices, **choices}
+        lowered = lower_model(self.model, replace(self.options, dump=None, choices=choices))
+        self.names |= {key: (choice.text,) for key, choice in lowered.choices.items()}
+        return lowered
 
     def _searches(self, subject: Subject) -> list[KernelSearch]:
         """Of those kernels that there is something to try for."""
@@ -173,7 +176,6 @@ class Session:
 
     def _choose(self, untuned: Lowered, subject: Subject) -> dict[str, Record]:
         """The options of graph passes that are faster than those that are taken, by choice."""
-        self.names |= {key: (choice.text,) for key, choice in untuned.choices.items()}
         best: dict[str, Record] = {}
         where = self.settings, self.fleet, self.cache
         for records, found in choose(untuned, subject, self._lower, *where, self._until(_CHOOSING), self.own):
