@@ -1,16 +1,19 @@
 """Chooses algorithms of graph passes, all choices of a kind at once.
 
 The model is lowered some times, with a random option of every choice each time, and measured beside the model as it is.
-A kernel belongs to that option which was taken in just those lowerings that have the kernel. So a few lowerings say how
-fast the kernels of all options are.
+How often each of them calls a kernel tells which options the kernel belongs to: mostly one, which was taken in just
+those lowerings that have the kernel. So a few lowerings say how fast the kernels of all options are.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -21,13 +24,16 @@ from ..pipeline import Lowered
 from .boards import Times
 from .fleet import Fleet
 from .records import CHOICE, Record
-from .samples import known_sample, records_of_sample
+from .samples import calls_of, known_sample, records_of_sample
 from .subject import Subject, whole_model
 from .trials import Settings, time_subjects
 
 _MOST_SAMPLES = 12
 _MOST_DRAWN = 20  # with those that crash
 _DRAWS = 50
+_LEAST_SHARE = 0.001  # of the model's time; what a kernel with less belongs to matters not
+_MOST_OPTIONS = 3  # that share a kernel
+_MOST_TRIED = 3000  # sets of so many
 _LEAST_GAIN = 0.03  # of the time of a choice's kernels; less is not told from noise
 
 Option = tuple[str, int]  # a choice's key, and what it may be
@@ -42,12 +48,28 @@ class Sample:
         seconds: of all calls of each of its kernels, by workload.
         base: those of the model as it is.
         rounds: behind these medians.
+        calls: of each of its kernels.
+        base_calls: those of the model as it is.
     """
 
     taken: Mapping[str, int]
     seconds: Mapping[str, float]
     base: Mapping[str, float]
     rounds: int
+    calls: Mapping[str, int]
+    base_calls: Mapping[str, int]
+
+    def seconds_of(self, calls: Mapping[str, int]) -> float:
+        """Of so many calls of its kernels; 0 if the time of one is not known."""
+        return _seconds_of(calls, self.seconds, self.calls)
+
+    def share_of(self, kernel: str) -> float:
+        """Of the model's time, the kernel's in that of the two models which spends more on it."""
+        return max(self.seconds.get(kernel, 0.0), self.base.get(kernel, 0.0)) / sum(self.base.values())
+
+    def base_seconds_of(self, calls: Mapping[str, int]) -> float:
+        """The same for the model as it is."""
+        return _seconds_of(calls, self.base, self.base_calls)
 
 
 def choose(
@@ -92,7 +114,7 @@ def choose(
                     news = True
                     yield records_of_sample(measured, *workloads, settings, fleet.threads), {}
             if measured is not None:
-                samples.append(Sample(drawn, *measured))
+                samples.append(Sample(drawn, *measured, *map(calls_of, workloads)))
                 taken.append(drawn)
             begin, took = time.perf_counter(), time.perf_counter() - begin
         records, found = _best_options(choices, samples, settings, fleet.threads)
@@ -140,21 +162,21 @@ def _best_options(
     choices: Mapping[str, Choice], samples: Sequence[Sample], settings: Settings, threads: int
 ) -> tuple[list[Record], dict[str, Record]]:
     """What the samples say: a record of every option whose kernels are known, and, by choice, of the best ones."""
-    kernels = _kernels_of_options(choices, samples)
+    calls = _calls_of_options(choices, samples)
     records: list[Record] = []
     best: dict[str, Record] = {}
     for key, choice in choices.items():
-        before = kernels.get((key, choice.taken))
+        before = calls.get((key, choice.taken))
         for value in choice.options:
-            after = kernels.get((key, value))
-            found = [one for one in samples if one.taken[key] == value]
-            if value == choice.taken or not before or not after or not found:
+            after = calls.get((key, value))
+            if value == choice.taken or not before or not after:
                 continue
-            bases = [sum(one.base[kernel] for kernel in before) for one in found]
-            ratios = [
-                sum(one.seconds[kernel] for kernel in after) / base for one, base in zip(found, bases, strict=True)
-            ]
-            base, ratio = float(np.median(bases)), float(np.median(ratios))
+            taken = [one for one in samples if one.taken[key] == value]
+            found = [one for one in taken if one.seconds_of(after) and one.base_seconds_of(before)]
+            if not found:
+                continue
+            ratios = [one.seconds_of(after) / one.base_seconds_of(before) for one in found]
+            base, ratio = float(np.median([one.base_seconds_of(before) for one in found])), float(np.median(ratios))
             record = Record(
                 kind="trial",
                 workload=key,
@@ -174,14 +196,53 @@ def _best_options(
     return records, best
 
 
-def _kernels_of_options(choices: Mapping[str, Choice], samples: Sequence[Sample]) -> dict[Option, list[str]]:
-    """The workloads that the model has if, and only if, an option is taken; of those options that were told apart."""
+def _calls_of_options(choices: Mapping[str, Choice], samples: Sequence[Sample]) -> dict[Option, dict[str, int]]:
+    """What the model calls because an option is taken, by workload; of the options of which that is known."""
     usual = {key: choice.taken for key, choice in choices.items()}
     options = _patterns(choices, [usual, *(one.taken for one in samples)])
-    models = [samples[0].base, *(one.seconds for one in samples)] if samples else []
-    found: dict[Option, list[str]] = {}
+    models = [samples[0].base_calls, *(one.calls for one in samples)] if samples else []
+    found: dict[Option, dict[str, int]] = {}
+    unknown: set[Option] = set()
     for kernel in dict.fromkeys(kernel for model in models for kernel in model):
-        alike = options.get(tuple(kernel in model for model in models), [])
-        if len(alike) == 1:
-            found.setdefault(alike[0], []).append(kernel)
-    return found
+        counts = np.array([model.get(kernel, 0) for model in models])
+        parts = _taken_apart(counts, list(options))
+        if parts is None and any(one.share_of(kernel) > _LEAST_SHARE for one in samples):
+            # As where two choices meet: one of those that are always, or only, taken with it.
+            where = set(np.flatnonzero(counts))
+            taken = {pattern: set(np.flatnonzero(pattern)) for pattern in options}
+            unknown.update(*(options[pattern] for pattern, at in taken.items() if at and (at <= where or where <= at)))
+        for pattern, calls in (parts or {}).items():
+            if len(options[pattern]) > 1:
+                unknown.update(options[pattern])
+            found.setdefault(options[pattern][0], {})[kernel] = calls
+    return {option: calls for option, calls in found.items() if option not in unknown}
+
+
+def _taken_apart(counts: Any, patterns: Sequence[tuple[bool, ...]]) -> dict[tuple[bool, ...], int] | None:
+    """How often each option calls a kernel, if the fewest options that explain all models' counts are the only such.
+
+    Args:
+        counts: of a kernel's calls, by model.
+        patterns: by option, the models that take it.
+    """
+    if counts.min() == counts.max():
+        return {}
+    possible = [pattern for pattern in patterns if not all(pattern) and counts[list(pattern)].all()]
+    for number in range(1, _MOST_OPTIONS + 1):
+        found = []
+        if math.comb(len(possible), number) > _MOST_TRIED:
+            return None
+        for chosen in itertools.combinations(possible, number):
+            # Beside them, every model may call it some times.
+            matrix = np.array([*chosen, (True,) * len(counts)], float).T
+            calls = np.rint(np.linalg.lstsq(matrix, counts, rcond=None)[0]).astype(int)
+            if (matrix @ calls == counts).all() and calls[:-1].min() > 0 <= calls[-1]:
+                found.append(dict(zip(chosen, map(int, calls), strict=False)))
+        if found:
+            return found[0] if len(found) == 1 else None
+    return None
+
+
+def _seconds_of(calls: Mapping[str, int], seconds: Mapping[str, float], all_calls: Mapping[str, int]) -> float:
+    times = [count * seconds[kernel] / all_calls[kernel] for kernel, count in calls.items()]
+    return sum(times) if all(times) else 0.0

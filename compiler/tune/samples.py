@@ -1,13 +1,13 @@
 """Records of a model that was measured with other choices of graph passes beside the model as it is.
 
-They hold the times of the kernels that only one of the two has, which is what tells options apart, so that a tuner that
-was killed need not measure again.
+They hold the times of the kernels that the two do not call equally often, which is what tells options apart, so that a
+tuner that was killed need not measure again.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from .records import CHOICE, Record, current_versions
 from .trials import Settings
@@ -18,11 +18,11 @@ Measured = tuple[dict[str, float], dict[str, float], int]
 
 
 def known_sample(other: Sequence[Workload], base: Sequence[Workload], records: Iterable[Record]) -> Measured | None:
-    """What was measured of two models, if it was; kernels that both have are without their times."""
+    """What was measured of two models, if it was; kernels that both call equally often are without their times."""
     name = _name_of(other, base)
     mine = [one for one in records if one.work.get("sample") == name and one.versions == current_versions()]
     seconds = {record.workload: record.seconds for record in mine}
-    if not mine or seconds.keys() != {workload.key for workload in base} ^ {workload.key for workload in other}:
+    if not mine or seconds.keys() != _changed(other, base):
         return None
     times = [{one.key: seconds.get(one.key, 0.0) * one.calls for one in workloads} for workloads in (other, base)]
     return times[0], times[1], mine[0].rounds
@@ -33,8 +33,8 @@ def records_of_sample(
 ) -> list[Record]:
     """What was measured of two models, for the log."""
     mine, usual, rounds = measured
-    calls = {workload.key: workload.calls for workload in (*base, *other)}
-    seconds: Mapping[str, float] = {key: (usual | mine)[key] / calls[key] for key in mine.keys() ^ usual.keys()}
+    calls = calls_of([*base, *other])
+    seconds = {key: (usual | mine)[key] / calls[key] for key in sorted(_changed(other, base))}
     return [
         Record(
             kind="trial",
@@ -53,7 +53,17 @@ def records_of_sample(
     ]
 
 
+def _changed(other: Sequence[Workload], base: Sequence[Workload]) -> set[str]:
+    """The kernels that one of two models calls more often."""
+    return {key for key, _ in calls_of(other).items() ^ calls_of(base).items()}
+
+
+def calls_of(workloads: Sequence[Workload]) -> dict[str, int]:
+    """In a run of the model, by workload."""
+    return {workload.key: workload.calls for workload in workloads}
+
+
 def _name_of(other: Sequence[Workload], base: Sequence[Workload]) -> int:
     """A number for two models, by their kernels."""
-    calls = [sorted((workload.key, workload.calls) for workload in workloads) for workloads in (base, other)]
+    calls = [sorted(calls_of(workloads).items()) for workloads in (base, other)]
     return int(hashlib.sha256(repr(calls).encode()).hexdigest()[:15], 16)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +27,7 @@ from compiler.tune.boards import BoardError, LocalBoard, Times
 from compiler.tune.check import check_candidates
 from compiler.tune.features import describe
 from compiler.tune.fleet import Fleet
-from compiler.tune.graph import Sample, _best_options, _draw
+from compiler.tune.graph import Sample, _best_options, _calls_of_options, _draw
 from compiler.tune.kernel import KernelSearch
 from compiler.tune.space import space_of
 from compiler.tune.subject import Subject, kernels_alone, whole_model
@@ -110,7 +113,8 @@ def test_few_lowerings_tell_all_options_apart() -> None:
     usual = {key: choice.taken for key, choice in choices.items()}
     taken, samples = [usual], list[Sample]()
     while (drawn := _draw(choices, taken, len(samples))) is not None:
-        samples.append(Sample(drawn, seconds(drawn), seconds(usual), 9))
+        calls = [dict.fromkeys(seconds(one), 1) for one in (drawn, usual)]
+        samples.append(Sample(drawn, seconds(drawn), seconds(usual), 9, *calls))
         taken.append(drawn)
     assert 5 <= len(samples) <= 12
     records, best = _best_options(choices, samples, Settings(load_target("host")), 1)
@@ -119,6 +123,35 @@ def test_few_lowerings_tell_all_options_apart() -> None:
         choices, Decision("choice", {"value": 1})
     )
     assert all(record.ratio == pytest.approx(1 / 3) for record in best.values())
+
+
+def test_options_may_share_kernels() -> None:
+    """Each call of which is counted for the option that makes it."""
+    choices = {key: Choice(f"kind {key}", 2, (0, 1, 2)) for key in "abcd"}
+
+    def calls_of(taken: dict[str, int]) -> Counter[str]:
+        calls = Counter(common=3, whole=1)
+        for key, value in taken.items():
+            calls["whole" if key in "ab" else f"whole {key}"] += value == 0
+            calls[f"band {key} {value}"] += 4 // value if value else 0
+        if taken["c"] == taken["d"] == 0:  # what one makes lies in memory otherwise if the other is there
+            calls["whole c"] = 0
+            calls["another"] = 1
+        return +calls
+
+    usual = {key: choice.taken for key, choice in choices.items()}
+    samples = []
+    for values in random.Random(0).sample(list(itertools.product((0, 1, 2), repeat=4)), 24):
+        drawn = dict(zip("abcd", values, strict=True))
+        calls = calls_of(drawn), calls_of(usual)
+        seconds = [{kernel: float(count) for kernel, count in one.items()} for one in calls]
+        samples.append(Sample(drawn, *seconds, 9, *calls))
+    found = _calls_of_options(choices, samples)
+    for key in "ab":
+        assert found[key, 0] == {"whole": 1}
+    for key in "abcd":
+        assert found[key, 1] == {f"band {key} 1": 4} and found[key, 2] == {f"band {key} 2": 2}
+    assert not {("c", 0), ("d", 0)} & found.keys()
 
 
 def test_kernels_inside_control_flow_are_measured_as_the_step_they_are_in(tmp_path: Path) -> None:
