@@ -204,7 +204,7 @@ def _lost(region: Region, rows: int, needs: Sequence[tuple[Mapping[Any, Rows], i
 
 def _numbers(height: int) -> list[int]:
     """Rows of bands to look at, in steps of about a third, the least first."""
-    counts = {round(2 * 1.35**step) for step in range(40)}
+    counts = {round(2 * 1.35**step) for step in range(12)}  # up to 54 bands: each takes time to compile
     return sorted({-(-height // count) for count in counts if count <= height})
 
 

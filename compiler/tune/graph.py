@@ -227,7 +227,8 @@ def _taken_apart(counts: Any, patterns: Sequence[tuple[bool, ...]]) -> dict[tupl
     """
     if counts.min() == counts.max():
         return {}
-    possible = [pattern for pattern in patterns if not all(pattern) and counts[list(pattern)].all()]
+    varied = [pattern for pattern in patterns if any(pattern) and not all(pattern)]
+    possible = [pattern for pattern in varied if counts[list(pattern)].all()]
     for number in range(1, _MOST_OPTIONS + 1):
         found = []
         if math.comb(len(possible), number) > _MOST_TRIED:
