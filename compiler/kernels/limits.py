@@ -86,8 +86,18 @@ def limits_of(target: Target, cost: Cost | None = None, rule: str | None = None)
     near, far, farthest = (
         vector_cycles(size, target, target.fast_cores or 1) for size in (l2, max(l2 + 1, l3), math.inf)
     )
-    limits = Limits(lanes, target.simd_registers, l1, l2, l2_whole, l3, (near, far, farthest), by_element)
-    limits = replace(limits, halves=has_arithmetic(target), pairs=has_pairs(target))
+    limits = Limits(
+        lanes,
+        target.simd_registers,
+        l1,
+        l2,
+        l2_whole=l2_whole,
+        l3=l3,
+        moving=(near, far, farthest),
+        by_element=by_element,
+        halves=has_arithmetic(target),
+        pairs=has_pairs(target),
+    )
     if target.machine == "x86_64":
         vnni = dots_x86.has_vnni(target, target.simd_bits)
         dot_data, taps = (("uint8",), "words") if vnni else (("uint8", "int8"), "float32")

@@ -19,14 +19,23 @@ import tvm
 from tvm import relax
 
 from ..kernels.limits import Limits
+from .band_rows import Region, Row, Rows
 from .choices import Choices
-from .rewrite import count_uses, definitions_of, operator_of, readers_of, replace_bindings, shape_of, variables_of
-from .row_windows import Region, Row, Rows, item_bytes
+from .rewrite import (
+    count_uses,
+    definitions_of,
+    item_bytes,
+    operator_of,
+    readers_of,
+    replace_bindings,
+    shape_of,
+    variables_of,
+)
 
 _ANCHORS = ("relax.nn.conv2d", "relax.nn.max_pool2d")
 _MOST_CALLS = 48  # in a region
-_EFFICIENCY = 0.85  # of multiply-adds, two vectors a cycle
-_CALL_CYCLES = 400.0
+_EFFICIENCY = 0.85  # of multiply-adds, two vectors a cycle; as of packed kernels in kernels/estimate.py
+_CALL_CYCLES = 400.0  # between those of a call (kernels/estimate.py) and of a launch of threads (kernels/limits.py)
 # For less these estimates are not exact enough: cycles saved for one lost, and the gain's share of the region's work.
 _LEAST_GAIN, _LEAST_SHARE = 1.5, 0.05
 _CROWDED = 0.75  # of what is saved, where a band leaves little room in the cache

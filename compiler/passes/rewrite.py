@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import tvm
+import tvm_ffi
 from tvm import ir, relax
 
 _FUSES_ELEMENTWISE = 4  # TVM's kOutEWiseFusable
@@ -34,6 +35,11 @@ def fuse_elementwise(module: tvm.IRModule, prefixes: str | tuple[str, ...]) -> t
 
 def shape_of(expr: Any) -> tuple[int, ...]:
     return tuple(int(d) for d in expr.ty.shape)
+
+
+def item_bytes(expr: Any) -> int:
+    """Bytes of an element of a tensor."""
+    return int(tvm_ffi.dtype(str(expr.ty.dtype)).itemsize)
 
 
 def rewrite_calls(module: tvm.IRModule, visit: Visit) -> tvm.IRModule:

@@ -12,7 +12,7 @@ from tvm import ir, relax
 
 from .constants import constant
 from .rewrite import definitions_of, operator_of, rewrite_calls, shape_of
-from .sink_transposes import ELEMENTWISE, UNARY
+from .sink_transposes import is_elementwise
 
 
 def take_rows_as_images(module: tvm.IRModule) -> tvm.IRModule:
@@ -28,7 +28,7 @@ def _visit(builder: relax.BlockBuilder, call: Any) -> Any:
         return _conv1d(builder, call)
     if name == "nn.pad":
         return _pad(builder, call)
-    return _elementwise(builder, call) if name in UNARY or name in ELEMENTWISE else call
+    return _elementwise(builder, call) if is_elementwise(call) else call
 
 
 def _conv1d(builder: relax.BlockBuilder, call: Any) -> Any:

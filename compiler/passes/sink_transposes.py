@@ -39,6 +39,12 @@ ELEMENTWISE = _names(
 _REDUCTIONS = _names("mean sum max min prod variance std")
 
 
+def is_elementwise(call: Any) -> bool:
+    """Whether an operator computes each element of its result from one of each operand, or of some broadcast."""
+    name = operator_of(call).removeprefix("relax.")
+    return name in UNARY or name in ELEMENTWISE
+
+
 def sink_transposes(module: tvm.IRModule) -> tvm.IRModule:
     """The module with the transposes in `main` as late as they can be, and fewer of them."""
     return relax.transform.DeadCodeElimination()(rewrite_calls(module, _sink))

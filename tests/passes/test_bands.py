@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from tvm import relax
 
 from compiler.build.memory import plan_memory
-from compiler.frontend.prepare import load_model
+from compiler.frontend.prepare import Model, load_model
 from compiler.kernels.limits import Limits
 from compiler.passes import bands
 from compiler.passes.bands import use_bands
 from compiler.passes.choices import Choices
 from compiler.pipeline import Clock, Lowered, Options, compile_with, lower_model, quantize_for, resolve
-from compiler.runtime.loader import Model
+from compiler.runtime import loader
 from compiler.target import Target, load_target
 from tests.executors import executor_or_skip
 from tests.kernels.grid import floats
@@ -149,8 +149,8 @@ def with_small_cache(target: str, kib: int) -> Target:
     return replace(found, caches=replace(found.caches, l2_kib=kib, l2_shared=False))
 
 
-def options_of(proto: onnx.ModelProto, target: Target, out: Path) -> Options:
-    return resolve(load_model(proto), target, out, None, True, None, True)
+def options_of(net: Model, target: Target, out: Path) -> Options:
+    return resolve(net, target, out, None, True, None, True)
 
 
 def in_bands(lowered: Lowered) -> dict[str, int]:
@@ -174,9 +174,8 @@ def test_kernels(
     cost_nothing(monkeypatch)
     small = with_small_cache(target, 64)
     executor_or_skip(small)
-    proto = inverted(height, width, images, stride, residual)
-    options = options_of(proto, small, tmp_path / "net.so")
-    net = load_model(proto)
+    net = load_model(inverted(height, width, images, stride, residual))
+    options = options_of(net, small, tmp_path / "net.so")
     assert in_bands(lower_model(net, options))
     assert compile_with(net, options, Clock()).verified == "passed"
 
@@ -189,11 +188,12 @@ def test_integers_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     results, found = [], []
     for kib in (16, 4096):
         target = with_small_cache("host", kib)
-        options = resolve(load_model(proto), target, tmp_path / f"{kib}.so", None, False, None, True, "int8")
-        net, options = quantize_for(load_model(proto), options, samples).compiled(options)
+        net = load_model(proto)
+        options = resolve(net, target, tmp_path / f"{kib}.so", None, False, None, True, "int8")
+        net, options = quantize_for(net, options, samples).compiled(options)
         found.append(in_bands(lower_model(net, options)))
         compile_with(net, options, Clock())
-        with Model(options.out) as loaded:
+        with loader.Model(options.out) as loaded:
             results.append(np.array(loaded.run(random_inputs(proto))["y"]))
     assert found[0] and not found[1]
     np.testing.assert_array_equal(*results)
@@ -202,8 +202,8 @@ def test_integers_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("size, banded", [(224, True), (28, False)])
 def test_large_images_are_in_bands(size: int, banded: bool, tmp_path: Path) -> None:
     """Which takes less memory."""
-    proto = inverted(size, size, 1, 2, False)
-    net, options = load_model(proto), options_of(proto, load_target("x86-64-v4"), tmp_path / "net.so")
+    net = load_model(inverted(size, size, 1, 2, False))
+    options = options_of(net, load_target("x86-64-v4"), tmp_path / "net.so")
     lowered = lower_model(net, options)
     assert bool(in_bands(lowered)) == banded
     if banded:

@@ -1,4 +1,4 @@
-"""Operators on images whose rows come from rows near them, and regions of them that compute some rows alone."""
+"""What bands are made of: operators on images, the rows that each takes, and regions of them that make some rows."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import tvm_ffi
 from tvm import ir, relax
 
 from .constants import constant
-from .rewrite import is_channels_last, operator_of, shape_of
-from .sink_transposes import ELEMENTWISE, UNARY
+from .rewrite import is_channels_last, item_bytes, operator_of, shape_of
+from .sink_transposes import is_elementwise
 
 Rows = tuple[int, int]  # the first, and the one after the last
 
@@ -22,7 +21,7 @@ _POOL = "relax.nn.max_pool2d"
 
 
 @dataclass(frozen=True)
-class Window:
+class RowWindow:
     """Row y of the result takes `size` rows of an operand from y * stride - before on, as far as there are any."""
 
     stride: int = 1
@@ -39,25 +38,19 @@ class Window:
         return (max(0, first), min(height, end)) if max(0, first) < min(height, end) else None
 
 
-def is_elementwise(call: Any) -> bool:
-    """Whether fusion computes it in the kernel of its operand."""
-    name = operator_of(call).removeprefix("relax.")
-    return name in UNARY or name in ELEMENTWISE
-
-
-def window_of(call: Any) -> Window | None:
+def _window_of(call: Any) -> RowWindow | None:
     """The window of an operator on images, NHWC; None if it is none, or takes other rows."""
     if not isinstance(call, ir.Call) or not isinstance(call.ty, relax.TensorType) or len(call.ty.shape) != 4:
         return None
     name, attrs = operator_of(call), call.attrs
     if is_elementwise(call):
-        return Window()
+        return RowWindow()
     if name == "relax.nn.conv2d" and is_channels_last(call) and not any(int(p) for p in attrs.padding):
-        return Window(int(attrs.strides[0]), _reach(shape_of(call.args[1])[0], attrs))
+        return RowWindow(int(attrs.strides[0]), _reach(shape_of(call.args[1])[0], attrs))
     if name == _POOL and str(attrs.layout) == "NHWC" == str(attrs.out_layout) and not attrs.ceil_mode:
-        return Window(int(attrs.strides[0]), _reach(attrs.pool_size[0], attrs), int(attrs.padding[0]))
+        return RowWindow(int(attrs.strides[0]), _reach(attrs.pool_size[0], attrs), int(attrs.padding[0]))
     if name == _PAD and str(attrs.pad_mode) == "constant":
-        return Window(before=int(attrs.pad_width[2]))
+        return RowWindow(before=int(attrs.pad_width[2]))
     return None
 
 
@@ -77,7 +70,7 @@ class Row:
     """
 
     call: Any
-    window: Window
+    window: RowWindow
     images: tuple[tuple[Any, int | None], ...]
     elementwise: bool
     height: int
@@ -86,7 +79,7 @@ class Row:
     @staticmethod
     def of(call: Any) -> Row | None:
         """None for a call without a window."""
-        window = window_of(call)
+        window = _window_of(call)
         if window is None:
             return None
         elementwise, shape = is_elementwise(call), shape_of(call)
@@ -133,8 +126,14 @@ class Region:
         """
         bands = self.bands(rows)
         parts = [(bands[0], 1), (bands[len(bands) // 2], len(bands) - 2), (bands[-1], 1)]
-        found = [(self.needs(band), count) for band, count in parts if count > 0]
-        return [(need, count) for need, count in found if need is not None] if all(need for need, _ in found) else None
+        found = []
+        for band, count in parts:
+            if count > 0:
+                needs = self.needs(band)
+                if needs is None:
+                    return None
+                found.append((needs, count))
+        return found
 
     def is_possible(self, rows: int) -> bool:
         return all(self.needs(band) is not None for band in self.bands(rows))
@@ -206,8 +205,3 @@ def _rows_of_result(call: Any, operands: Sequence[Any], ends: Rows) -> Any:
             out_layout=str(attrs.out_layout),
         )
     return ir.Call(call.op, list(operands), attrs, call.ty_args)
-
-
-def item_bytes(tensor: Any) -> int:
-    """Of an element."""
-    return int(tvm_ffi.dtype(str(tensor.ty.dtype)).itemsize)
