@@ -6,6 +6,7 @@ vectors of bytes again.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from .analysis import Block
@@ -13,8 +14,9 @@ from .inline import sums_and_result
 from .limits import Limits
 from .overlap import split_overlapping
 from .peel import mark_for_peeling
-from .rule import Offer, Parameters
+from .rule import ROWS_SHARED, Offer, Parameters
 from .tails import mark_tail
+from .threads import share
 from .tile import compute_tile
 from .weight_limit import WORD
 
@@ -24,6 +26,7 @@ _PLACES, _MOST_PLACES = 8, 16
 _MOST_TAPS = 49
 # Vectors of the channels that are left which take as long as a whole tile, which then begins early.
 _LONG_TAIL = 3
+_TASKS = 8  # that rows make at least where threads share them
 
 
 def is_wide(channels: int, taps: int, limits: Limits) -> bool:
@@ -44,21 +47,23 @@ def depthwise_rule(sch: Any, limits: Limits) -> Offer | None:
         """Words that are made for a row, in which the tiles overlap."""
         return -(-columns // places) * (places + anchor.reduction[-1] - 1)
 
+    places = min((count for count in choices if count <= _PLACES), key=words)
+    tasks = math.prod(anchor.spatial[:2]) // _together(sch, anchor)
+    if columns % places == 0:
+        tasks *= columns // places
     return Offer(
         lambda chosen: _apply(sch, anchor, result, limits, chosen),
-        {"places": min((count for count in choices if count <= _PLACES), key=words)},
-        {"places": tuple(choices)},
+        {"places": places, ROWS_SHARED: int(tasks >= _TASKS)},
+        {"places": tuple(choices), ROWS_SHARED: (0, 1)},
     )
 
 
 def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Parameters) -> None:
     out = sch.get_sblock(result.name)
-    weights = list(sch.get(sch.get_sblock(anchor.name)).reads)[-1].source
-    together = int(weights.ty.shape[0])
     sch.set_scope(sch.get_sblock(anchor.name), 0, "local")
     width, (_, _, columns, channels) = WORD * limits.lanes, anchor.spatial
     images, lines, across, depth = sch.get_loops(out)
-    groups, line = sch.split(lines, [None, together])
+    groups, line = sch.split(lines, [None, _together(sch, anchor)])
     tiles, place = split_overlapping(sch, across, chosen["places"], columns)
     tail = channels % width
     cut = tail and _vectors(tail, limits.lanes) < _LONG_TAIL
@@ -69,16 +74,24 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     else:
         blocks, lane = split_overlapping(sch, depth, width, channels)
     alone = ([blocks] if tail else []) + ([tiles] if columns % chosen["places"] else [])
-    shared, serial = [loop for loop in (images, blocks, groups, tiles) if loop not in alone], alone
-    sch.reorder(*shared, *serial, place, line, lane)
+    rows = [loop for loop in (images, groups, tiles) if loop not in alone]
+    inside = chosen[ROWS_SHARED] and not tail
+    shared = rows if inside else [loop for loop in (images, blocks, groups, tiles) if loop not in alone]
+    sch.reorder(*([blocks] if inside else []), *shared, *alone, place, line, lane)
     task = sch.fuse(*shared)
     sch.compute_at(sch.get_sblock(anchor.name), line, preserve_unit_loops=True)
     for loop in (place, line):
         sch.unroll(loop)
     sch.vectorize(lane)
-    around = 1 + len(serial) + 2
-    compute_tile(sch, anchor, around, width, task, limits, unroll_reduction=True)
-    sch.unroll(sch.get_loops(sch.get_sblock(f"{anchor.name}_update"))[around])
+    depth = int(inside) + 1 + len(alone) + 2
+    share(sch, task, anchor, limits, blocks if inside else None)
+    compute_tile(sch, anchor, depth, width, limits, unroll_reduction=True)
+    sch.unroll(sch.get_loops(sch.get_sblock(f"{anchor.name}_update"))[depth])
+
+
+def _together(sch: Any, anchor: Block) -> int:
+    """Lines that are computed together, for which there are weights."""
+    return int(list(sch.get(sch.get_sblock(anchor.name)).reads)[-1].source.ty.shape[0])
 
 
 def _vectors(tail: int, lanes: int) -> int:

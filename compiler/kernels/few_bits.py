@@ -18,6 +18,7 @@ from .inline import inline_producers
 from .limits import Limits
 from .overlap import split_overlapping
 from .rule import Offer, Parameters
+from .threads import share
 from .tile import compute_tile
 
 ACCUMULATOR = "few_bits_accumulator"
@@ -91,7 +92,8 @@ def _apply(sch: Any, stages: dict[str, Block], result: Block, rows: int, limits:
             sch.vectorize(lane)
         else:
             sch.compute_inline(dequantised)
-    compute_tile(sch, anchor, depth, lanes, channel_tiles, limits)
+    share(sch, channel_tiles, anchor, limits)
+    compute_tile(sch, anchor, depth, lanes, limits)
     if SCALED in stages:
         _inputs, lane = sch.split(sch.get_loops(sch.get_sblock(SCALED))[-1], [None, lanes])
         sch.vectorize(lane)

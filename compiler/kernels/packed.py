@@ -7,6 +7,7 @@ computed as the tile is written. Reaches about 90 % of a core's multiply-add pea
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,8 +21,9 @@ from .limits import Limits
 from .overlap import split_overlapping
 from .peel import split_cut
 from .prefetch import mark_for_prefetch
-from .rule import Offer, Parameters
+from .rule import ROWS_SHARED, Offer, Parameters
 from .tails import mark_tail
+from .threads import share
 from .tile import compute_tile, tile_cost
 
 # Registers of a depthwise tile that hold weights and data, and rows that it has at least: inputs of rows overlap, and
@@ -36,6 +38,8 @@ _WORSE = 1.1  # costs, by the default's, beyond which other widths of blocks are
 PREFETCH = 64  # rounds of the innermost loop ahead
 PREFETCHES = (0, 16, PREFETCH)
 _LINE = 64  # bytes of a cache line
+_MANY_TAPS = 36  # of a filter whose data may fill the second-level cache
+_MANY_WEIGHTS = 4  # bytes, for each of the data
 
 ACCUMULATOR = "packed_accumulator"  # the block that this rule recognises
 CONVERTED = "converted"  # the one that makes its data, of numbers that are stored in another type
@@ -124,6 +128,7 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
             "cut": int(rows == area.rows and not area.divides((lines, rows))),
             "unrolled": int(unrolled),
             "channels_outside": int(_channels_outside(sch, anchor, area.passes((lines, rows)), limits)),
+            ROWS_SHARED: int(_rows_shared(sch, anchor)),
             "prefetch": 0 if depthwise else PREFETCH,
         },
         {
@@ -131,6 +136,7 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
             "cut": (0, 1),
             "unrolled": (0, 1) if 1 < written_out <= _MOST_UNROLLED else (int(unrolled),),
             "channels_outside": (0, 1),
+            ROWS_SHARED: (0, 1),
             "prefetch": PREFETCHES,
         },
         fits,
@@ -157,18 +163,36 @@ def _converts(sch: Any, block: Block) -> bool:
     return bool(casts)
 
 
+def _rows_shared(sch: Any, anchor: Block) -> bool:
+    """Whether threads share rows, not channels: unless reading all weights takes much longer than reading all data."""
+    data, weights = (buffer.nbytes for buffer in _operands(sch, anchor))
+    return weights <= _MANY_WEIGHTS * data
+
+
+def _rounds(sch: Any, groups: Sequence[Sequence[Any]]) -> list[int]:
+    """How often the loops of each group run."""
+    return [math.prod(int(sch.get(loop).extent) for loop in loops) for loops in groups]
+
+
+def _fused(sch: Any, loops: Sequence[Any]) -> Any:
+    return sch.fuse(*loops) if len(loops) > 1 else next(iter(loops), None)
+
+
 def _channels_outside(sch: Any, anchor: Block, tiles: int, limits: Limits) -> bool:
     """Whether the loop over channels goes around those over rows.
 
     It reads the data again for each block of channels; the other way round, each tile of rows reads all weights
     again. What does not fit half of the second-level cache comes from beyond it every time. Each block of a depthwise
-    convolution reads data of its own; if these are whole lines, its few weights best stay in registers.
+    convolution reads data of its own; if these are whole lines of the cache, its few weights best stay in registers.
+    But much data, of which little is computed, may come from beyond, and no processor foresees such strides.
 
     Args:
         tiles: that cover an image's lines and columns.
     """
     if len(anchor.reduction) == 2:
-        return anchor.spatial[-1] * _operands(sch, anchor)[0].itemsize >= _LINE
+        images = _operands(sch, anchor)[0]
+        near = images.nbytes <= limits.l2 * math.prod(anchor.reduction) // _MANY_TAPS
+        return near and anchor.spatial[-1] * images.itemsize >= _LINE
     data, weights = (buffer.nbytes for buffer in _operands(sch, anchor))
     products = _products(sch, anchor)
     passes = math.prod(anchor.spatial[:-3]) // _lines(sch, anchor) // products * tiles
@@ -235,24 +259,31 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     alone += [] if whole_channels else [channel_tiles]
 
     # Loops whose last tile overlaps or is narrower stay by themselves; the others are shared by threads.
+    first = 1 if _products(sch, anchor) > 1 else 0
+    over_rows = [*outer[first:], row_tiles]
+    groups = [[loop for loop in group if loop not in alone] for group in (over_rows, [channel_tiles])]
     order = [*outer, row_tiles, channel_tiles]
     if chosen["channels_outside"]:
-        first = 1 if _products(sch, anchor) > 1 else 0
-        order = [*outer[:first], channel_tiles, *outer[first:], row_tiles]
-    shared, serial = [loop for loop in order if loop not in alone], [loop for loop in order if loop in alone]
+        groups.reverse()
+        order = [*outer[:first], channel_tiles, *over_rows]
+    inside = chosen[ROWS_SHARED] == chosen["channels_outside"] and not first and min(_rounds(sch, groups)) > 1
+    around, shared = groups if inside else ([], [loop for loop in order if loop not in alone])
+    serial = [loop for loop in order if loop in alone]
     if not shared:
         shared, serial = serial[-1:], serial[:-1]
-    sch.reorder(*shared, *serial, *tile, vector, lane)
+    sch.reorder(*around, *shared, *serial, *tile, vector, lane)
     if not whole_channels and channel_tiles in serial:
         mark_tail(sch, channel_tiles)
     for loop in [*tile, vector]:
         sch.unroll(loop)
     sch.vectorize(lane)
-    task = sch.fuse(*shared) if len(shared) > 1 else shared[0]
+    whole, task = (_fused(sch, loops) for loops in (around, shared))
     sch.compute_at(sch.get_sblock(anchor.name), serial[-1] if serial else task, preserve_unit_loops=True)
+    share(sch, task, anchor, limits, whole)
     by_element = takes_elements(anchor, limits)
     factors = sch.get_sblock(CONVERTED) if converted else None
-    compute_tile(sch, anchor, 1 + len(serial), lanes, task, limits, bool(chosen["unrolled"]), by_element, factors)
+    depth = bool(around) + 1 + len(serial)
+    compute_tile(sch, anchor, depth, lanes, limits, bool(chosen["unrolled"]), by_element, factors)
     if chosen["prefetch"]:
-        innermost = sch.get_loops(sch.get_sblock(f"{anchor.name}_update"))[len(serial) + len(anchor.reduction)]
+        innermost = sch.get_loops(sch.get_sblock(f"{anchor.name}_update"))[depth - 1 + len(anchor.reduction)]
         mark_for_prefetch(sch, innermost, weights.name, chosen["prefetch"])

@@ -20,6 +20,7 @@ from .limits import Limits
 from .overlap import split_overlapping
 from .rule import Offer, Parameters
 from .tails import mark_tail
+from .threads import share
 from .tile import compute_tile
 
 PARTIAL = "partial_sums"  # the block that this rule recognises, […, row, block, channel, partial sum]
@@ -130,7 +131,8 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     task = sch.fuse(*shared) if len(shared) > 1 else shared[0]
     sch.compute_at(sch.get_sblock(anchor.name), serial[-1] if serial else task, preserve_unit_loops=True)
     ends_alone, (vectors, _) = _ends_alone(sch, anchor), _of_weights(sch, anchor)
-    compute_tile(sch, anchor, 1 + len(serial), _WORDS, task, limits)
+    share(sch, task, anchor, limits)
+    compute_tile(sch, anchor, 1 + len(serial), _WORDS, limits)
     loops = sch.get_loops(sch.get_sblock(f"{anchor.name}_update"))[len(serial) + len(anchor.reduction) :]
     rounds, tile = loops[0], loops[1:]
     if mr < width:  # the data of all rows stay in registers, and each channel's weights are loaded once

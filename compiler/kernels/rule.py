@@ -13,6 +13,8 @@ Parameters = Mapping[str, int]
 # A parameter of every rule: whether threads share its nests, which is reckoned for each (limits.parallel_work).
 SHARED = "shared"
 NEVER, AS_RECKONED, ALWAYS = range(3)
+# One of some rules: whether threads share rows, or else channels.
+ROWS_SHARED = "rows_shared"
 
 
 @dataclass(frozen=True)

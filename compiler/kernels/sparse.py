@@ -11,6 +11,7 @@ from .inline import inline_producers
 from .limits import Limits
 from .overlap import split_overlapping
 from .rule import Offer, Parameters
+from .threads import share
 from .tile import compute_tile
 
 ACCUMULATOR = "sparse_accumulator"
@@ -78,4 +79,5 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     sch.vectorize(lane)
     task = sch.fuse(*shared) if len(shared) > 1 else shared[0]
     sch.compute_at(sch.get_sblock(anchor.name), serial[-1] if serial else task, preserve_unit_loops=True)
-    compute_tile(sch, anchor, 1 + len(serial), lanes, task, limits)
+    share(sch, task, anchor, limits)
+    compute_tile(sch, anchor, 1 + len(serial), lanes, limits)

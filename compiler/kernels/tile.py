@@ -19,6 +19,7 @@ from .overlap import split_overlapping
 from .peel import mark_for_peeling
 from .rule import Offer, Parameters, values_up_to
 from .tails import mark_tail
+from .threads import share
 from .vectors import lanes_of
 
 # Wider tiles than this many vectors along the last axis gain nothing and lengthen compilation.
@@ -90,7 +91,8 @@ def _apply(sch: Any, anchor: Block, epilogue: str, lanes: int, limits: Limits, c
     sch.vectorize(lane)
     task = (sch.fuse(*outer) if len(outer) > 1 else outer[0]) if outer else columns
     sch.compute_at(sch.get_sblock(anchor.name), columns, preserve_unit_loops=True)
-    compute_tile(sch, anchor, 1 + bool(outer) + (alone is not None), lanes, task, limits)
+    share(sch, task, anchor, limits)
+    compute_tile(sch, anchor, 1 + bool(outer) + (alone is not None), lanes, limits)
 
 
 def compute_tile(
@@ -98,7 +100,6 @@ def compute_tile(
     anchor: Block,
     depth: int,
     lanes: int,
-    task: Any,
     limits: Limits,
     unroll_reduction: bool = False,
     by_element: bool = False,
@@ -108,7 +109,6 @@ def compute_tile(
 
     Args:
         depth: loops around the tile, under which the anchor has been moved by compute_at.
-        task: the loop that threads share if there is enough work.
         unroll_reduction: write out all reduction loops but the first.
         by_element: load the rows' factors a vector at a time, of which each multiply-add takes one element.
         factors: the block that makes the rows' factors, which is done a vector at a time too.
@@ -140,8 +140,6 @@ def compute_tile(
     for loop in [*(reduction[1:] if unroll_reduction else []), *tile[:-1]]:
         sch.unroll(loop)
     sch.vectorize(lane)
-    if anchor.work >= limits.parallel_work:
-        sch.parallel(task)
     # Decomposing comes last: the initialisation then gets the same vectors and unrolled loops.
     sch.decompose_reduction(compute, reduction[0])
 

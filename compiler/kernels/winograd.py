@@ -22,6 +22,7 @@ from .packed import PREFETCH, PREFETCHES, takes_elements
 from .peel import split_cut
 from .prefetch import mark_for_prefetch
 from .rule import Offer, Parameters, values_up_to
+from .threads import share
 from .tile import compute_tile
 from .vectors import lanes_of
 
@@ -142,14 +143,14 @@ def _apply(sch: Any, stages: dict[str, Block], result: Block, limits: Limits, ch
     task = at
     if n * -(-tile_rows // chosen["band"]) < _BANDS:
         task = sch.fuse(u, v)
-        if sums.work >= limits.parallel_work:
-            sch.parallel(row)
-            sch.parallel(rows)
+        share(sch, row, sums, limits)
+        share(sch, rows, sums, limits)
     weights = list(sch.get(sch.get_sblock(SUMS)).reads)[-1].source
     depth, by_element = 7 if task is at else 6, takes_elements(sums, limits)
     if narrow > 1 and sums.reduction[0] % (narrow * limits.lanes) == 0:
         limits = replace(limits, lanes=narrow * limits.lanes)  # of a vector of factors
-    compute_tile(sch, sums, depth, lanes, task, limits, by_element=by_element)
+    share(sch, task, sums, limits)
+    compute_tile(sch, sums, depth, lanes, limits, by_element=by_element)
     if chosen["prefetch"]:
         innermost = sch.get_loops(sch.get_sblock(f"{SUMS}_update"))[depth]
         mark_for_prefetch(sch, innermost, weights.name, chosen["prefetch"])

@@ -12,7 +12,7 @@ from typing import Any
 import tvm_ffi
 from tvm import tirx
 
-from ..kernels.rule import ALWAYS, AS_RECKONED, NEVER, SHARED, Decision, Offer
+from ..kernels.rule import ALWAYS, AS_RECKONED, NEVER, ROWS_SHARED, SHARED, Decision, Offer
 from ..kernels.schedule import offers, schedule
 from ..target import Target
 
@@ -47,8 +47,11 @@ def space_of(program: Any, target: Target, threads: int = 1, seed: int = 0) -> S
         return None
     (first, offer), *others = found.items()
     default = Decision(first, dict(offer.default))
-    sharing = _sharing(program, target, default) if threads > 1 else (AS_RECKONED,)
-    offer = replace(offer, space={**offer.space, SHARED: sharing})
+    if threads > 1:
+        sharing = {SHARED: _sharing(program, target, default)}
+    else:
+        sharing = {name: (default.parameters[name],) for name in (SHARED, ROWS_SHARED) if name in default.parameters}
+    offer = replace(offer, space={**offer.space, **sharing})
     decisions = [Decision(first, chosen) for chosen in _sample(offer, seed)]
     decisions += [Decision(name, dict(other.default)) for name, other in others]
     return Space(default, tuple(decision for decision in decisions if decision != default))

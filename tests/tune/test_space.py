@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from compiler.build.cache import Cache
 from compiler.frontend.prepare import load_model
-from compiler.kernels.rule import ALWAYS, AS_RECKONED, NEVER, SHARED
+from compiler.kernels.rule import ALWAYS, AS_RECKONED, NEVER, ROWS_SHARED, SHARED
 from compiler.kernels.schedule import schedule
 from compiler.pipeline import lower_model, resolve
 from compiler.target import load_target
@@ -80,8 +80,9 @@ def test_schedules_of_convolutions(
     board.close()
     assert candidates and not [(one.decision.text, one.failure) for one in candidates if one.failure]
     assert {"packed"} <= {one.decision.rule for one in candidates}
-    ways = {one.decision.parameters[SHARED] for one in candidates if one.decision.rule == "packed"}
-    assert (len(ways) > 1) == (threads > 1)
+    for name in (SHARED, ROWS_SHARED):
+        packed = [[one.parameters[name] for one in plan.decisions if one.rule == "packed"] for plan in plans]
+        assert any(len(set(ways)) > 1 for ways in packed) == (threads > 1)
 
 
 @pytest.mark.parametrize(
