@@ -169,9 +169,8 @@ def _rows_shared(sch: Any, anchor: Block) -> bool:
     return weights <= _MANY_WEIGHTS * data
 
 
-def _rounds(sch: Any, groups: Sequence[Sequence[Any]]) -> list[int]:
-    """How often the loops of each group run."""
-    return [math.prod(int(sch.get(loop).extent) for loop in loops) for loops in groups]
+def _rounds(sch: Any, loops: Sequence[Any]) -> int:
+    return math.prod(int(sch.get(loop).extent) for loop in loops)
 
 
 def _fused(sch: Any, loops: Sequence[Any]) -> Any:
@@ -258,17 +257,19 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     whole_channels = result.spatial[-1] % width == 0
     alone += [] if whole_channels else [channel_tiles]
 
-    # Loops whose last tile overlaps or is narrower stay by themselves; the others are shared by threads.
+    # Loops whose last tile overlaps or is narrower are not fused with others, which are shared by threads.
     first = 1 if _products(sch, anchor) > 1 else 0
     over_rows = [*outer[first:], row_tiles]
+    outside = bool(chosen["channels_outside"])
+    order = [*outer[:first], channel_tiles, *over_rows] if outside else [*outer, row_tiles, channel_tiles]
     groups = [[loop for loop in group if loop not in alone] for group in (over_rows, [channel_tiles])]
-    order = [*outer, row_tiles, channel_tiles]
-    if chosen["channels_outside"]:
-        groups.reverse()
-        order = [*outer[:first], channel_tiles, *over_rows]
-    inside = chosen[ROWS_SHARED] == chosen["channels_outside"] and not first and min(_rounds(sch, groups)) > 1
-    around, shared = groups if inside else ([], [loop for loop in order if loop not in alone])
-    serial = [loop for loop in order if loop in alone]
+    if _rounds(sch, groups[0]) == 1 and alone == [row_tiles] and not chosen["cut"]:
+        groups[0], outside = [row_tiles], True
+    inside = chosen[ROWS_SHARED] == outside and not first and min(_rounds(sch, group) for group in groups) > 1
+    around, shared = [], [loop for loop in order if loop not in alone]
+    if inside:
+        around, shared = reversed(groups) if outside else groups
+    serial = [loop for loop in order if loop not in [*around, *shared]]
     if not shared:
         shared, serial = serial[-1:], serial[:-1]
     sch.reorder(*around, *shared, *serial, *tile, vector, lane)
