@@ -257,23 +257,24 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     whole_channels = result.spatial[-1] % width == 0
     alone += [] if whole_channels else [channel_tiles]
 
-    # Loops whose last tile overlaps or is narrower are not fused with others, which are shared by threads.
+    # Loops whose last tile overlaps or is narrower are not fused with others, which are shared by threads if there are
+    # any. What overlapping tiles have in common, two threads may write, to the same values.
     first = 1 if _products(sch, anchor) > 1 else 0
     over_rows = [*outer[first:], row_tiles]
     outside = bool(chosen["channels_outside"])
     order = [*outer[:first], channel_tiles, *over_rows] if outside else [*outer, row_tiles, channel_tiles]
-    groups = [[loop for loop in group if loop not in alone] for group in (over_rows, [channel_tiles])]
-    if _rounds(sch, groups[0]) == 1 and alone == [row_tiles] and not chosen["cut"]:
-        groups[0], outside = [row_tiles], True
-    inside = chosen[ROWS_SHARED] == outside and not first and min(_rounds(sch, group) for group in groups) > 1
+    by_rows = [loop for loop in over_rows if loop not in alone]
+    if _rounds(sch, by_rows) == 1 and alone == [row_tiles] and not chosen["cut"]:
+        by_rows, outside = [row_tiles], True
+    groups = [by_rows, [channel_tiles]]
     around, shared = [], [loop for loop in order if loop not in alone]
-    if inside:
+    if chosen[ROWS_SHARED] == outside and not first and min(_rounds(sch, group) for group in groups) > 1:
         around, shared = reversed(groups) if outside else groups
+    elif _rounds(sch, shared) == 1:
+        shared = max(reversed(groups), key=lambda group: _rounds(sch, group))
     serial = [loop for loop in order if loop not in [*around, *shared]]
-    if not shared:
-        shared, serial = serial[-1:], serial[:-1]
     sch.reorder(*around, *shared, *serial, *tile, vector, lane)
-    if not whole_channels and channel_tiles in serial:
+    if not whole_channels:
         mark_tail(sch, channel_tiles)
     for loop in [*tile, vector]:
         sch.unroll(loop)
