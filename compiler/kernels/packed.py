@@ -236,6 +236,31 @@ def _type(buffer: Any) -> str:
     return str(buffer.ty.dtype)
 
 
+def _nest(
+    sch: Any, products: list[Any], over_rows: list[Any], channel_tiles: Any, alone: list[Any], chosen: Parameters
+) -> tuple[list[Any], list[Any], list[Any]]:
+    """The loops over tiles, from outside: those that every thread runs, those that threads share, and the others.
+
+    What overlapping tiles have in common, two threads may write, to the same values.
+
+    Args:
+        alone: those whose last tile overlaps or is narrower, which are not fused with others.
+    """
+    outside = bool(chosen["channels_outside"])
+    order = [*products, channel_tiles, *over_rows] if outside else [*products, *over_rows, channel_tiles]
+    by_rows, uneven = ([loop for loop in over_rows if (loop in alone) == kind] for kind in (False, True))
+    if _rounds(sch, by_rows) == 1 == len(uneven) and not chosen["cut"]:
+        by_rows, outside = uneven, True
+    groups = [by_rows, [channel_tiles]]
+    around: list[Any] = []
+    shared = [loop for loop in order if loop not in alone]
+    if chosen[ROWS_SHARED] == outside and not products and min(_rounds(sch, group) for group in groups) > 1:
+        around, shared = reversed(groups) if outside else groups
+    elif _rounds(sch, shared) == 1:
+        shared = max(reversed(groups), key=lambda group: _rounds(sch, group))
+    return around, shared, [loop for loop in order if loop not in [*around, *shared]]
+
+
 def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Parameters, converted: bool) -> None:
     out = sch.get_sblock(result.name)
     weights = list(sch.get(sch.get_sblock(anchor.name)).reads)[-1].source
@@ -257,22 +282,8 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     whole_channels = result.spatial[-1] % width == 0
     alone += [] if whole_channels else [channel_tiles]
 
-    # Loops whose last tile overlaps or is narrower are not fused with others, which are shared by threads if there are
-    # any. What overlapping tiles have in common, two threads may write, to the same values.
     first = 1 if _products(sch, anchor) > 1 else 0
-    over_rows = [*outer[first:], row_tiles]
-    outside = bool(chosen["channels_outside"])
-    order = [*outer[:first], channel_tiles, *over_rows] if outside else [*outer, row_tiles, channel_tiles]
-    by_rows = [loop for loop in over_rows if loop not in alone]
-    if _rounds(sch, by_rows) == 1 and alone == [row_tiles] and not chosen["cut"]:
-        by_rows, outside = [row_tiles], True
-    groups = [by_rows, [channel_tiles]]
-    around, shared = [], [loop for loop in order if loop not in alone]
-    if chosen[ROWS_SHARED] == outside and not first and min(_rounds(sch, group) for group in groups) > 1:
-        around, shared = reversed(groups) if outside else groups
-    elif _rounds(sch, shared) == 1:
-        shared = max(reversed(groups), key=lambda group: _rounds(sch, group))
-    serial = [loop for loop in order if loop not in [*around, *shared]]
+    around, shared, serial = _nest(sch, outer[:first], [*outer[first:], row_tiles], channel_tiles, alone, chosen)
     sch.reorder(*around, *shared, *serial, *tile, vector, lane)
     if not whole_channels:
         mark_tail(sch, channel_tiles)

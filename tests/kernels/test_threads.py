@@ -17,19 +17,19 @@ from compiler.target import load_target
 ROWS, ROWS_OF_TILE, BLOCKS, WIDTH, DEPTH = 56, 14, 6, 32, 48
 
 
-def product() -> Any:
+def product(rows: int = ROWS, channels: int = BLOCKS * WIDTH) -> Any:
     """On packed weights, as the pass that packs them makes it."""
-    x, w = te.placeholder((ROWS, DEPTH), name="x"), te.placeholder((BLOCKS, DEPTH, WIDTH), name="w")
+    shape = (rows, -(-channels // WIDTH), WIDTH)
+    x, w = te.placeholder((rows, DEPTH), name="x"), te.placeholder((shape[1], DEPTH, WIDTH), name="w")
     k = te.reduce_axis((0, DEPTH), "k")
-    shape = (ROWS, BLOCKS, WIDTH)
     sums = te.compute(shape, lambda i, b, l: te.sum(x[i, k] * w[b, k, l], axis=k), name=ACCUMULATOR)
-    y = te.compute((ROWS, BLOCKS * WIDTH), lambda i, j: sums[i, j // WIDTH, j % WIDTH], name="y")
+    y = te.compute((rows, channels), lambda i, j: sums[i, j // WIDTH, j % WIDTH], name="y")
     return te.create_prim_func([x, w, y], index_dtype_override="int64")
 
 
-def made(**parameters: int) -> Any:
-    decision = Decision("packed", {"rows": ROWS_OF_TILE, SHARED: ALWAYS, **parameters})
-    found = schedule(product(), load_target("x86-64-v4"), decision)
+def made(program: Any, **parameters: int) -> Any:
+    decision = Decision("packed", {SHARED: ALWAYS, **parameters})
+    found = schedule(program, load_target("x86-64-v4"), decision)
     assert found.rule == "packed" and not found.failures
     return found.func
 
@@ -50,7 +50,7 @@ def nest(func: Any) -> list[Any]:
 @pytest.mark.parametrize("outside", [0, 1])
 @pytest.mark.parametrize("by_rows", [0, 1])
 def test_threads_share_what_they_are_told_to(outside: int, by_rows: int) -> None:
-    loops = nest(made(channels_outside=outside, **{ROWS_SHARED: by_rows}))
+    loops = nest(made(product(), rows=ROWS_OF_TILE, channels_outside=outside, **{ROWS_SHARED: by_rows}))
     tiles = ROWS // ROWS_OF_TILE
     parallel = [loop for loop in loops if loop.kind == tirx.ForKind.PARALLEL]
     assert len(parallel) == 1
@@ -63,6 +63,25 @@ def test_threads_share_what_they_are_told_to(outside: int, by_rows: int) -> None
 
 def test_nothing_is_run_in_every_task_where_there_are_none() -> None:
     found: list[Any] = []
-    func = made(channels_outside=1, **{ROWS_SHARED: 1, SHARED: NEVER})
+    func = made(product(), channels_outside=1, **{ROWS_SHARED: 1, SHARED: NEVER})
     tvm_ffi.structural_walk(func, [(tirx.For, found.append)])
     assert not [loop for loop in found if loop.kind == tirx.ForKind.PARALLEL or IN_EVERY_TASK in loop.annotations]
+
+
+@pytest.mark.parametrize(
+    ("rows", "channels", "by_rows", "shared"),
+    [
+        (1, 1000, 0, 32),  # the last block is cut
+        (7, 1000, 1, 32),  # a single tile of rows
+        (ROWS + 1, BLOCKS * WIDTH, 1, 5),  # the last tile of rows overlaps
+        (ROWS + 1, BLOCKS * WIDTH, 0, BLOCKS),
+        (ROWS + 1, BLOCKS * WIDTH - 1, 1, 5),  # both
+        (ROWS + 1, BLOCKS * WIDTH - 1, 0, BLOCKS),
+        (ROWS + 1, 20, 1, 5),  # a single block
+    ],
+)
+def test_tiles_and_blocks_that_do_not_divide_are_shared(rows: int, channels: int, by_rows: int, shared: int) -> None:
+    program = product(rows, channels)
+    tile = min(rows, ROWS_OF_TILE)
+    loops = nest(made(program, rows=tile, cut=0, channels_outside=0, **{ROWS_SHARED: by_rows}))
+    assert [int(loop.extent) for loop in loops if loop.kind == tirx.ForKind.PARALLEL] == [shared]
