@@ -15,7 +15,7 @@ from .limits import Limits
 from .peel import mark_for_peeling
 from .rule import Offer, Parameters
 from .tails import mark_tail
-from .threads import share
+from .threads import fused, share
 from .tile import compute_tile
 
 MATRICES = "matrix_sums"  # the block that this rule recognises, […, pair of rows, block, pair of channels, 4]
@@ -105,7 +105,7 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
         mark_for_peeling(sch, row_tiles)
     sch.unroll(row)
     sch.vectorize(lane)
-    task = sch.fuse(*shared) if len(shared) > 1 else shared[0]
+    task = fused(sch, shared)
     sch.compute_at(sch.get_sblock(anchor.name), serial[-1] if serial else task, preserve_unit_loops=True)
     share(sch, task, anchor, limits)
     compute_tile(sch, anchor, 1 + len(serial), anchor.spatial[-1], limits)

@@ -7,7 +7,6 @@ computed as the tile is written. Reaches about 90 % of a core's multiply-add pea
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +22,7 @@ from .peel import split_cut
 from .prefetch import mark_for_prefetch
 from .rule import ROWS_SHARED, Offer, Parameters
 from .tails import mark_tail
-from .threads import share
+from .threads import TileLoops, fused, share
 from .tile import compute_tile, tile_cost
 
 # Registers of a depthwise tile that hold weights and data, and rows that it has at least: inputs of rows overlap, and
@@ -169,14 +168,6 @@ def _rows_shared(sch: Any, anchor: Block) -> bool:
     return weights <= _MANY_WEIGHTS * data
 
 
-def _rounds(sch: Any, loops: Sequence[Any]) -> int:
-    return math.prod(int(sch.get(loop).extent) for loop in loops)
-
-
-def _fused(sch: Any, loops: Sequence[Any]) -> Any:
-    return sch.fuse(*loops) if len(loops) > 1 else next(iter(loops), None)
-
-
 def _channels_outside(sch: Any, anchor: Block, tiles: int, limits: Limits) -> bool:
     """Whether the loop over channels goes around those over rows.
 
@@ -236,31 +227,6 @@ def _type(buffer: Any) -> str:
     return str(buffer.ty.dtype)
 
 
-def _nest(
-    sch: Any, products: list[Any], over_rows: list[Any], channel_tiles: Any, alone: list[Any], chosen: Parameters
-) -> tuple[list[Any], list[Any], list[Any]]:
-    """The loops over tiles, from outside: those that every thread runs, those that threads share, and the others.
-
-    What overlapping tiles have in common, two threads may write, to the same values.
-
-    Args:
-        alone: those whose last tile overlaps or is narrower, which are not fused with others.
-    """
-    outside = bool(chosen["channels_outside"])
-    order = [*products, channel_tiles, *over_rows] if outside else [*products, *over_rows, channel_tiles]
-    by_rows, uneven = ([loop for loop in over_rows if (loop in alone) == kind] for kind in (False, True))
-    if _rounds(sch, by_rows) == 1 == len(uneven) and not chosen["cut"]:
-        by_rows, outside = uneven, True
-    groups = [by_rows, [channel_tiles]]
-    around: list[Any] = []
-    shared = [loop for loop in order if loop not in alone]
-    if chosen[ROWS_SHARED] == outside and not products and min(_rounds(sch, group) for group in groups) > 1:
-        around, shared = reversed(groups) if outside else groups
-    elif _rounds(sch, shared) == 1:
-        shared = max(reversed(groups), key=lambda group: _rounds(sch, group))
-    return around, shared, [loop for loop in order if loop not in [*around, *shared]]
-
-
 def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Parameters, converted: bool) -> None:
     out = sch.get_sblock(result.name)
     weights = list(sch.get(sch.get_sblock(anchor.name)).reads)[-1].source
@@ -269,28 +235,30 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     *outer, rows, channels = sch.get_loops(out)
     divide = split_cut if chosen["cut"] else split_overlapping
     row_tiles, row = divide(sch, rows, mr, extent)
-    tile, alone = [row], [row_tiles] if extent % mr else []
+    tile, uneven = [row], [row_tiles] if extent % mr else []
     if (count := chosen["lines"]) > 1:
         outer[-1], line = divide(sch, outer[-1], count, anchor.spatial[-4])
         tile.insert(0, line)
-        alone += [outer[-1]] if anchor.spatial[-4] % count else []
+        uneven += [outer[-1]] if anchor.spatial[-4] % count else []
     pairs = len(anchor.reduction) == 2 and _type(weights) in ("int8", "int16")  # in vectors of 16 bits an element
     lanes = width if pairs else min(width, limits.lanes)
     # Bytes are written in as few vectors as there are; their floats are taken apart again where they become bytes.
     written = width if _writes_bytes(sch, out) and width & width - 1 == 0 else lanes
     channel_tiles, vector, lane = sch.split(channels, [None, width // written, written])
     whole_channels = result.spatial[-1] % width == 0
-    alone += [] if whole_channels else [channel_tiles]
+    overlapping, narrower = ([], uneven) if chosen["cut"] else (uneven, [])
+    if not whole_channels:
+        narrower.append(channel_tiles)
+        mark_tail(sch, channel_tiles)
 
     first = 1 if _products(sch, anchor) > 1 else 0
-    around, shared, serial = _nest(sch, outer[:first], [*outer[first:], row_tiles], channel_tiles, alone, chosen)
+    loops = TileLoops(outer[:first], [*outer[first:], row_tiles], channel_tiles, overlapping, narrower)
+    around, shared, serial = loops.divided(sch, bool(chosen["channels_outside"]), bool(chosen[ROWS_SHARED]))
     sch.reorder(*around, *shared, *serial, *tile, vector, lane)
-    if not whole_channels:
-        mark_tail(sch, channel_tiles)
     for loop in [*tile, vector]:
         sch.unroll(loop)
     sch.vectorize(lane)
-    whole, task = (_fused(sch, loops) for loops in (around, shared))
+    whole, task = fused(sch, around) if around else None, fused(sch, shared)
     sch.compute_at(sch.get_sblock(anchor.name), serial[-1] if serial else task, preserve_unit_loops=True)
     share(sch, task, anchor, limits, whole)
     by_element = takes_elements(anchor, limits)

@@ -20,7 +20,7 @@ from .limits import Limits
 from .overlap import split_overlapping
 from .rule import Offer, Parameters
 from .tails import mark_tail
-from .threads import share
+from .threads import fused, share
 from .tile import compute_tile
 
 PARTIAL = "partial_sums"  # the block that this rule recognises, […, row, block, channel, partial sum]
@@ -128,7 +128,7 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
         mark_tail(sch, channel_tiles)
     sch.unroll(row)
     sch.vectorize(lane)
-    task = sch.fuse(*shared) if len(shared) > 1 else shared[0]
+    task = fused(sch, shared)
     sch.compute_at(sch.get_sblock(anchor.name), serial[-1] if serial else task, preserve_unit_loops=True)
     ends_alone, (vectors, _) = _ends_alone(sch, anchor), _of_weights(sch, anchor)
     share(sch, task, anchor, limits)

@@ -11,7 +11,7 @@ from .inline import inline_producers
 from .limits import Limits
 from .overlap import split_overlapping
 from .rule import Offer, Parameters
-from .threads import share
+from .threads import fused, share
 from .tile import compute_tile
 
 ACCUMULATOR = "sparse_accumulator"
@@ -77,7 +77,7 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     for loop in (row, block, vector):
         sch.unroll(loop)
     sch.vectorize(lane)
-    task = sch.fuse(*shared) if len(shared) > 1 else shared[0]
+    task = fused(sch, shared)
     sch.compute_at(sch.get_sblock(anchor.name), serial[-1] if serial else task, preserve_unit_loops=True)
     share(sch, task, anchor, limits)
     compute_tile(sch, anchor, 1 + len(serial), lanes, limits)

@@ -1,4 +1,4 @@
-"""Which loop of a kernel threads share.
+"""Which loops of a kernel threads share.
 
 What a core wrote is in its own cache, and slow to get for the others. So a kernel's rows best go to the threads that
 wrote the rows which it reads: every kernel divides its rows among them in the same way, in order. Where its loop over
@@ -7,6 +7,9 @@ channels goes around that over rows, each thread runs the whole of the former, a
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from .analysis import Block
@@ -27,3 +30,54 @@ def share(sch: Any, task: Any, anchor: Block, limits: Limits, around: Any = None
     sch.parallel(task)
     if around is not None:
         sch.annotate(around, IN_EVERY_TASK, True)
+
+
+def fused(sch: Any, loops: Sequence[Any]) -> Any:
+    """One loop for several that lie inside each other."""
+    return sch.fuse(*loops) if len(loops) > 1 else loops[0]
+
+
+@dataclass(frozen=True)
+class TileLoops:
+    """The loops over a result's tiles, which may run in any order.
+
+    Attributes:
+        products: the loop over products that have weights of their own, or none.
+        rows: those over rows, from the outermost one on.
+        channels: the one over blocks of channels.
+        overlapping: those whose last tile overlaps, which are not fused with others.
+        narrower: those whose last tile is narrower, ditto.
+    """
+
+    products: Sequence[Any]
+    rows: Sequence[Any]
+    channels: Any
+    overlapping: Sequence[Any]
+    narrower: Sequence[Any]
+
+    def divided(self, sch: Any, channels_outside: bool, rows_shared: bool) -> tuple[list[Any], list[Any], list[Any]]:
+        """Loops that every thread runs, inside of them those that threads share, and those that are left.
+
+        Of the two that are asked for, the order and what is shared, the latter gives way where it is not possible, and
+        the former where all rows are in tiles that overlap. What these have in common, two threads may write, to the
+        same values.
+        """
+        alone = [*self.overlapping, *self.narrower]
+        order = [self.channels, *self.rows] if channels_outside else [*self.rows, self.channels]
+        rows = [loop for loop in self.rows if loop not in alone]
+        overlapping = [loop for loop in self.rows if loop in self.overlapping]
+        if rounds(sch, rows) == 1 == len(overlapping):
+            rows, channels_outside = overlapping, True
+        inside, outside = (rows, [self.channels]) if channels_outside else ([self.channels], rows)
+        around: list[Any] = []
+        shared = [loop for loop in [*self.products, *order] if loop not in alone]
+        if rows_shared == channels_outside and not self.products and min(rounds(sch, inside), rounds(sch, outside)) > 1:
+            around, shared = outside, inside
+        elif rounds(sch, shared) == 1:
+            shared = max([self.channels], rows, key=lambda loops: rounds(sch, loops))
+        return around, shared, [loop for loop in [*self.products, *order] if loop not in [*around, *shared]]
+
+
+def rounds(sch: Any, loops: Sequence[Any]) -> int:
+    """How often what is inside of all of them runs."""
+    return math.prod(int(sch.get(loop).extent) for loop in loops)
