@@ -90,12 +90,17 @@ def _permuted(builder: relax.BlockBuilder, x: Any, axes: Axes) -> Any:
     shape = shape_of(x)
     if axes == sorted(axes):
         return x
-    longer = [a for a in axes if shape[a] != 1]
     if 0 in shape:  # to Relax's reshape a 0 is the size that was there before
         return builder.normalize(relax.op.zeros([shape[a] for a in axes], str(x.ty.dtype)))
-    if longer == sorted(longer):
+    if _moves_nothing(shape, axes):
         return builder.normalize(relax.op.reshape(x, [shape[a] for a in axes]))
     return builder.normalize(relax.op.permute_dims(x, axes))
+
+
+def _moves_nothing(shape: Sequence[int], axes: Axes) -> bool:
+    """Whether a transpose leaves all elements where they are."""
+    longer = [a for a in axes if shape[a] != 1]
+    return longer == sorted(longer)
 
 
 def _behind(builder: relax.BlockBuilder, value: Any, axes: Axes) -> Any:
@@ -294,10 +299,17 @@ def _concat(builder: relax.BlockBuilder, call: Any) -> Any:
     if not isinstance(fields, relax.Tuple) or not fields.fields:
         return None
     sources = [_source(builder, field) for field in fields.fields]
-    if any(source is None or source[1] != sources[0][1] for source in sources):  # type: ignore[index]
+    axes = next((source[1] for source in sources if source is not None), None)
+    if axes is None:
         return None
-    axes = sources[0][1]  # type: ignore[index]
-    parts: Sequence[Any] = [source[0] for source in sources if source is not None]
+    parts = []
+    for field, source in zip(fields.fields, sources, strict=True):
+        if source is not None and source[1] == axes:
+            parts.append(source[0])
+        elif len(shape_of(field)) == len(axes) and _moves_nothing(shape_of(field), _inverse(axes)):
+            parts.append(_bound(builder, _permuted(builder, field, _inverse(axes))))
+        else:
+            return None
     return _behind(builder, relax.op.concat(parts, axes[int(call.attrs.axis) % len(axes)]), axes)
 
 

@@ -42,6 +42,8 @@ def through(f: Callable[..., Any], *others: tuple[int, ...]) -> Any:
         (lambda x, s: op.multiply(x, s), ((2, 8, 1, 1),)),
         (lambda x: op.multiply(x, op.sigmoid(x)), ()),
         (lambda x: op.concat([x, op.negative(x)], 1), ()),
+        (lambda x, y: op.concat([y, x, op.negative(x)], 1), ((2, 1, 4, 6),)),
+        (lambda x, y: op.concat([x, op.sigmoid(op.reshape(y, (2, 1, 4, 6)))], 1), ((2, 4, 6, 1),)),
         (lambda x: op.nn.pad(x, [0, 0, 1, 2, 3, 0, 0, 4]), ()),
         (lambda x: op.nn.softmax(x, 1), ()),
         (lambda x: op.take(x, relax.const(np.array([2, 0])), 1), ()),
@@ -104,6 +106,17 @@ def test_heads_are_merged_by_one_transpose() -> None:
     after = sink_transposes(before)
     assert operators(after) == {"permute_dims": 1, "reshape": 1}
     check_equal(before, after, np.random.default_rng(0).standard_normal((2, 3, 5, 4)).astype(np.float32))
+
+
+def test_a_concatenation_with_what_is_not_transposed_stays() -> None:
+    """To transpose the rest would be more work."""
+    before = through(lambda x, y: op.concat([x, y], 1), (2, 3, 4, 6))
+    after = sink_transposes(before)
+    assert operators(after)["permute_dims"] == 2
+    rng = np.random.default_rng(0)
+    check_equal(
+        before, after, *(rng.standard_normal(shape).astype(np.float32) for shape in [(2, 4, 6, 8), (2, 3, 4, 6)])
+    )
 
 
 def test_moving_axes_of_size_one_is_a_view() -> None:
