@@ -10,6 +10,7 @@ from .inline import inline_producers
 from .limits import Limits
 from .rule import Offer, Parameters
 from .style import TASKS, VECTORS, offer_style
+from .threads import fused
 
 
 def blocks_rule(sch: Any, limits: Limits) -> Offer | None:
@@ -86,7 +87,7 @@ def _share(sch: Any, outer: list[Any], extents: list[int], block: Block, limits:
     count = next((n for n in range(1, len(outer) + 1) if math.prod(extents[:n]) >= tasks), len(outer))
     if block.work < limits.parallel_work:
         return outer[-1]
-    task = sch.fuse(*outer[:count]) if count > 1 else outer[0]
+    task = fused(sch, outer[:count])
     sch.parallel(task)
     return outer[-1] if count < len(outer) else task
 

@@ -16,7 +16,7 @@ from .overlap import split_overlapping
 from .peel import mark_for_peeling
 from .rule import ROWS_SHARED, Offer, Parameters
 from .tails import mark_tail
-from .threads import share
+from .threads import LEAST_TASKS, fused, share
 from .tile import compute_tile
 from .weight_limit import WORD
 
@@ -26,7 +26,6 @@ _PLACES, _MOST_PLACES = 8, 16
 _MOST_TAPS = 49
 # Vectors of the channels that are left which take as long as a whole tile, which then begins early.
 _LONG_TAIL = 3
-_TASKS = 8  # that rows make at least where threads share them
 
 
 def is_wide(channels: int, taps: int, limits: Limits) -> bool:
@@ -53,7 +52,7 @@ def depthwise_rule(sch: Any, limits: Limits) -> Offer | None:
         tasks *= columns // places
     return Offer(
         lambda chosen: _apply(sch, anchor, result, limits, chosen),
-        {"places": places, ROWS_SHARED: int(tasks >= _TASKS)},
+        {"places": places, ROWS_SHARED: int(tasks >= LEAST_TASKS)},
         {"places": tuple(choices), ROWS_SHARED: (0, 1)},
     )
 
@@ -78,7 +77,7 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     inside = chosen[ROWS_SHARED] and not tail
     shared = rows if inside else [loop for loop in (images, blocks, groups, tiles) if loop not in alone]
     sch.reorder(*([blocks] if inside else []), *shared, *alone, place, line, lane)
-    task = sch.fuse(*shared)
+    task = fused(sch, shared)
     sch.compute_at(sch.get_sblock(anchor.name), line, preserve_unit_loops=True)
     for loop in (place, line):
         sch.unroll(loop)

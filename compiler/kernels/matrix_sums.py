@@ -15,14 +15,13 @@ from .limits import Limits
 from .peel import mark_for_peeling
 from .rule import Offer, Parameters
 from .tails import mark_tail
-from .threads import fused, share
+from .threads import LEAST_TASKS, fused, share
 from .tile import compute_tile
 
 MATRICES = "matrix_sums"  # the block that this rule recognises, […, pair of rows, block, pair of channels, 4]
 STEP = 8  # elements of a row that are multiplied at once
 _WIDTHS = (16, 8, 4)  # channels of a tile
 _MOST_ROWS = 16
-_TASKS = 8  # at least so many are shared by threads, if there are
 _WRITTEN = 2.0  # instructions for four elements' way out of their vectors and for their epilogue
 _PLACES = 12  # instructions of a tile for places in memory
 
@@ -80,7 +79,7 @@ def _shared(sch: Any, order: list[Any], alone: list[Any]) -> tuple[list[Any], li
     """
     shared: list[Any] = []
     for loop in order:
-        if loop not in alone and (not shared or math.prod(int(sch.get(one).extent) for one in shared) < _TASKS):
+        if loop not in alone and (not shared or math.prod(int(sch.get(one).extent) for one in shared) < LEAST_TASKS):
             shared.append(loop)
     shared = shared or order[:1]
     return shared, [loop for loop in order if loop not in shared]

@@ -20,7 +20,7 @@ from .limits import Limits
 from .overlap import split_overlapping
 from .rule import Offer, Parameters
 from .tails import mark_tail
-from .threads import fused, share
+from .threads import LEAST_TASKS, fused, share
 from .tile import compute_tile
 
 PARTIAL = "partial_sums"  # the block that this rule recognises, […, row, block, channel, partial sum]
@@ -30,7 +30,6 @@ _SUMS = 2  # of so many registers one has sums, where LLVM puts many products be
 _MANY = 32  # registers of the instruction set where it does not
 FEW = 8  # rounds that are written out
 _MOST_KEPT = 24  # vectors that LLVM may keep from one tile to the next, as it does if they are the same
-_TASKS = 8  # at least so many are shared by threads, if there are
 _WIDTHS = (8, 4)  # channels of a tile
 _WRITTEN = {8: 2.0, 4: 2.75}  # instructions for an element's epilogue
 _PLACES = 12  # instructions of a tile for places in memory
@@ -105,7 +104,7 @@ def _shared(sch: Any, order: list[Any], alone: list[Any]) -> tuple[list[Any], li
     """
     order = [loop for loop in order if loop not in alone] + [loop for loop in order if loop in alone]
     count, number = 1, 0
-    while number < len(order) and (number == 0 or (count < _TASKS and order[number] not in alone)):
+    while number < len(order) and (number == 0 or (count < LEAST_TASKS and order[number] not in alone)):
         count *= int(sch.get(order[number]).extent)
         number += 1
     return order[:number], order[number:]

@@ -17,6 +17,7 @@ from .limits import Limits
 
 # TVM's code generation runs what is inside of it in every task, and divides the parallel loop among them.
 IN_EVERY_TASK = "pragma_parallel_launch_point"
+LEAST_TASKS = 8  # that a few threads share well
 
 
 def share(sch: Any, task: Any, anchor: Block, limits: Limits, around: Any = None) -> None:
@@ -45,8 +46,8 @@ class TileLoops:
         products: the loop over products that have weights of their own, or none.
         rows: those over rows, from the outermost one on.
         channels: the one over blocks of channels.
-        overlapping: those whose last tile overlaps, which are not fused with others.
-        narrower: those whose last tile is narrower, ditto.
+        overlapping: those over rows whose last tile overlaps, which are not fused with others.
+        narrower: those over rows or channels whose last tile is narrower, ditto.
     """
 
     products: Sequence[Any]
@@ -63,21 +64,25 @@ class TileLoops:
         same values.
         """
         alone = [*self.overlapping, *self.narrower]
-        order = [self.channels, *self.rows] if channels_outside else [*self.rows, self.channels]
+        tiles = [self.channels, *self.rows] if channels_outside else [*self.rows, self.channels]
+        order = [*self.products, *tiles]
         rows = [loop for loop in self.rows if loop not in alone]
-        overlapping = [loop for loop in self.rows if loop in self.overlapping]
-        if rounds(sch, rows) == 1 == len(overlapping):
-            rows, channels_outside = overlapping, True
+        if _rounds(sch, rows) == 1 == len(self.overlapping):
+            rows, channels_outside = [*self.overlapping], True
         inside, outside = (rows, [self.channels]) if channels_outside else ([self.channels], rows)
         around: list[Any] = []
-        shared = [loop for loop in [*self.products, *order] if loop not in alone]
-        if rows_shared == channels_outside and not self.products and min(rounds(sch, inside), rounds(sch, outside)) > 1:
+        shared = [loop for loop in order if loop not in alone]
+        if (
+            rows_shared == channels_outside
+            and not self.products
+            and min(_rounds(sch, inside), _rounds(sch, outside)) > 1
+        ):
             around, shared = outside, inside
-        elif rounds(sch, shared) == 1:
-            shared = max([self.channels], rows, key=lambda loops: rounds(sch, loops))
-        return around, shared, [loop for loop in [*self.products, *order] if loop not in [*around, *shared]]
+        elif _rounds(sch, shared) == 1:
+            shared = max([self.channels], rows, key=lambda loops: _rounds(sch, loops))
+        return around, shared, [loop for loop in order if loop not in [*around, *shared]]
 
 
-def rounds(sch: Any, loops: Sequence[Any]) -> int:
+def _rounds(sch: Any, loops: Sequence[Any]) -> int:
     """How often what is inside of all of them runs."""
     return math.prod(int(sch.get(loop).extent) for loop in loops)

@@ -19,7 +19,7 @@ from .overlap import split_overlapping
 from .peel import mark_for_peeling
 from .rule import Offer, Parameters, values_up_to
 from .tails import mark_tail
-from .threads import share
+from .threads import fused, share
 from .vectors import lanes_of
 
 # Wider tiles than this many vectors along the last axis gain nothing and lengthen compilation.
@@ -89,7 +89,7 @@ def _apply(sch: Any, anchor: Block, epilogue: str, lanes: int, limits: Limits, c
     for loop in tile[:-1]:
         sch.unroll(loop)
     sch.vectorize(lane)
-    task = (sch.fuse(*outer) if len(outer) > 1 else outer[0]) if outer else columns
+    task = fused(sch, outer) if outer else columns
     sch.compute_at(sch.get_sblock(anchor.name), columns, preserve_unit_loops=True)
     share(sch, task, anchor, limits)
     compute_tile(sch, anchor, 1 + bool(outer) + (alone is not None), lanes, limits)

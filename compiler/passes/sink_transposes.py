@@ -302,12 +302,12 @@ def _concat(builder: relax.BlockBuilder, call: Any) -> Any:
     axes = next((source[1] for source in sources if source is not None), None)
     if axes is None:
         return None
-    parts = []
+    parts, back = [], _inverse(axes)
     for field, source in zip(fields.fields, sources, strict=True):
         if source is not None and source[1] == axes:
             parts.append(source[0])
-        elif len(shape_of(field)) == len(axes) and _moves_nothing(shape_of(field), _inverse(axes)):
-            parts.append(_bound(builder, _permuted(builder, field, _inverse(axes))))
+        elif len(shape_of(field)) == len(back) and _moves_nothing(shape_of(field), back):
+            parts.append(_bound(builder, _permuted(builder, field, back)))
         else:
             return None
     return _behind(builder, relax.op.concat(parts, axes[int(call.attrs.axis) % len(axes)]), axes)

@@ -6,21 +6,12 @@ from typing import Any
 
 import pytest
 import tvm_ffi
-from tvm import ir, sym, te, tirx
+from tvm import ir, sym, tirx
 
-from compiler.kernels.packed import ACCUMULATOR
 from compiler.kernels.rule import Decision
 from compiler.kernels.schedule import schedule
 from compiler.target import load_target
-
-
-def product(rows: int, depth: int, blocks: int, width: int) -> Any:
-    """A product on packed weights `w`, as the pass that packs them makes it."""
-    x, w = te.placeholder((rows, depth), name="x"), te.placeholder((blocks, depth, width), name="w")
-    k = te.reduce_axis((0, depth), "k")
-    sums = te.compute((rows, blocks, width), lambda i, b, l: te.sum(x[i, k] * w[b, k, l], axis=k), name=ACCUMULATOR)
-    y = te.compute((rows, blocks * width), lambda i, j: sums[i, j // width, j % width], name="y")
-    return te.create_prim_func([x, w, y], index_dtype_override="int64")
+from tests.kernels.packed_product import packed_product
 
 
 def fetched(func: Any) -> list[tuple[Any, Any]]:
@@ -42,7 +33,9 @@ def fetched(func: Any) -> list[tuple[Any, Any]]:
 def test_every_line_of_a_later_round_is_pointed_at(target: str, width: int) -> None:
     depth, ahead = 96, 16
     found = fetched(
-        schedule(product(50, depth, 4, width), load_target(target), Decision("packed", {"prefetch": ahead})).func
+        schedule(
+            packed_product(50, depth, 4 * width, width), load_target(target), Decision("packed", {"prefetch": ahead})
+        ).func
     )
     var, steps = found[0][0].loop_var, depth // int(found[0][0].extent)  # a round may take several steps of the sum
     for number, (loop, load) in enumerate(found):
@@ -56,6 +49,10 @@ def test_every_line_of_a_later_round_is_pointed_at(target: str, width: int) -> N
 
 def test_none_where_none_are_asked_for() -> None:
     assert (
-        fetched(schedule(product(50, 96, 4, 32), load_target("x86-64-v4"), Decision("packed", {"prefetch": 0})).func)
+        fetched(
+            schedule(
+                packed_product(50, 96, 4 * 32, 32), load_target("x86-64-v4"), Decision("packed", {"prefetch": 0})
+            ).func
+        )
         == []
     )

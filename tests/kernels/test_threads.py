@@ -6,25 +6,15 @@ from typing import Any
 
 import pytest
 import tvm_ffi
-from tvm import te, tirx
+from tvm import tirx
 
-from compiler.kernels.packed import ACCUMULATOR
 from compiler.kernels.rule import ALWAYS, NEVER, ROWS_SHARED, SHARED, Decision
 from compiler.kernels.schedule import schedule
 from compiler.kernels.threads import IN_EVERY_TASK
 from compiler.target import load_target
+from tests.kernels.packed_product import packed_product
 
 ROWS, ROWS_OF_TILE, BLOCKS, WIDTH, DEPTH = 56, 14, 6, 32, 48
-
-
-def product(rows: int = ROWS, channels: int = BLOCKS * WIDTH) -> Any:
-    """On packed weights, as the pass that packs them makes it."""
-    shape = (rows, -(-channels // WIDTH), WIDTH)
-    x, w = te.placeholder((rows, DEPTH), name="x"), te.placeholder((shape[1], DEPTH, WIDTH), name="w")
-    k = te.reduce_axis((0, DEPTH), "k")
-    sums = te.compute(shape, lambda i, b, l: te.sum(x[i, k] * w[b, k, l], axis=k), name=ACCUMULATOR)
-    y = te.compute((rows, channels), lambda i, j: sums[i, j // WIDTH, j % WIDTH], name="y")
-    return te.create_prim_func([x, w, y], index_dtype_override="int64")
 
 
 def made(program: Any, **parameters: int) -> Any:
@@ -50,7 +40,14 @@ def nest(func: Any) -> list[Any]:
 @pytest.mark.parametrize("outside", [0, 1])
 @pytest.mark.parametrize("by_rows", [0, 1])
 def test_threads_share_what_they_are_told_to(outside: int, by_rows: int) -> None:
-    loops = nest(made(product(), rows=ROWS_OF_TILE, channels_outside=outside, **{ROWS_SHARED: by_rows}))
+    loops = nest(
+        made(
+            packed_product(ROWS, DEPTH, BLOCKS * WIDTH, WIDTH),
+            rows=ROWS_OF_TILE,
+            channels_outside=outside,
+            **{ROWS_SHARED: by_rows},
+        )
+    )
     tiles = ROWS // ROWS_OF_TILE
     parallel = [loop for loop in loops if loop.kind == tirx.ForKind.PARALLEL]
     assert len(parallel) == 1
@@ -63,7 +60,9 @@ def test_threads_share_what_they_are_told_to(outside: int, by_rows: int) -> None
 
 def test_nothing_is_run_in_every_task_where_there_are_none() -> None:
     found: list[Any] = []
-    func = made(product(), channels_outside=1, **{ROWS_SHARED: 1, SHARED: NEVER})
+    func = made(
+        packed_product(ROWS, DEPTH, BLOCKS * WIDTH, WIDTH), channels_outside=1, **{ROWS_SHARED: 1, SHARED: NEVER}
+    )
     tvm_ffi.structural_walk(func, [(tirx.For, found.append)])
     assert not [loop for loop in found if loop.kind == tirx.ForKind.PARALLEL or IN_EVERY_TASK in loop.annotations]
 
@@ -81,7 +80,7 @@ def test_nothing_is_run_in_every_task_where_there_are_none() -> None:
     ],
 )
 def test_tiles_and_blocks_that_do_not_divide_are_shared(rows: int, channels: int, by_rows: int, shared: int) -> None:
-    program = product(rows, channels)
+    program = packed_product(rows, DEPTH, channels, WIDTH)
     tile = min(rows, ROWS_OF_TILE)
     loops = nest(made(program, rows=tile, cut=0, channels_outside=0, **{ROWS_SHARED: by_rows}))
     assert [int(loop.extent) for loop in loops if loop.kind == tirx.ForKind.PARALLEL] == [shared]
