@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -44,41 +45,40 @@ class Block:
 
 def blocks_of(sch: Any) -> list[Block]:
     """The leaf blocks in program order; raises ValueError for what a static schedule cannot handle."""
-    found = []
-    for rv in sch.get_child_blocks(sch.get_sblock("root")):
-        block = sch.get(rv)
-        spatial, reduction, last, last_reduction = [], [], None, None
-        for axis in block.iter_vars:
-            extent = axis.dom.extent
-            if not isinstance(extent, tirx.IntImm):
-                raise ValueError(f"block {block.name_hint} has a dynamic extent")
-            if axis.iter_type == tirx.IterVar.DataPar:
-                spatial.append(int(extent.value))
-                last = axis.var
-            elif axis.iter_type == tirx.IterVar.CommReduce:
-                reduction.append(int(extent.value))
-                last_reduction = axis.var
-            else:
-                raise ValueError(f"block {block.name_hint} has an axis that is neither parallel nor reduced")
-        visitor = _Accesses(last)
-        visitor.visit(block.body)
-        if block.init is not None:
-            visitor.visit(block.init)
-        reduced = _Accesses(last_reduction)
-        reduced.visit(block.body)
-        found.append(
-            Block(
-                block.name_hint,
-                tuple(spatial),
-                tuple(reduction),
-                last is not None and visitor.contiguous,
-                visitor.transcendental,
-                last_reduction is not None and reduced.contiguous and not reduced.period,
-                visitor.period,
-                len(block.writes),
-            )
-        )
-    return found
+    return [_analysed(sch.get(rv)) for rv in sch.get_child_blocks(sch.get_sblock("root"))]
+
+
+@functools.lru_cache(maxsize=256)  # every rule asks for the blocks of the same program
+def _analysed(block: Any) -> Block:
+    spatial, reduction, last, last_reduction = [], [], None, None
+    for axis in block.iter_vars:
+        extent = axis.dom.extent
+        if not isinstance(extent, tirx.IntImm):
+            raise ValueError(f"block {block.name_hint} has a dynamic extent")
+        if axis.iter_type == tirx.IterVar.DataPar:
+            spatial.append(int(extent.value))
+            last = axis.var
+        elif axis.iter_type == tirx.IterVar.CommReduce:
+            reduction.append(int(extent.value))
+            last_reduction = axis.var
+        else:
+            raise ValueError(f"block {block.name_hint} has an axis that is neither parallel nor reduced")
+    visitor = _Accesses(last)
+    visitor.visit(block.body)
+    if block.init is not None:
+        visitor.visit(block.init)
+    reduced = _Accesses(last_reduction)
+    reduced.visit(block.body)
+    return Block(
+        block.name_hint,
+        tuple(spatial),
+        tuple(reduction),
+        last is not None and visitor.contiguous,
+        visitor.transcendental,
+        last_reduction is not None and reduced.contiguous and not reduced.period,
+        visitor.period,
+        len(block.writes),
+    )
 
 
 class _Accesses:

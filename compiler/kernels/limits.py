@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, replace
 
@@ -80,6 +81,12 @@ def limits_of(target: Target, cost: Cost | None = None, rule: str | None = None)
     Args:
         rule: the name of the rule that will schedule the program, if that is known.
     """
+    limits = _limits(target)
+    return limits if cost is None else replace(limits, parallel_work=parallel_work(cost, target, rule))
+
+
+@functools.lru_cache
+def _limits(target: Target) -> Limits:
     by_element = target.machine == "aarch64"
     lanes, l1 = max(1, target.simd_bits // 32), 1024 * target.caches.l1d_kib
     l2, l2_whole, l3 = target.l2_bytes, 1024 * target.caches.l2_kib, 1024 * target.caches.l3_kib
@@ -121,7 +128,7 @@ def limits_of(target: Target, cost: Cost | None = None, rule: str | None = None)
             byte_pairs=True,
             weights=weights,
         )
-    return limits if cost is None else replace(limits, parallel_work=parallel_work(cost, target, rule))
+    return limits
 
 
 def parallel_work(cost: Cost, target: Target, rule: str | None = None) -> int:

@@ -84,9 +84,11 @@ def schedule(func: Any, target: Target, decision: Decision | None = None) -> Sch
     cost = cost_of(func)
     failures: dict[str, str] = {}
     decided = [(decision.rule, decision.parameters)] if decision is not None else []
+    sch = None
     for name, parameters in [*decided, *((name, {}) for name, _ in RULES)]:
         try:
-            sch, offer = _ask(func, target, cost, name, parameters.get(SHARED, AS_RECKONED))
+            sch = _untouched(sch, func)
+            offer = _ask(sch, target, cost, name, parameters.get(SHARED, AS_RECKONED))
             if offer is None:
                 continue
             chosen = offer.chosen(parameters)
@@ -102,23 +104,31 @@ def offers(func: Any, target: Target) -> dict[str, Offer]:
     """What each rule that takes `func` offers, in order, to look at: `schedule` applies the first."""
     cost = cost_of(func)
     found = {}
+    sch = None
     for name, _ in RULES:
         try:
-            offer = _ask(func, target, cost, name)[1]
+            sch = _untouched(sch, func)
+            offer = _ask(sch, target, cost, name)
         except _FAILURES:
             continue
         if offer is not None:
             found[name] = offer
+            sch = None  # the offer's own
     return found
 
 
-def _ask(func: Any, target: Target, cost: Cost, name: str, shared: int = AS_RECKONED) -> tuple[Any, Offer | None]:
-    """A schedule of its own for a rule, and what it offers for it, if its nests are shared by threads as said."""
-    sch, limits = s_tir.Schedule(func, debug_mask="none"), limits_of(target, cost, name)
+def _untouched(sch: Any, func: Any) -> Any:
+    """A schedule of `func`: this one if the rules that had it left it as it was, as most do."""
+    return sch if sch is not None and sch.mod["main"].same_as(func) else s_tir.Schedule(func, debug_mask="none")
+
+
+def _ask(sch: Any, target: Target, cost: Cost, name: str, shared: int = AS_RECKONED) -> Offer | None:
+    """What a rule offers for a schedule, if its nests are shared by threads as said."""
+    limits = limits_of(target, cost, name)
     if shared in _LEAST_WORK:
         limits = replace(limits, parallel_work=_LEAST_WORK[shared])
     offer = dict(RULES)[name](sch, limits)
     if offer is None:
-        return sch, None
+        return None
     default, space = {**offer.default, SHARED: AS_RECKONED}, {**offer.space, SHARED: (NEVER, AS_RECKONED, ALWAYS)}
-    return sch, replace(offer, default=default, space=space)
+    return replace(offer, default=default, space=space)
