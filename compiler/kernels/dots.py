@@ -100,12 +100,12 @@ def lower_dots(target: Target) -> Any:
 def _begun(sequence: Any) -> Any:
     """Stores of zeros, to which the next store to that place adds a dot product, left out."""
     statements = list(_flat(sequence))
-    zeros: dict[tuple[int, str], int] = {}
+    zeros: dict[tuple[Any, ...], int] = {}
     for number, store in enumerate(statements):
         if not isinstance(store, tirx.BufferStore):
             zeros.clear()  # it may read what was stored
             continue
-        place = (hash(store.buffer), str(store.indices))
+        place = (store.buffer, *map(tvm_ffi.StructuralKey, store.indices))
         if _is_zero(store.value):
             zeros[place] = number
         elif place in zeros and isinstance(store.value, tirx.Add) and _is(store.value.b, _DOT):

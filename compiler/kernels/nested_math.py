@@ -40,10 +40,11 @@ def separate_nested_math() -> Any:
 
 def _innermost(value: Any) -> Any:
     """A function whose result another one is computed from, and which has none inside; None if there is no such."""
-    if _found(value, ir.Call, is_conditional):
-        return None  # it might be computed where it must not be
+    calls = _calls(value)
+    if len(calls) < 2 or _found(value, ir.Call, is_conditional):
+        return None  # in a condition, it might be computed where it must not be
     bound = [let.var for let in _found(value, tirx.Let)]
-    for call in _calls(value):
+    for call in calls:
         for inner in _calls(call.args[0]):
             used = _found(inner, ir.Var, lambda var: any(var.same_as(one) for one in bound))
             if not used and not _calls(inner.args[0]):

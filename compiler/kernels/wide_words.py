@@ -89,15 +89,16 @@ def interleave_words(target: Target) -> Any:
 def _with_words(body: Any, size: int) -> Any:
     """The statements of a body, which have their words before them."""
     made: list[Any] = []
-    known: dict[str, list[Any]] = {}
+    known: dict[tuple[Any, ...], list[Any]] = {}
 
     def on_call(call: Any) -> Any:
         if not _is(call, _REGISTER):
             return call
         number, *taps = call.args
-        if str(taps) not in known:
-            known[str(taps)] = _registers(taps, width_of(call), made)
-        return known[str(taps)][int(number)]
+        key = tuple(map(tvm_ffi.StructuralKey, taps))
+        if key not in known:
+            known[key] = _registers(taps, width_of(call), made)
+        return known[key][int(number)]
 
     for statement in _flat(body):
         plain = isinstance(statement, tirx.BufferStore)
