@@ -33,6 +33,7 @@ from .memory import ALIGNMENT
 # A kernel named `exp` or `round` must not stand in for libm's.
 _PREFIX = "edgec_kernel_"
 _SYMBOL_DIGITS = 16  # of the key, in hexadecimal
+COMPILING = "compile"  # what the names of threads that compile begin with
 # TVM and LLVM recurse over nested expressions; a thread's default may be a fourth of what the process began with.
 _STACK_BYTES = 16 << 20
 
@@ -174,7 +175,7 @@ def compile_kernels(
 
 def on_all_cores(work: Callable[[Job], CompiledKernel], jobs: Sequence[Job]) -> list[CompiledKernel]:
     """The results of `work` in order; LLVM, which takes nearly all of the time, runs outside Python's lock."""
-    pool = ThreadPoolExecutor(usable_cores())
+    pool = ThreadPoolExecutor(usable_cores(), COMPILING)
     default = threading.stack_size(_STACK_BYTES)
     try:
         results = pool.map(work, jobs)  # starts the threads
@@ -185,9 +186,9 @@ def on_all_cores(work: Callable[[Job], CompiledKernel], jobs: Sequence[Job]) -> 
 
 
 def usable_cores() -> int:
-    """Cores that this thread may run on."""
+    """Cores that this process may run on, by what its first thread may."""
     affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    return len(affinity(os.getpid())) if affinity else os.cpu_count() or 1
 
 
 def canonical_form(program: Any) -> Any:

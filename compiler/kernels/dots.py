@@ -18,7 +18,7 @@ from tvm import ir, sym, tirx
 from ..target import Target
 from . import dots_arm, dots_x86
 from .llvm_code import PAIRS, import_code
-from .lowering import define_operator, program_pass, width_of
+from .lowering import define_operator, program_pass, width_of, with_body
 from .vectors import shuffle
 from .weight_limit import WORD
 
@@ -88,13 +88,23 @@ def lower_dots(target: Target) -> Any:
     """The pass that replaces words and dot products; after loops have become vectors, before TVM lowers intrinsics."""
 
     def lower(func: Any) -> Any:
+        if not _has_any(func.body):
+            return func
         body = tvm_ffi.structural_map(func.body, [(tirx.SeqStmt, _begun)])
         body = tvm_ffi.structural_map(body, [(tirx.Add, lambda add: _added(add, target))])
         body = tvm_ffi.structural_map(body, [(ir.Call, lambda call: _alone(call, target))])
         body = tvm_ffi.structural_map(body, [(ir.Call, lambda call: _whole(call, target))])
-        return func.with_body(import_code(tvm_ffi.structural_map(body, [(ir.Call, _load)]), target))
+        return with_body(func, import_code(tvm_ffi.structural_map(body, [(ir.Call, _load)]), target))
 
     return program_pass(lower)
+
+
+def _has_any(body: Any) -> bool:
+    """Whether there is anything to replace, which takes a walk through the whole program for each kind."""
+    found: list[bool] = []
+    names = (_WORD, _PAIR, _DOT, _ACROSS)
+    tvm_ffi.structural_walk(body, [(ir.Call, lambda call: found.append(any(_is(call, name) for name in names)))])
+    return any(found)
 
 
 def _begun(sequence: Any) -> Any:

@@ -8,7 +8,7 @@ import tvm_ffi
 from tvm import tirx
 
 from ..target import Target
-from .lowering import program_pass
+from .lowering import program_pass, with_body
 
 SATURATES = "edgec.saturates"  # the attribute of programs whose results in float16 are made to fit
 LARGEST = 65504.0
@@ -37,7 +37,7 @@ def convert_float16(target: Target) -> Any:
             return func
         written = not has_conversions(target)
         change = [(tirx.Cast, lambda cast: _convert(cast, fits, written))]
-        return func.with_body(tvm_ffi.structural_map(func.body, change))
+        return with_body(func, tvm_ffi.structural_map(func.body, change))
 
     return program_pass(convert)
 

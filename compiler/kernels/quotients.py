@@ -15,7 +15,7 @@ import tvm_ffi
 from tvm import tirx
 
 from ..target import Target
-from .lowering import program_pass, width_of
+from .lowering import program_pass, width_of, with_body
 from .scalars import Fact, Number, facts_of, is_factor, is_known, lanes_with, number_of, scalar, times
 
 _MODERATE = 2.0**96
@@ -28,7 +28,7 @@ def divide_bounded(target: Target) -> Any:
     def lower(func: Any) -> Any:
         facts = facts_of(func)
         change = [(tirx.Div, lambda quotient: _changed(quotient, facts))]
-        return func.with_body(tvm_ffi.structural_map(func.body, change)) if fused else func
+        return with_body(func, tvm_ffi.structural_map(func.body, change)) if fused else func
 
     return program_pass(lower)
 

@@ -18,7 +18,7 @@ from tvm import ir, tirx
 
 from ..target import Target
 from .formulas import WHOLE
-from .lowering import program_pass, width_of
+from .lowering import program_pass, width_of, with_body
 from .quotients import multiplies_and_adds, quotient_of
 from .scalars import (
     FAR,
@@ -82,7 +82,7 @@ def requantise(target: Target) -> Any:
                 narrowed = _by_saturation(cast, facts) if saturates else None
                 return _by_sum(cast, facts, multiply_adds) if narrowed is None else narrowed
 
-            return func.with_body(tvm_ffi.structural_map(func.body, [(tirx.Cast, on_cast)]))
+            return with_body(func, tvm_ffi.structural_map(func.body, [(tirx.Cast, on_cast)]))
 
         return program_pass(lower_alone)
 
@@ -96,7 +96,7 @@ def requantise(target: Target) -> Any:
             value = tvm_ffi.structural_map(store.value, [(tirx.Cast, lambda cast: _replaced(cast, facts, forms))])
             return tirx.BufferStore(store.buffer, value, store.indices)
 
-        return func.with_body(tvm_ffi.structural_map(func.body, [(tirx.BufferStore, on_store)]))
+        return with_body(func, tvm_ffi.structural_map(func.body, [(tirx.BufferStore, on_store)]))
 
     return program_pass(lower)
 

@@ -17,7 +17,8 @@ import tvm_ffi
 from tvm import ir, tirx
 
 from ..target import Target
-from .lowering import program_pass, width_of
+from .lowering import program_pass, width_of, with_body
+from .scalars import is_scalar
 from .vectors import load_vector, shuffle
 
 SIZE = 256  # bytes of a table
@@ -28,12 +29,17 @@ _Read = Callable[[Any, Any], Any]
 
 def is_look_up(load: Any) -> bool:
     """Whether a load is of an entry of a table, at a position that is a byte."""
-    shape = load.source.ty.shape
-    if len(shape) != 1 or not isinstance(shape[0], tirx.IntImm) or int(shape[0].value) != SIZE:
+    if not _is_table(load.source):
         return False
     (position,) = load.indices
-    byte = isinstance(position, tirx.Cast) and str(position.value.ty.dtype).startswith("uint8")
-    return byte and str(load.ty.dtype).partition("x")[0] in ("int8", "uint8")
+    return isinstance(position, tirx.Cast) and str(position.value.ty.dtype).startswith("uint8")
+
+
+def _is_table(buffer: Any) -> bool:
+    if str(buffer.ty.dtype) not in ("int8", "uint8"):
+        return False
+    shape = buffer.ty.shape
+    return len(shape) == 1 and isinstance(shape[0], tirx.IntImm) and int(shape[0].value) == SIZE
 
 
 def lower_tables(target: Target) -> Any:
@@ -48,7 +54,10 @@ def lower_tables(target: Target) -> Any:
         return tirx.reinterpret(str(load.ty.dtype), _in_pieces(load.source, load.indices[0].value, lanes, read))
 
     def lower(func: Any) -> Any:
-        return func if form is None else func.with_body(tvm_ffi.structural_map(func.body, [(ir.TensorLoad, on_load)]))
+        tables = [param for param in func.params if not is_scalar(param) and _is_table(param)]
+        if form is None or not tables:
+            return func
+        return with_body(func, tvm_ffi.structural_map(func.body, [(ir.TensorLoad, on_load)]))
 
     return program_pass(lower)
 

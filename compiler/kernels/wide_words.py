@@ -16,7 +16,7 @@ from tvm import ir, tirx
 from ..target import Target
 from .dots import word
 from .llvm_code import ALIGNED
-from .lowering import define_operator, program_pass, width_of
+from .lowering import define_operator, program_pass, width_of, with_body
 from .requantise import piece
 from .vectors import shuffle
 from .weight_limit import WORD
@@ -52,7 +52,7 @@ def split_wide_words(target: Target) -> Any:
         return tirx.SeqStmt(stores)
 
     def split(func: Any) -> Any:
-        return func.with_body(tvm_ffi.structural_map(func.body, [(tirx.BufferStore, on_store)]))
+        return with_body(func, tvm_ffi.structural_map(func.body, [(tirx.BufferStore, on_store)]))
 
     return program_pass(split if target.machine == "x86_64" else lambda func: func)
 
@@ -81,7 +81,7 @@ def interleave_words(target: Target) -> Any:
 
     def interleave(func: Any) -> Any:
         body = tvm_ffi.structural_map(func.body, [(tirx.For, on_loop), (tirx.IfThenElse, on_branch)])
-        return func.with_body(_with_words(body, size))
+        return with_body(func, _with_words(body, size))
 
     return program_pass(interleave if target.machine == "x86_64" else lambda func: func)
 

@@ -12,7 +12,7 @@ import tvm_ffi
 from tvm import ir, tirx
 
 from .llvm_code import WRAPPING, import_code
-from .lowering import define_operator, program_pass, width_of
+from .lowering import define_operator, program_pass, width_of, with_body
 
 _NAME = "edgec.wrapping_"
 
@@ -37,6 +37,6 @@ def lower_wrapping(target: Any) -> Any:
         return tirx.call_pure_extern(str(call.ty.dtype), function, *call.args)
 
     def lower(func: Any) -> Any:
-        return func.with_body(import_code(tvm_ffi.structural_map(func.body, [(ir.Call, replaced)]), target))
+        return with_body(func, import_code(tvm_ffi.structural_map(func.body, [(ir.Call, replaced)]), target))
 
     return program_pass(lower)

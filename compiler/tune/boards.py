@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..runtime.serve import Worker
+from .cores import kept_free
 
 
 class BoardError(Exception):
@@ -107,14 +108,18 @@ class LocalBoard:
 
     def measure(self, trial: Path, rounds: int, seconds: float) -> list[Times]:
         request = {"operation": "trial", "paths": [str(trial)], "threads": self.threads, "rounds": rounds}
-        return read_answer(self._worker.run({**request, "seconds": seconds}), trial)
+        return read_answer(self._run({**request, "seconds": seconds}), trial)
 
     def compare(self, first: Path, second: Path, seconds: float) -> Comparison:
         request = {"operation": "compare", "paths": [str(first), str(second)], "threads": self.threads}
-        return read_comparison(self._worker.run({**request, "seconds": seconds}))
+        return read_comparison(self._run({**request, "seconds": seconds}))
 
     def close(self) -> None:
         self._worker.end()
+
+    def _run(self, request: dict[str, Any]) -> dict[str, Any]:
+        with kept_free(self.threads):
+            return self._worker.run(request)
 
 
 def read_answer(answer: Mapping[str, Any], trial: Path) -> list[Times]:

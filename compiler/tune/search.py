@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -10,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from ..build.cache import Cache
-from ..build.objects import usable_cores
+from ..build.objects import COMPILING, usable_cores
 from ..kernels.estimate import seconds_on_one_core
 from .boards import LocalBoard
 from .check import check_candidates
@@ -102,7 +101,7 @@ class Searcher:
 
     def run(self) -> None:
         """Searches until the deadline, or until nothing is expected of any kernel."""
-        with ThreadPoolExecutor(1, initializer=leave_cores, initargs=(self.fleet.threads,)) as compiler:
+        with ThreadPoolExecutor(1, COMPILING) as compiler:
             beside = cores_left(self.fleet)
             ahead: Future[list[Candidate]] | None = None
             while time.perf_counter() < self.deadline:
@@ -202,16 +201,7 @@ class Searcher:
 
 def cores_left(fleet: Fleet) -> bool:
     """Whether this machine has cores that nothing is measured on."""
-    if not any(isinstance(board, LocalBoard) for board in fleet.boards):
-        return True
-    return usable_cores() > fleet.threads
-
-
-def leave_cores(count: int) -> None:
-    """Keeps this thread, and those that it starts, off so many cores, if that leaves it any."""
-    if hasattr(os, "sched_setaffinity"):  # not on macOS
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, cores[:-count] or cores)
+    return usable_cores() > fleet.threads or not any(isinstance(board, LocalBoard) for board in fleet.boards)
 
 
 def roof_of(search: KernelSearch, settings: Settings, threads: int) -> float:
