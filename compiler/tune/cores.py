@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import time
 from collections.abc import Iterator
 
 from ..build.objects import COMPILING
@@ -27,9 +26,7 @@ def kept_free(count: int) -> Iterator[None]:
 
 def _confine(cores: list[int]) -> None:
     """Threads that these start later are confined like them."""
-    compiling = [thread for thread in threading.enumerate() if thread.name.startswith(COMPILING)]
-    for thread in compiling:
-        while thread.native_id is None:  # it is starting
-            time.sleep(1e-4)
+    compiling = [thread.native_id for thread in threading.enumerate() if thread.name.startswith(COMPILING)]
+    for thread in filter(None, compiling):
         with contextlib.suppress(ProcessLookupError):  # it has ended
-            os.sched_setaffinity(thread.native_id, cores)
+            os.sched_setaffinity(thread, cores)
