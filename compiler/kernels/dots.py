@@ -18,7 +18,7 @@ from tvm import ir, sym, tirx
 from ..target import Target
 from . import dots_arm, dots_x86
 from .llvm_code import PAIRS, import_code
-from .lowering import define_operator, program_pass, width_of, with_body
+from .lowering import define_operator, is_call, nodes_of, program_pass, width_of, with_body
 from .vectors import shuffle
 from .weight_limit import WORD
 
@@ -88,7 +88,8 @@ def lower_dots(target: Target) -> Any:
     """The pass that replaces words and dot products; after loops have become vectors, before TVM lowers intrinsics."""
 
     def lower(func: Any) -> Any:
-        if not _has_any(func.body):
+        # To look for them takes one walk through the program, to replace them five.
+        if not nodes_of(func.body, ir.Call, lambda call: is_call(call, _WORD, _PAIR, _DOT, _ACROSS)):
             return func
         body = tvm_ffi.structural_map(func.body, [(tirx.SeqStmt, _begun)])
         body = tvm_ffi.structural_map(body, [(tirx.Add, lambda add: _added(add, target))])
@@ -97,14 +98,6 @@ def lower_dots(target: Target) -> Any:
         return with_body(func, import_code(tvm_ffi.structural_map(body, [(ir.Call, _load)]), target))
 
     return program_pass(lower)
-
-
-def _has_any(body: Any) -> bool:
-    """Whether there is anything to replace, which takes a walk through the whole program for each kind."""
-    found: list[bool] = []
-    names = (_WORD, _PAIR, _DOT, _ACROSS)
-    tvm_ffi.structural_walk(body, [(ir.Call, lambda call: found.append(any(_is(call, name) for name in names)))])
-    return any(found)
 
 
 def _begun(sequence: Any) -> Any:
@@ -118,7 +111,7 @@ def _begun(sequence: Any) -> Any:
         place = (store.buffer, *map(tvm_ffi.StructuralKey, store.indices))
         if _is_zero(store.value):
             zeros[place] = number
-        elif place in zeros and isinstance(store.value, tirx.Add) and _is(store.value.b, _DOT):
+        elif place in zeros and isinstance(store.value, tirx.Add) and is_call(store.value.b, _DOT):
             statements[zeros.pop(place)] = None
             statements[number] = tirx.BufferStore(store.buffer, store.value.b, store.indices)
     kept = [statement for statement in statements if statement is not None]
@@ -133,19 +126,15 @@ def _flat(sequence: Any) -> Iterator[Any]:
             yield statement
 
 
-def _is(call: Any, name: str) -> bool:
-    return isinstance(call, ir.Call) and str(getattr(call.op, "name", "")).startswith(name)
-
-
 def _added(add: Any, target: Target) -> Any:
     for sums, call in ((add.a, add.b), (add.b, add.a)):
-        if _is(call, _DOT):
+        if is_call(call, _DOT):
             return _instruction(call, target)(sums, *call.args)
     return add
 
 
 def _alone(call: Any, target: Target) -> Any:
-    if not _is(call, _DOT):
+    if not is_call(call, _DOT):
         return call
     return _instruction(call, target)(tirx.const(0, str(call.ty.dtype)), *call.args)
 
@@ -192,7 +181,7 @@ def _add_matrices(sums: Any, rows: Sequence[Any], columns: Sequence[Any], place:
 
 def _joined(words: list[Any]) -> Any:
     """Words as a vector, which is one load if they lie side by side in memory."""
-    parts = [part for x in words for part in (x.args if _is(x, _WORD) else [x])]
+    parts = [part for x in words for part in (x.args if is_call(x, _WORD) else [x])]
     begin = _run(parts, 1)
     if begin is None:
         return shuffle(words, range(len(words)))
@@ -203,7 +192,7 @@ def _joined(words: list[Any]) -> Any:
 
 def _whole(call: Any, target: Target) -> Any:
     """The sums of runs of four."""
-    if not _is(call, _ACROSS):
+    if not is_call(call, _ACROSS):
         return call
     begin = _run(call.args, width_of(call))
     if begin is not None and target.machine in dots_arm.MACHINES and width_of(call) > 1:
@@ -234,7 +223,7 @@ def _as(dtype: str, value: Any) -> Any:
 
 def _load(call: Any) -> Any:
     """One load of a word whose elements are read from memory side by side; else their bits put together."""
-    if not _is(call, _WORD) and not _is(call, _PAIR):
+    if not is_call(call, _WORD, _PAIR):
         return call
     lanes, count = width_of(call), len(call.args)
     bits = 8 * WORD // count
@@ -255,7 +244,7 @@ def _load(call: Any) -> Any:
 
 
 def _is_zero_word(value: Any) -> bool:
-    return _is(value, _WORD) and all(_is_zero(element) for element in value.args)
+    return is_call(value, _WORD) and all(_is_zero(element) for element in value.args)
 
 
 def _is_zero(value: Any) -> bool:
@@ -278,7 +267,7 @@ def _run(elements: Sequence[Any], lanes: int) -> Any:
 
 def _bare(element: Any) -> Any:
     """What the bits of an element are taken of, if it is bits."""
-    return element.args[0] if _is(element, "tirx.reinterpret") else element
+    return element.args[0] if is_call(element, "tirx.reinterpret") else element
 
 
 def _equal(expr: Any, value: int) -> bool:

@@ -27,6 +27,18 @@ def with_body(func: Any, body: Any) -> Any:
     return func if body.same_as(func.body) else func.with_body(body)
 
 
+def nodes_of(value: Any, kind: type, test: Callable[[Any], bool] = lambda _: True) -> list[Any]:
+    """The nodes of a class in an expression or statement that pass a test."""
+    found: list[Any] = []
+    tvm_ffi.structural_walk(value, [(kind, lambda node: found.append(node) if test(node) else None)])
+    return found
+
+
+def is_call(value: Any, *names: str) -> bool:
+    """Whether it is a call of an operator whose name begins with one of these."""
+    return isinstance(value, ir.Call) and str(getattr(value.op, "name", "")).startswith(names)
+
+
 def define_operator(name: str, inputs: int) -> Any:
     """Registers a pure operator on numbers of tensor programs, which loops make one on vectors; a pass lowers it."""
     _ffi_api.RegisterOp(name, "see compiler/kernels")

@@ -5,7 +5,6 @@ Each becomes a polynomial of its argument; written out within each other they wo
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import tvm
@@ -13,7 +12,7 @@ import tvm_ffi
 from tvm import ir, tirx
 
 from .accesses import is_conditional
-from .lowering import node_pass
+from .lowering import node_pass, nodes_of
 from .vector_math import is_expanded
 
 
@@ -41,23 +40,16 @@ def separate_nested_math() -> Any:
 def _innermost(value: Any) -> Any:
     """A function whose result another one is computed from, and which has none inside; None if there is no such."""
     calls = _calls(value)
-    if len(calls) < 2 or _found(value, ir.Call, is_conditional):
+    if len(calls) < 2 or nodes_of(value, ir.Call, is_conditional):
         return None  # in a condition, it might be computed where it must not be
-    bound = [let.var for let in _found(value, tirx.Let)]
+    bound = [let.var for let in nodes_of(value, tirx.Let)]
     for call in calls:
         for inner in _calls(call.args[0]):
-            used = _found(inner, ir.Var, lambda var: any(var.same_as(one) for one in bound))
+            used = nodes_of(inner, ir.Var, lambda var: any(var.same_as(one) for one in bound))
             if not used and not _calls(inner.args[0]):
                 return inner
     return None
 
 
 def _calls(value: Any) -> list[Any]:
-    return _found(value, ir.Call, is_expanded)
-
-
-def _found(value: Any, kind: type, test: Callable[[Any], bool] = lambda _: True) -> list[Any]:
-    """The nodes of a class that pass a test."""
-    found: list[Any] = []
-    tvm_ffi.structural_walk(value, [(kind, lambda node: found.append(node) if test(node) else None)])
-    return found
+    return nodes_of(value, ir.Call, is_expanded)

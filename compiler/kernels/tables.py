@@ -54,8 +54,7 @@ def lower_tables(target: Target) -> Any:
         return tirx.reinterpret(str(load.ty.dtype), _in_pieces(load.source, load.indices[0].value, lanes, read))
 
     def lower(func: Any) -> Any:
-        tables = [param for param in func.params if not is_scalar(param) and _is_table(param)]
-        if form is None or not tables:
+        if form is None or not any(_is_table(param) for param in func.params if not is_scalar(param)):
             return func
         return with_body(func, tvm_ffi.structural_map(func.body, [(ir.TensorLoad, on_load)]))
 

@@ -16,7 +16,7 @@ from tvm import ir, tirx
 from ..target import Target
 from .dots import word
 from .llvm_code import ALIGNED
-from .lowering import define_operator, program_pass, width_of, with_body
+from .lowering import define_operator, is_call, program_pass, width_of, with_body
 from .requantise import piece
 from .vectors import shuffle
 from .weight_limit import WORD
@@ -35,7 +35,7 @@ def split_wide_words(target: Target) -> Any:
         width, value = width_of(store.value), store.value
         if str(value.ty.dtype) != f"int32x{width}":
             return store
-        sums = isinstance(value, tirx.Add) and _is(value.b, "edgec.dot_") and _is(value.b.args[0], "edgec.word")
+        sums = isinstance(value, tirx.Add) and is_call(value.b, "edgec.dot_") and is_call(value.b.args[0], "edgec.word")
         if width <= lanes and sums and _is_run(value.b.args[0].args[0]):
             return tirx.BufferStore(store.buffer, _part(value, 0, width), store.indices)
         if width <= lanes or width % lanes:
@@ -92,7 +92,7 @@ def _with_words(body: Any, size: int) -> Any:
     known: dict[tuple[Any, ...], list[Any]] = {}
 
     def on_call(call: Any) -> Any:
-        if not _is(call, _REGISTER):
+        if not is_call(call, _REGISTER):
             return call
         number, *taps = call.args
         key = tuple(map(tvm_ffi.StructuralKey, taps))
@@ -142,10 +142,6 @@ def _flat(statement: Any) -> Iterator[Any]:
             yield from _flat(part)
     else:
         yield statement
-
-
-def _is(value: Any, name: str) -> bool:
-    return isinstance(value, ir.Call) and str(getattr(value.op, "name", "")).startswith(name)
 
 
 def _as(dtype: str, lanes: int, value: Any) -> Any:
