@@ -23,6 +23,7 @@ from .versions import check_tvm
 if TYPE_CHECKING:
     import onnx
 
+    from .build.lower import Begun
     from .build.version import Version
     from .kernels.rule import Decision
     from .passes.choices import Choice
@@ -294,8 +295,11 @@ class Lowered:
     choices: dict[str, Choice]
 
 
-def lower_model(model: Model, options: Options, clock: Clock | None = None) -> Lowered:
+def lower_model(model: Model, options: Options, clock: Clock | None = None, begun: Begun | None = None) -> Lowered:
     """ONNX → Relax → calls of fused tensor programs, for each choice of shapes.
+
+    Args:
+        begun: by a lowering of the same model, whose options differ in `choices` alone.
 
     Raises:
         UserError: the model cannot be compiled.
@@ -325,14 +329,16 @@ def lower_model(model: Model, options: Options, clock: Clock | None = None) -> L
                 _dump(options, phase, *modules)
                 clock.lap(phase)
 
-        prepared = prepare(model, shapes)
+        known = begun.prepared if begun is not None else {}
+        prepared = known.get(prefix) or prepare(model, shapes)
+        known[prefix] = prepared
         if rows and len(versions) == 1:  # not of a single row, in whose shapes rows and other axes look alike
             axes = check_rows(prepared.proto, rows, model.name)
         measure = (
             measure_overflows(model, prepared, options.samples, options.cache) if options.precision == "fp16" else None
         )
         version, found = lower(
-            prepared, options.target, model.name, prefix, constants, ended, options.precision, measure, choices
+            prepared, options.target, model.name, prefix, constants, ended, options.precision, measure, choices, begun
         )
         if rows and versions and plan_memory(version.program).arena_bytes > _MOST_FOR_ROWS:
             break

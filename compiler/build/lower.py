@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import tvm
@@ -13,7 +13,7 @@ from ..frontend.prepare import PreparedModel, refuse
 from ..frontend.support import Obstacle
 from ..kernels.limits import Limits, limits_of
 from ..passes.choices import Choices
-from ..passes.lower import phases
+from ..passes.lower import FIRST_THAT_CHOOSES, Phase, phases
 from ..passes.narrow_storage import FindLarge
 from ..passes.recurrent_integers import pays
 from ..passes.rewrite import definitions_of, operator_of
@@ -22,6 +22,21 @@ from .extract import Constants, ExtractError, extract_program
 from .variants import variant_programs
 from .version import Version
 
+Ended = Callable[[str, list[Any]], None]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What lowerings share that differ in graph passes' choices alone; the first of them fills it.
+
+    Attributes:
+        prepared: by the prefix of the kernels' names.
+        modules: before the first phase that chooses, by prefix and whether sums are of float16.
+    """
+
+    prepared: dict[str, PreparedModel] = field(default_factory=dict)
+    modules: dict[tuple[str, bool], list[tvm.IRModule]] = field(default_factory=dict)
+
 
 def lower(
     prepared: PreparedModel,
@@ -29,10 +44,11 @@ def lower(
     where: str,
     prefix: str = "",
     constants: Constants | None = None,
-    ended: Callable[[str, list[Any]], None] = lambda phase, modules: None,
+    ended: Ended = lambda phase, modules: None,
     precision: str = "fp32",
     find_large: FindLarge | None = None,
     choices: Choices | None = None,
+    begun: Begun | None = None,
 ) -> tuple[Version, dict[str, Any]]:
     """The program, and its kernels' tensor programs by name.
 
@@ -44,6 +60,7 @@ def lower(
         find_large: tells which values leave the range of the precision; those stay float32. If there are any, no sums
             are of float16.
         choices: see `phases`.
+        begun: by a lowering of the same model for the same target; `ended` is not told of its phases again.
 
     Raises:
         UserError: nodes cannot be compiled.
@@ -54,11 +71,22 @@ def lower(
     limits = limits_of(target)
     kept: list[str] = []  # kernels that make what stays float32
 
-    def run(modules: list[Any], limits: Limits, ended: Callable[[str, list[Any]], None]) -> list[Any]:
-        for phase in phases(limits, precision, find if find_large is not None else None, choices):
+    def in_turn(every: Sequence[Phase], modules: list[Any], ended: Ended) -> list[Any]:
+        for phase in every:
             modules = [phase.run(module) for module in modules]
             ended(phase.name, modules)
         return modules
+
+    def run(modules: list[Any], limits: Limits, ended: Ended) -> list[Any]:
+        every = phases(limits, precision, find if find_large is not None else None, choices)
+        if begun is not None:
+            split = next(place for place, phase in enumerate(every) if phase.name == FIRST_THAT_CHOOSES)
+            key = prefix, limits.halves
+            if key not in begun.modules:
+                begun.modules[key] = in_turn(every[:split], modules, ended)
+            # Some passes change the module that they get.
+            every, modules = every[split:], [module.clone() for module in begun.modules[key]]
+        return in_turn(every, modules, ended)
 
     def find(module: tvm.IRModule, variables: Sequence[Any]) -> Sequence[Any]:
         assert find_large is not None

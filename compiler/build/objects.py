@@ -11,8 +11,9 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -176,13 +177,31 @@ def compile_kernels(
 def on_all_cores(work: Callable[[Job], CompiledKernel], jobs: Sequence[Job]) -> list[CompiledKernel]:
     """The results of `work` in order; LLVM, which takes nearly all of the time, runs outside Python's lock."""
     pool = ThreadPoolExecutor(usable_cores(), COMPILING)
-    default = threading.stack_size(_STACK_BYTES)
     try:
-        results = pool.map(work, jobs)  # starts the threads
+        with _deep_stacks():
+            results = pool.map(work, jobs)
         return list(results)
     finally:
-        threading.stack_size(default)
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def one_compiler() -> Iterator[ThreadPoolExecutor]:
+    """A thread that makes what is needed next."""
+    with ThreadPoolExecutor(1, COMPILING) as pool:
+        with _deep_stacks():
+            pool.submit(int)
+        yield pool
+
+
+@contextmanager
+def _deep_stacks() -> Iterator[None]:
+    """For the threads that are started meanwhile."""
+    default = threading.stack_size(_STACK_BYTES)
+    try:
+        yield
+    finally:
+        threading.stack_size(default)
 
 
 def usable_cores() -> int:
@@ -191,6 +210,7 @@ def usable_cores() -> int:
     return len(affinity(os.getpid())) if affinity else os.cpu_count() or 1
 
 
+@functools.lru_cache(maxsize=1024)  # each part of the compiler asks for those of a model's programs
 def canonical_form(program: Any) -> Any:
     """A tensor program whose variables are numbered in the order of their first occurrence, without its name."""
     numbered: dict[Any, Any] = {}

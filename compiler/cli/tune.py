@@ -222,12 +222,16 @@ def _workers(address: str | None) -> Iterator[Workers | None]:
 
 def progress_line(progress: Progress) -> str:
     """What a user waiting wants to know, in a line."""
-    line = (
-        f"{progress.elapsed:5.0f} of {progress.budget:.0f} s  kernels {progress.finished}/{progress.kernels} finished  "
-        f"{progress.trials} schedules tried  kernels' time {milliseconds(progress.untuned)} -> "
-        f"{milliseconds(progress.best)}  still expected {milliseconds(progress.expected)}"
-    )
-    return "  ".join([line, *filter(None, map(_heat_of, progress.boards))])
+    parts = [f"{progress.elapsed:5.0f} of {progress.budget:.0f} s"]
+    if progress.kernels:
+        parts.append(f"kernels {progress.finished}/{progress.kernels} finished  {progress.trials} schedules tried")
+    else:
+        parts.append(f"graph passes: {progress.models} models with other choices")
+    if progress.untuned:
+        parts.append(f"kernels' time {milliseconds(progress.untuned)} -> {milliseconds(progress.best)}")
+    if progress.kernels:
+        parts.append(f"still expected {milliseconds(progress.expected)}")
+    return "  ".join([*parts, *filter(None, map(_heat_of, progress.boards))])
 
 
 def _heat_of(board: State) -> str:

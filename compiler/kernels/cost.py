@@ -6,6 +6,7 @@ that window is computed or read.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -63,6 +64,12 @@ class Cost:
 
 def cost_of(func: Any) -> Cost:
     """Counts for `func`, a TIR PrimFunc before it is scheduled; along axes of unknown length, for one element."""
+    return _cost_of(tvm_ffi.StructuralKey(func))
+
+
+@functools.lru_cache(maxsize=1024)  # of equal programs once
+def _cost_of(key: Any) -> Cost:
+    func = key.key
     stores: list[_Store] = []
     _collect(func.body, _Scope(), stores)
     counter = _Counter(func)

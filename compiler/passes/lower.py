@@ -71,6 +71,9 @@ def _sequence(*passes: Pass) -> Pass:
 _T = relax.transform
 
 
+# The passes before this phase do not depend on what a tuner decides.
+FIRST_THAT_CHOOSES = "pack"
+
 # What `precision` stores in 16 bits.
 STORED = {"fp16": "float16", "bf16": "bfloat16"}
 
@@ -143,7 +146,7 @@ def phases(
             "recognise",
             _sequence(fuse_normalisations, fuse_attention, dequantise_for_each_reader, _T.DeadCodeElimination()),
         ),
-        Phase("pack", pack),
+        Phase(FIRST_THAT_CHOOSES, pack),
         Phase("copies", _sequence(lower_copies, _T.DeadCodeElimination())),
         Phase("legalize", _sequence(legalize, make_buffers_plain)),
         Phase("patterns", _sequence(_T.RewriteDataflowReshape(), annotate_patterns, _T.DeadCodeElimination())),

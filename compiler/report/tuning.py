@@ -14,9 +14,9 @@ _CURVE, _WHOLE = "#4878a8", "#c0392b"
 _MARKS = 6  # lines of the scale, about
 
 _EXPLANATION = (
-    "<p>The line is what the best schedules found so far make of the time of all kernels together: an estimate, since "
-    "the best of many measurements flatters, and without what choices of graph passes gained before. The dashed line "
-    "is the whole model, tuned and untuned run in turns at the end: what counts.</p>"
+    "<p>The line is what the best choices of graph passes and schedules found so far make of the time of all kernels "
+    "together: an estimate, since the best of many measurements flatters. The dashed line is the whole model, tuned "
+    "and untuned run in turns at the end: what counts.</p>"
 )
 
 

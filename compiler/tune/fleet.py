@@ -6,10 +6,11 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from .boards import Board, BoardError, Comparison, LostError, Times
+from ..build.objects import usable_cores
+from .boards import Board, BoardError, Comparison, LocalBoard, LostError, Times
 from .interrupts import Interrupts
 
 Job = TypeVar("Job")
@@ -58,6 +59,11 @@ class Fleet:
         self.states = {id(board): State(board.name) for board in boards}
         self._hot: set[int] = set()
         self.interrupts = Interrupts()
+
+    @property
+    def leaves_cores(self) -> bool:
+        """Whether this machine has cores that nothing is measured on."""
+        return usable_cores() > self.threads or not any(isinstance(board, LocalBoard) for board in self.boards)
 
     def run(self, jobs: Sequence[Job], work: Callable[[Job, Board], None], failed: Callable[[Job, str], None]) -> None:
         """Does every job once, on any board; that of a lost board is done by another.
@@ -150,6 +156,10 @@ class Fleet:
             time.sleep(pause)
         self._hot.add(id(board))
         return measured
+
+    def current_states(self) -> list[State]:
+        """How the boards are now, lost ones too."""
+        return [replace(state) for state in self.states.values()]
 
     def close(self) -> None:
         """Lets all boards go."""

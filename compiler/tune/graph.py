@@ -12,12 +12,14 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..build.cache import Cache
+from ..build.objects import one_compiler
 from ..kernels.rule import Decision
 from ..passes.choices import Choice
 from ..pipeline import Lowered
@@ -72,6 +74,23 @@ class Sample:
         return _seconds_of(calls, self.base, self.base_calls)
 
 
+@dataclass(frozen=True)
+class Step:
+    """What measuring a model, or deciding a kind of choices, brought.
+
+    Attributes:
+        records: for the log.
+        best: of the options that are faster than those that are taken, by choice.
+        models: that were measured beside the model as it is, until now.
+        seconds: of the model as it is; 0 while it was not measured.
+    """
+
+    records: Sequence[Record]
+    best: Mapping[str, Record]
+    models: int
+    seconds: float
+
+
 def choose(
     lowered: Lowered,
     subject: Subject,
@@ -81,8 +100,8 @@ def choose(
     cache: Cache | None,
     deadline: float,
     known: Sequence[Record] = (),
-) -> Iterator[tuple[list[Record], dict[str, Record]]]:
-    """For each kind of choices, records of what was measured, and of the best options, by choice.
+) -> Iterator[Step]:
+    """Measures models with other choices than the model makes, one kind of choices after the other.
 
     Args:
         lowered: the model as it is.
@@ -94,32 +113,70 @@ def choose(
     best: dict[str, int] = {}
     found: dict[str, Record] = {}
     kinds = list(dict.fromkeys(choice.kind for choice in lowered.choices.values()))
+    models, seconds = 0, 0.0
+
+    def make(drawn: Mapping[str, int]) -> Subject:
+        return whole_model(lower({**best, **drawn}), settings.target, cache)
+
     for kind in kinds:
         if found:  # of the kind before
             lowered = lower(best)
             subject = whole_model(lowered, settings.target, cache)
         choices = {key: choice for key, choice in lowered.choices.items() if choice.kind == kind}
         samples: list[Sample] = []
-        taken = [{key: choice.taken for key, choice in choices.items()}]
-        begin, took, news, number = time.perf_counter(), 0.0, False, 0
-        while (drawn := _draw(choices, taken, number)) is not None and begin + took < deadline:
-            number += 1  # so that options that crash together are not drawn again
-            other = whole_model(lower({**best, **drawn}), settings.target, cache)
+        news = False
+
+        for drawn, other in _models(choices, samples, make, fleet.leaves_cores, deadline):
             workloads = other.workloads, subject.workloads
             measured = known_sample(*workloads, known)
+            records: Sequence[Record] = ()
             if measured is None:
                 times = time_subjects([subject, other], settings, fleet, cache)
-                if times is not None and not times[0].heat.throttled:
-                    measured = _seconds(other, times[1]), _seconds(subject, times[0]), len(times[0].seconds)
-                    news = True
-                    yield records_of_sample(measured, *workloads, settings, fleet.threads), {}
-            if measured is not None:
-                samples.append(Sample(drawn, *measured, *map(calls_of, workloads)))
-                taken.append(drawn)
-            begin, took = time.perf_counter(), time.perf_counter() - begin
+                if times is None or times[0].heat.throttled:
+                    continue
+                measured = _seconds(other, times[1]), _seconds(subject, times[0]), len(times[0].seconds)
+                records, news = records_of_sample(measured, *workloads, settings, fleet.threads), True
+                models, seconds = models + 1, sum(measured[1].values())
+            samples.append(Sample(drawn, *measured, *map(calls_of, workloads)))
+            yield Step(records, {}, models, seconds)
         records, found = _best_options(choices, samples, settings, fleet.threads)
-        yield records if news else [], found
         best |= {key: record.decision.parameters["value"] for key, record in found.items() if record.decision}
+        yield Step(records if news else (), found, models, seconds)
+
+
+def _models(
+    choices: Mapping[str, Choice],
+    samples: Sequence[Sample],
+    make: Callable[[Mapping[str, int]], Subject],
+    ahead: bool,
+    deadline: float,
+) -> Iterator[tuple[dict[str, int], Subject]]:
+    """Models with an option of every choice, and these, until enough is known or the deadline is too near.
+
+    Args:
+        samples: of the models measured so far, which grow meanwhile.
+        make: the model with some options.
+        ahead: whether the next model is made while one is measured.
+    """
+    usual = {key: choice.taken for key, choice in choices.items()}
+    numbers = itertools.count()  # of draws, so that options that crash together are not drawn again
+    took = 0.0
+    with one_compiler() as compiler:
+
+        def begin(*unmeasured: dict[str, int]) -> tuple[dict[str, int], Future[Subject]] | None:
+            drawn = _draw(choices, [usual, *(sample.taken for sample in samples), *unmeasured], next(numbers))
+            if drawn is None or time.perf_counter() + took >= deadline:
+                return None
+            return drawn, compiler.submit(make, drawn)
+
+        begun = begin()
+        while begun is not None:
+            start = time.perf_counter()
+            drawn, model = begun[0], begun[1].result()
+            begun = begin(drawn) if ahead else None
+            yield drawn, model
+            took = time.perf_counter() - start
+            begun = begun or begin()
 
 
 def _draw(choices: Mapping[str, Choice], taken: Sequence[Mapping[str, int]], number: int) -> dict[str, int] | None:

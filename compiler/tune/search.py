@@ -5,13 +5,12 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 from ..build.cache import Cache
-from ..build.objects import COMPILING, usable_cores
+from ..build.objects import one_compiler
 from ..kernels.estimate import seconds_on_one_core
-from .boards import LocalBoard
 from .check import check_candidates
 from .fleet import Fleet, State
 from .kernel import KernelSearch
@@ -36,9 +35,11 @@ class Progress:
 
     Attributes:
         elapsed, budget: seconds.
-        kernels: that are searched, and finished among them.
+        kernels: that are searched, and finished among them; none while graph passes' choices are.
+        models: with other choices, measured in this session.
         trials: schedules measured in this session.
-        untuned, best: seconds of all calls of all kernels, by the defaults and by the best schedules so far.
+        untuned, best: seconds of all calls of all kernels, untuned and by the best choices and schedules so far; 0
+            before anything is measured.
         expected: seconds that the next batches may still save.
         boards: how each of them is.
     """
@@ -47,6 +48,7 @@ class Progress:
     budget: float
     kernels: int
     finished: int
+    models: int
     trials: int
     untuned: float
     best: float
@@ -64,6 +66,8 @@ class Searcher:
         others: records of other machines of that kind, as a start for the model.
         deadline: on time.perf_counter's clock.
         report: called after every batch.
+        saved: seconds of a run of the model by choices of graph passes, which are made.
+        models: that were measured for them.
     """
 
     def __init__(
@@ -79,12 +83,15 @@ class Searcher:
         records: Sequence[Record] = (),
         others: Sequence[Record] = (),
         report: Callable[[Progress], None] = lambda progress: None,
+        saved: float = 0.0,
+        models: int = 0,
         seed: int = 0,
     ) -> None:
         self.subject, self.searches, self.settings = subject, searches, settings
         self.fleet, self.log, self.cache = fleet, log, cache
         self.begin, self.deadline, self.report = begin, deadline, report
         self.records, self.others = records, others
+        self.saved, self.models = saved, models
         self.trials = 0
         self.curve: list[Progress] = []
         self._rng = random.Random(seed)
@@ -101,15 +108,14 @@ class Searcher:
 
     def run(self) -> None:
         """Searches until the deadline, or until nothing is expected of any kernel."""
-        with ThreadPoolExecutor(1, COMPILING) as compiler:
-            beside = cores_left(self.fleet)
+        with one_compiler() as compiler:
             ahead: Future[list[Candidate]] | None = None
             while time.perf_counter() < self.deadline:
                 candidates = ahead.result() if ahead is not None else self._compile(self._plans())
                 if not candidates:
                     break
-                if beside:  # the next ones, while these are measured
-                    ahead = compiler.submit(self._compile, self._plans())
+                # The next ones, while these are measured.
+                ahead = compiler.submit(self._compile, self._plans()) if self.fleet.leaves_cores else None
                 measured = self._measure(candidates, self.settings)
                 for key, records in measured.items():
                     self._search_of(key).add(records)
@@ -189,19 +195,15 @@ class Searcher:
             self.deadline - self.begin,
             len(self.searches),
             sum(search.finished for search in self.searches),
+            self.models,
             self.trials,
-            sum(search.base * search.workload.calls for search in self.searches),
+            self.saved + sum(search.base * search.workload.calls for search in self.searches),
             sum(search.seconds for search in self.searches),
             sum(search.expected for search in self.searches),
-            [replace(state) for state in self.fleet.states.values()],
+            self.fleet.current_states(),
         )
         self.curve.append(progress)
         self.report(progress)
-
-
-def cores_left(fleet: Fleet) -> bool:
-    """Whether this machine has cores that nothing is measured on."""
-    return usable_cores() > fleet.threads or not any(isinstance(board, LocalBoard) for board in fleet.boards)
 
 
 def roof_of(search: KernelSearch, settings: Settings, threads: int) -> float:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..build.cache import Cache
+from ..build.lower import Begun
 from ..build.objects import Workers
 from ..errors import UserError
 from ..files import scratch_folder
@@ -20,7 +21,7 @@ from .boards import Comparison
 from .compare import compare
 from .features import describe
 from .fleet import Fleet, State
-from .graph import choose
+from .graph import Step, choose
 from .kernel import KernelSearch
 from .logs import Verdicts
 from .records import Log, Record, now
@@ -116,6 +117,8 @@ class Session:
         self.others = [record for record in known if record.fingerprint != own]
         self.settings = Settings(options.target, workers=workers)
         self.names: dict[str, Sequence[str]] = {}
+        self.curve: list[Progress] = []
+        self._begun = Begun()
 
     def run(self, report: Callable[[Progress], None]) -> Result:
         """Tunes. Raises UserError if the budget is too small to measure anything."""
@@ -124,7 +127,10 @@ class Session:
         chosen: dict[str, Record] = {}
         searcher: Searcher | None = None
         with contextlib.suppress(KeyboardInterrupt):  # what is measured is confirmed as if the time were over
-            chosen = self._choose(untuned, subject)
+            for step in self._choose(untuned, subject):
+                self.log.append(step.records)
+                chosen |= step.best
+                self._tell(step, _saved_by(chosen), report)
             if chosen:
                 subject = whole_model(self._lower(_verdicts(chosen).choices), self.options.target, self.cache)
             searches = self._searches(subject)
@@ -141,6 +147,8 @@ class Session:
                 [record for record in self.own if record.workload not in mine],
                 self.others,
                 report,
+                _saved_by(chosen),
+                self.curve[-1].models if self.curve else 0,
             )
             searcher.measure_defaults()
             self._check_budget(searches)
@@ -155,7 +163,7 @@ class Session:
 
     def _lower(self, choices: Mapping[str, int]) -> Lowered:
         choices = {**self.options.choices, **choices}
-        lowered = lower_model(self.model, replace(self.options, dump=None, choices=choices))
+        lowered = lower_model(self.model, replace(self.options, dump=None, choices=choices), begun=self._begun)
         self.names |= {key: (choice.text,) for key, choice in lowered.choices.items()}
         return lowered
 
@@ -174,14 +182,16 @@ class Session:
             found.append(search)
         return found
 
-    def _choose(self, untuned: Lowered, subject: Subject) -> dict[str, Record]:
-        """The options of graph passes that are faster than those that are taken, by choice."""
-        best: dict[str, Record] = {}
+    def _choose(self, untuned: Lowered, subject: Subject) -> Iterator[Step]:
+        """Finds the options of graph passes that are faster than those that are taken."""
         where = self.settings, self.fleet, self.cache
-        for records, found in choose(untuned, subject, self._lower, *where, self._until(_CHOOSING), self.own):
-            self.log.append(records)
-            best |= found
-        return best
+        return choose(untuned, subject, self._lower, *where, self._until(_CHOOSING), self.own)
+
+    def _tell(self, step: Step, saved: float, report: Callable[[Progress], None]) -> None:
+        elapsed, states = time.perf_counter() - self.begin, self.fleet.current_states()
+        best = step.seconds - saved if step.seconds else 0.0
+        self.curve.append(Progress(elapsed, self.budget, 0, 0, step.models, 0, step.seconds, best, 0.0, states))
+        report(self.curve[-1])
 
     def _check_budget(self, searches: Sequence[KernelSearch]) -> None:
         spent = time.perf_counter() - self.begin
@@ -215,12 +225,12 @@ class Session:
             compared.ratio,
             verdicts,
             self.names,
-            searcher.curve,
+            [*self.curve, *searcher.curve],
             searcher.trials,
             applied,
             calls,
             searcher.bound,
-            list(self.fleet.states.values()),
+            self.fleet.current_states(),
         )
 
     def _compare(self, untuned: Path, kept: Mapping[str, Record], folder: Path) -> Comparison:
@@ -261,6 +271,11 @@ def tune(
 
 def _verdicts(records: Mapping[str, Record]) -> Verdicts:
     return Verdicts.of({key: record.decision for key, record in records.items() if record.decision is not None})
+
+
+def _saved_by(chosen: Mapping[str, Record]) -> float:
+    """Seconds of a run of the model, by choices of graph passes."""
+    return sum(record.base - record.seconds for record in chosen.values())
 
 
 def _slower(compared: Comparison, kept: Mapping[str, Record], names: Mapping[str, Sequence[str]]) -> list[str]:

@@ -21,7 +21,6 @@ from compiler.tune.boards import Comparison, LocalBoard, Times
 from compiler.tune.fleet import Fleet
 from compiler.tune.logs import verdicts_for
 from compiler.tune.records import CHOICE, Log, Record
-from compiler.tune.search import cores_left
 from compiler.tune.session import tune
 from compiler.tune.workloads import workloads_of
 from tests.networks import convnet
@@ -126,7 +125,7 @@ def test_a_budget_in_which_nothing_can_be_measured(network: Path, tmp_path: Path
 )
 def test_nothing_is_compiled_on_cores_that_measure(cores: int, board: Any, left: bool, monkeypatch: Any) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(cores)))
-    assert cores_left(Fleet([board])) == left
+    assert Fleet([board]).leaves_cores == left
 
 
 def test_only_verdicts_of_this_very_target_count(tmp_path: Path) -> None:

@@ -1,10 +1,7 @@
-"""Trials: schedules that are wrong or crash are found, and kernels are told which choice they belong to."""
+"""Trials: schedules that are wrong or crash are found, and kernels are measured where the model calls them."""
 
 from __future__ import annotations
 
-import itertools
-import random
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +16,6 @@ from compiler.build.cache import Cache
 from compiler.build.objects import canonical_form, compile_kernels
 from compiler.frontend.prepare import load_model
 from compiler.kernels.rule import Decision
-from compiler.passes.choices import Choice
 from compiler.pipeline import lower_model, resolve
 from compiler.runtime.loader import read_manifest
 from compiler.target import load_target
@@ -27,7 +23,6 @@ from compiler.tune.boards import BoardError, LocalBoard, Times
 from compiler.tune.check import check_candidates
 from compiler.tune.features import describe
 from compiler.tune.fleet import Fleet
-from compiler.tune.graph import Sample, _best_options, _calls_of_options, _draw
 from compiler.tune.kernel import KernelSearch
 from compiler.tune.space import space_of
 from compiler.tune.subject import Subject, kernels_alone, whole_model
@@ -101,57 +96,6 @@ def test_wrong_results_are_found() -> None:
     board.close()
     right, wrong = candidates
     assert not right.failure and "differ" in wrong.failure
-
-
-def test_few_lowerings_tell_all_options_apart() -> None:
-    """Of ten choices of three options each, whose kernels take as long as the option's number."""
-    choices = {f"{key}": Choice(f"kind {key}", 3, (3, 1, 4)) for key in range(10)}
-
-    def seconds(taken: dict[str, int]) -> dict[str, float]:
-        return {f"{key} {value}": float(value) for key, value in taken.items()} | {"common": 1.0}
-
-    usual = {key: choice.taken for key, choice in choices.items()}
-    taken, samples = [usual], list[Sample]()
-    while (drawn := _draw(choices, taken, len(samples))) is not None:
-        calls = [dict.fromkeys(seconds(one), 1) for one in (drawn, usual)]
-        samples.append(Sample(drawn, seconds(drawn), seconds(usual), 9, *calls))
-        taken.append(drawn)
-    assert 5 <= len(samples) <= 12
-    records, best = _best_options(choices, samples, Settings(load_target("host")), 1)
-    assert len(records) == 20
-    assert {key: record.decision for key, record in best.items()} == dict.fromkeys(
-        choices, Decision("choice", {"value": 1})
-    )
-    assert all(record.ratio == pytest.approx(1 / 3) for record in best.values())
-
-
-def test_options_may_share_kernels() -> None:
-    """Each call of which is counted for the option that makes it."""
-    choices = {key: Choice(f"kind {key}", 2, (0, 1, 2)) for key in "abcd"}
-
-    def calls_of(taken: dict[str, int]) -> Counter[str]:
-        calls = Counter(common=3, whole=1)
-        for key, value in taken.items():
-            calls["whole" if key in "ab" else f"whole {key}"] += value == 0
-            calls[f"band {key} {value}"] += 4 // value if value else 0
-        if taken["c"] == taken["d"] == 0:  # what one makes lies in memory otherwise if the other is there
-            calls["whole c"] = 0
-            calls["another"] = 1
-        return +calls
-
-    usual = {key: choice.taken for key, choice in choices.items()}
-    samples = []
-    for values in random.Random(0).sample(list(itertools.product((0, 1, 2), repeat=4)), 24):
-        drawn = dict(zip("abcd", values, strict=True))
-        calls = calls_of(drawn), calls_of(usual)
-        seconds = [{kernel: float(count) for kernel, count in one.items()} for one in calls]
-        samples.append(Sample(drawn, *seconds, 9, *calls))
-    found = _calls_of_options(choices, samples)
-    for key in "ab":
-        assert found[key, 0] == {"whole": 1}
-    for key in "abcd":
-        assert found[key, 1] == {f"band {key} 1": 4} and found[key, 2] == {f"band {key} 2": 2}
-    assert not {("c", 0), ("d", 0)} & found.keys()
 
 
 def test_kernels_inside_control_flow_are_measured_as_the_step_they_are_in(tmp_path: Path) -> None:
