@@ -43,6 +43,10 @@ class Area:
         best = min(several, key=cost, default=one)
         return best if cost(best) < _BETTER * cost(one) else one
 
+    def cost(self, limits: Limits, by_element: bool = False) -> float:
+        """Slots of multiply-adds, for each product of a channel's sum, by the best tile."""
+        return self._cost(self.tile(limits, None, by_element), limits, by_element) * self._vectors(limits)
+
     def whole_lines(self, rows: int, limits: Limits, cap: int | None = None, by_element: bool = False) -> int:
         """How many lines a tile best has that covers them whole, if `rows` are: as many as the registers have room for.
 

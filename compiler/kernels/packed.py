@@ -14,7 +14,7 @@ import tvm_ffi
 from tvm import tirx
 
 from .analysis import Block, blocks_of
-from .areas import Area, rows_of_tile, spaces_of
+from .areas import Area, spaces_of
 from .inline import inline_producers
 from .limits import Limits
 from .overlap import split_overlapping
@@ -23,7 +23,7 @@ from .prefetch import mark_for_prefetch
 from .rule import ROWS_SHARED, Offer, Parameters
 from .tails import mark_tail
 from .threads import TileLoops, fused, share
-from .tile import compute_tile, tile_cost
+from .tile import compute_tile
 
 # Registers of a depthwise tile that hold weights and data, and rows that it has at least: inputs of rows overlap, and
 # are best read once.
@@ -45,30 +45,31 @@ CONVERTED = "converted"  # the one that makes its data, of numbers that are stor
 
 
 def block_width(channels: int, limits: Limits) -> int:
-    """NR: output channels of a tile. Two vectors, which hide the latency of a multiply-add; one if that is enough.
+    """NR: output channels of a tile, if no other number of vectors was chosen for them.
 
-    Of channels for three vectors, two tiles of two would compute a fourth for nothing. Few channels take a narrower
-    vector, of which every instruction set has some: as fast, on fewer weights.
+    Two vectors, which hide the latency of a multiply-add; channels for three take three, as of two tiles of two a
+    vector would be computed for nothing. Few channels take a narrower vector, of which every instruction set has some:
+    as fast, on fewer weights.
     """
-    if channels > limits.lanes and limits.block_vectors:
-        return limits.block_vectors * limits.lanes
     if channels > limits.lanes:
-        return limits.lanes if -(-channels // limits.lanes) == 3 else 2 * limits.lanes
+        vectors = limits.block_vectors or (3 if -(-channels // limits.lanes) == 3 else 2)
+        return vectors * limits.lanes
     narrow = max(_NARROWEST, 1 << (channels - 1).bit_length())
     return min(narrow, limits.lanes)
 
 
-def block_choices(channels: int, rows: int, limits: Limits) -> tuple[int, ...]:
-    """Vectors that a block may have instead, 0 for those of `block_width`: those that may be as fast."""
+def block_choices(channels: int, lines: int, rows: int, limits: Limits) -> tuple[int, ...]:
+    """Vectors that a block may have instead, 0 for those of `block_width`: those that may be as fast.
+
+    Args:
+        lines, rows: of the image that tiles cover.
+    """
     vectors = -(-channels // limits.lanes)
     derived = block_width(channels, limits) // limits.lanes
-    if vectors == 1:
-        return (0,)
 
     def cost(count: int) -> float:
-        mr = rows_of_tile(rows, count * limits.lanes, limits, None, limits.by_element)
-        tiles = -(-rows // mr) * -(-vectors // count)
-        return tiles * mr * count * tile_cost(mr, count, limits, limits.by_element)
+        area = Area(lines, rows, count * limits.lanes)
+        return area.cost(limits, limits.by_element) * -(-vectors // count)
 
     most = _WORSE * cost(derived)
     others = [n for n in range(1, min(vectors, _MOST_VECTORS) + 1) if n != derived and cost(n) <= most]

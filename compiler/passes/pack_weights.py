@@ -32,7 +32,7 @@ from .matrix_products import matrix_product
 from .numbers import FLOATS, WIDE, Numbers, fill_up, numbers_of
 from .partial_products import partial_product
 from .patches import patches, takes_patches
-from .rewrite import fuse_elementwise, is_channels_last, operator_of, rewrite_calls
+from .rewrite import fuse_elementwise, is_channels_last, operator_of, rewrite_calls, shape_of
 
 _DOT = "dot_product"
 SHORT_RUN = 10  # bytes of a kernel's row, which fill too little of a vector along the sum
@@ -70,13 +70,18 @@ def pack_weights(
     return fuse_elementwise(fold_integer_offsets(rewrite_calls(module, visit)), ("packed_", _DOT))
 
 
-def choose_block(call: Any, limits: Limits, choices: Choices | None) -> Limits:
-    """The limits, with the width of blocks of output channels that was chosen for an operator."""
-    *_, rows, channels = (1, 1, *(int(extent) for extent in call.ty.shape))
-    options = block_choices(channels, rows, limits)
-    if choices is None or len(options) == 1:
-        return limits
-    return replace(limits, block_vectors=choices.pick("block", call, 0, options))
+def choose_block(call: Any, limits: Limits, choices: Choices | None, side: int = 1) -> Limits:
+    """The limits, with the width of blocks of output channels that was chosen for an operator.
+
+    Args:
+        side: of the squares of results that are one row of a product each.
+    """
+    *_, lines, rows, channels = (1, 1, 1, *shape_of(call))
+    image = operator_of(call) == "relax.nn.conv2d"
+    if choices is None or channels <= limits.lanes or (image and int(call.attrs.groups) != 1):
+        return limits  # weights of groups come otherwise
+    options = block_choices(channels, -(-lines // side) if image else 1, -(-rows // side), limits)
+    return replace(limits, block_vectors=choices.pick("block", call, 0, options)) if len(options) > 1 else limits
 
 
 def pack(weight: np.ndarray[Any, Any], width: int) -> np.ndarray[Any, Any]:

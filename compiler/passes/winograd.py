@@ -127,7 +127,8 @@ def use_winograd(
             m = choices.pick("winograd", call, m, (0, *possible))
         if not m:
             return call
-        return _convolution(builder, call.args[0], weight.value.numpy(), shape, m, choose_block(call, limits, choices))
+        own = choose_block(call, limits, choices, m)
+        return _convolution(builder, call.args[0], weight.value.numpy(), shape, m, own)
 
     return fuse_elementwise(rewrite_calls(module, visit), "winograd_")
 
