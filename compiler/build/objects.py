@@ -210,7 +210,7 @@ def usable_cores() -> int:
     return len(affinity(os.getpid())) if affinity else os.cpu_count() or 1
 
 
-@functools.lru_cache(maxsize=1024)  # each part of the compiler asks for those of a model's programs
+@functools.lru_cache(maxsize=512)  # each part of the compiler asks for those of a model's programs
 def canonical_form(program: Any) -> Any:
     """A tensor program whose variables are numbered in the order of their first occurrence, without its name."""
     numbered: dict[Any, Any] = {}

@@ -227,8 +227,7 @@ def progress_line(progress: Progress) -> str:
         parts.append(f"kernels {progress.finished}/{progress.kernels} finished  {progress.trials} schedules tried")
     else:
         parts.append(f"graph passes: {progress.models} models with other choices")
-    if progress.untuned:
-        parts.append(f"kernels' time {milliseconds(progress.untuned)} -> {milliseconds(progress.best)}")
+    parts.append(f"kernels' time {milliseconds(progress.untuned)} -> {milliseconds(progress.best)}")
     if progress.kernels:
         parts.append(f"still expected {milliseconds(progress.expected)}")
     return "  ".join([*parts, *filter(None, map(_heat_of, progress.boards))])

@@ -44,7 +44,7 @@ class Area:
         return best if cost(best) < _BETTER * cost(one) else one
 
     def cost(self, limits: Limits, by_element: bool = False) -> float:
-        """Slots of multiply-adds, for each product of a channel's sum, by the best tile."""
+        """Slots of a multiply-add that the best tile takes to cover the area, of each step of the sums."""
         return self._cost(self.tile(limits, None, by_element), limits, by_element) * self._vectors(limits)
 
     def whole_lines(self, rows: int, limits: Limits, cap: int | None = None, by_element: bool = False) -> int:

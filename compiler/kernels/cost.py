@@ -67,7 +67,7 @@ def cost_of(func: Any) -> Cost:
     return _cost_of(tvm_ffi.StructuralKey(func))
 
 
-@functools.lru_cache(maxsize=1024)  # of equal programs once
+@functools.lru_cache(maxsize=512)  # of equal programs once
 def _cost_of(key: Any) -> Cost:
     func = key.key
     stores: list[_Store] = []

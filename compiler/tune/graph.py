@@ -82,7 +82,7 @@ class Step:
         records: for the log.
         best: of the options that are faster than those that are taken, by choice.
         models: that were measured beside the model as it is, until now.
-        seconds: of the model as it is; 0 while it was not measured.
+        seconds: of the model with what was chosen of the kinds before; 0 while it was not measured.
     """
 
     records: Sequence[Record]
@@ -121,11 +121,10 @@ def choose(
     for kind in kinds:
         if found:  # of the kind before
             lowered = lower(best)
-            subject = whole_model(lowered, settings.target, cache)
+            subject, seconds = whole_model(lowered, settings.target, cache), 0.0
         choices = {key: choice for key, choice in lowered.choices.items() if choice.kind == kind}
         samples: list[Sample] = []
         news = False
-
         for drawn, other in _models(choices, samples, make, fleet.leaves_cores, deadline):
             workloads = other.workloads, subject.workloads
             measured = known_sample(*workloads, known)
@@ -151,7 +150,7 @@ def _models(
     ahead: bool,
     deadline: float,
 ) -> Iterator[tuple[dict[str, int], Subject]]:
-    """Models with an option of every choice, and these, until enough is known or the deadline is too near.
+    """Options of all choices, and the model that takes them, until enough is known or the deadline is too near.
 
     Args:
         samples: of the models measured so far, which grow meanwhile.

@@ -38,8 +38,7 @@ class Progress:
         kernels: that are searched, and finished among them; none while graph passes' choices are.
         models: with other choices, measured in this session.
         trials: schedules measured in this session.
-        untuned, best: seconds of all calls of all kernels, untuned and by the best choices and schedules so far; 0
-            before anything is measured.
+        untuned, best: seconds of all calls of all kernels, untuned and by the best choices and schedules so far.
         expected: seconds that the next batches may still save.
         boards: how each of them is.
     """

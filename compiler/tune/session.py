@@ -129,8 +129,8 @@ class Session:
         with contextlib.suppress(KeyboardInterrupt):  # what is measured is confirmed as if the time were over
             for step in self._choose(untuned, subject):
                 self.log.append(step.records)
-                chosen |= step.best
                 self._tell(step, _saved_by(chosen), report)
+                chosen |= step.best
             if chosen:
                 subject = whole_model(self._lower(_verdicts(chosen).choices), self.options.target, self.cache)
             searches = self._searches(subject)
@@ -188,9 +188,12 @@ class Session:
         return choose(untuned, subject, self._lower, *where, self._until(_CHOOSING), self.own)
 
     def _tell(self, step: Step, saved: float, report: Callable[[Progress], None]) -> None:
+        """Tells how far choosing is; `saved` are the seconds by what was chosen before this step."""
+        if not step.seconds:
+            return  # nothing was measured
         elapsed, states = time.perf_counter() - self.begin, self.fleet.current_states()
-        best = step.seconds - saved if step.seconds else 0.0
-        self.curve.append(Progress(elapsed, self.budget, 0, 0, step.models, 0, step.seconds, best, 0.0, states))
+        untuned, best = step.seconds + saved, step.seconds - _saved_by(step.best)
+        self.curve.append(Progress(elapsed, _SEARCHING * self.budget, 0, 0, step.models, 0, untuned, best, 0.0, states))
         report(self.curve[-1])
 
     def _check_budget(self, searches: Sequence[KernelSearch]) -> None:

@@ -157,6 +157,7 @@ def test_progress_and_the_gain_over_time_have_choices_in_them(tmp_path: Path, mo
     assert told == list(result.curve)
     choosing = [progress for progress in told if not progress.kernels]
     assert choosing and choosing[-1].models == told[-1].models > 0 == choosing[-1].trials < told[-1].trials
+    assert all(progress.untuned >= progress.best > 0 for progress in told)
     assert f"{choosing[-1].models} models with other choices" in progress_line(choosing[-1])
     assert "kernels " in progress_line(told[-1]) and "models" not in progress_line(told[-1])
     chosen = {key: record for key, record in result.verdicts.items() if record.work["family"] == "choice"}
