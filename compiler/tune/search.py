@@ -29,7 +29,7 @@ _LEAST_GAIN = 0.01
 _LEAST_EXPECTED = 5e-4  # of the model's time; kernels that promise less with a batch are left alone
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Progress:
     """How far a search is.
 
@@ -45,13 +45,13 @@ class Progress:
 
     elapsed: float
     budget: float
-    kernels: int
-    finished: int
-    models: int
-    trials: int
+    kernels: int = 0
+    finished: int = 0
+    models: int = 0
+    trials: int = 0
     untuned: float
     best: float
-    expected: float
+    expected: float = 0.0
     boards: Sequence[State] = ()
 
 
@@ -190,16 +190,16 @@ class Searcher:
 
     def _tell(self) -> None:
         progress = Progress(
-            time.perf_counter() - self.begin,
-            self.deadline - self.begin,
-            len(self.searches),
-            sum(search.finished for search in self.searches),
-            self.models,
-            self.trials,
-            self.saved + sum(search.base * search.workload.calls for search in self.searches),
-            sum(search.seconds for search in self.searches),
-            sum(search.expected for search in self.searches),
-            self.fleet.current_states(),
+            elapsed=time.perf_counter() - self.begin,
+            budget=self.deadline - self.begin,
+            kernels=len(self.searches),
+            finished=sum(search.finished for search in self.searches),
+            models=self.models,
+            trials=self.trials,
+            untuned=self.saved + sum(search.base * search.workload.calls for search in self.searches),
+            best=sum(search.seconds for search in self.searches),
+            expected=sum(search.expected for search in self.searches),
+            boards=self.fleet.current_states(),
         )
         self.curve.append(progress)
         self.report(progress)

@@ -191,10 +191,16 @@ class Session:
         """Tells how far choosing is; `saved` are the seconds by what was chosen before this step."""
         if not step.seconds:
             return  # nothing was measured
-        elapsed, states = time.perf_counter() - self.begin, self.fleet.current_states()
-        untuned, best = step.seconds + saved, step.seconds - _saved_by(step.best)
-        self.curve.append(Progress(elapsed, _SEARCHING * self.budget, 0, 0, step.models, 0, untuned, best, 0.0, states))
-        report(self.curve[-1])
+        progress = Progress(
+            elapsed=time.perf_counter() - self.begin,
+            budget=_SEARCHING * self.budget,
+            models=step.models,
+            untuned=step.seconds + saved,
+            best=step.seconds - _saved_by(step.best),
+            boards=self.fleet.current_states(),
+        )
+        self.curve.append(progress)
+        report(progress)
 
     def _check_budget(self, searches: Sequence[KernelSearch]) -> None:
         spent = time.perf_counter() - self.begin

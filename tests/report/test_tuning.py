@@ -26,7 +26,7 @@ KERNEL = 'conv<1> & "relu"'
 def made(applied: bool = True) -> Result:
     verdict = record(workload="ab", decision=Decision("packed", {"rows": 3}), seconds=6e-6, base=1e-5)
     curve = [
-        Progress(elapsed, 60.0, 5, 1, trials, 2e-3, best, 1e-4)
+        Progress(elapsed=elapsed, budget=60.0, kernels=5, trials=trials, untuned=2e-3, best=best)
         for elapsed, trials, best in ((10.0, 0, 2e-3), (20.0, 28, 1.8e-3), (40.0, 56, 1.6e-3))
     ]
     ratio = 0.8 if applied else 1.25

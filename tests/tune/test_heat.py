@@ -113,7 +113,7 @@ def test_times_of_a_cool_board_do(tmp_path: Path) -> None:
 def test_progress_says_how_warm_boards_are() -> None:
     fleet = Fleet([Board(HOT)])
     measure_times(fleet, 1)
-    progress = Progress(1.0, 9.0, 2, 1, 0, 3, 1e-3, 1e-3, 0.0, list(fleet.states.values()))
+    progress = Progress(elapsed=1.0, budget=9.0, kernels=2, untuned=1e-3, best=1e-3, boards=fleet.current_states())
     assert progress_line(progress).endswith("fake: 82 °C, 3 of 3 measurements throttled")
 
 
