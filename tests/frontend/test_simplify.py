@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import time
 from typing import Any
 
 import numpy as np
@@ -127,9 +126,8 @@ def test_constants_that_blow_up_are_left_alone(nodes: list[onnx.NodeProto]) -> N
         "scales": F([1, 1, 1 << 14, 1 << 14]),
     }
     proto = model([*nodes, node("Neg", "x", "z")], {"x": [2]}, ["y", "z"], constants)
-    before, peak = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     prepare(load_model(proto))
-    assert time.perf_counter() - before < 10  # seconds
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 200_000  # KiB
 
 
