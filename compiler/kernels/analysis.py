@@ -118,7 +118,7 @@ class _Accesses:
     def _access(self, indices: list[Any]) -> None:
         if self.var is None or not indices:
             return
-        indices = [tvm_ffi.structural_map(index, [(tirx.FloorDiv, self._step)]) for index in indices]
+        indices = [self._within_period(index) for index in indices]
         if any(uses(index, self.var) for index in indices[:-1]):
             self.contiguous = False
             return
@@ -127,6 +127,10 @@ class _Accesses:
         coefficients = sym.detect_linear_equation(indices[-1], [self.var])
         if len(coefficients) != 2 or not isinstance(coefficients[0], tirx.IntImm) or coefficients[0].value != 1:
             self.contiguous = False
+
+    def _within_period(self, index: Any) -> Any:
+        leaf = isinstance(index, (ir.Var, tirx.IntImm))
+        return index if leaf else tvm_ffi.structural_map(index, [(tirx.FloorDiv, self._step)])
 
     def _step(self, quotient: Any) -> Any:
         """`var // c` stays the same for c elements."""
@@ -137,12 +141,5 @@ class _Accesses:
 
 
 def uses(expr: Any, var: Any) -> bool:
-    """Whether `var` occurs in `expr`."""
-    hit = False
-
-    def on_var(node: Any) -> None:
-        nonlocal hit
-        hit = hit or bool(node.same_as(var))
-
-    tvm_ffi.structural_walk(expr, [(ir.Var, on_var)])
-    return hit
+    """Whether `var` occurs in `expr`, which does not bind it."""
+    return any(var.same_as(other) for other in tirx.analysis.undefined_vars(expr))

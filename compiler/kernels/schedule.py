@@ -24,6 +24,7 @@ from .overlap import overlap_tiles
 from .packed import packed_rule
 from .partial_sums import partial_sums_rule
 from .prefetch import prefetch
+from .primitives import Schedule
 from .rows import rows_rule
 from .rule import ALWAYS, AS_RECKONED, NEVER, SHARED, Decision, Offer, Parameters, Rule
 from .sparse import sparse_rule
@@ -119,7 +120,7 @@ def offers(func: Any, target: Target) -> dict[str, Offer]:
 
 def _untouched(sch: Any, func: Any) -> Any:
     """A schedule of `func`: this one if the rules that had it left it as it was, as most do."""
-    return sch if sch is not None and sch.mod["main"].same_as(func) else s_tir.Schedule(func, debug_mask="none")
+    return sch if sch is not None and sch.mod["main"].same_as(func) else Schedule(func)
 
 
 def _ask(sch: Any, target: Target, cost: Cost, name: str, shared: int = AS_RECKONED) -> Offer | None:

@@ -36,6 +36,7 @@ HALF_OUTPUT = "winograd_half_output"  # [N, TH, TW, M, M+2, O]
 _STAGES = (HALF_INPUT, INPUT, SUMS, PRODUCTS, HALF_OUTPUT)
 
 _BANDS = 4  # at least so many are shared by threads; else each stage is
+_ALIKE = 1.07  # times of bands that the estimate cannot tell apart
 
 
 def winograd_rule(sch: Any, limits: Limits) -> Offer | None:
@@ -49,11 +50,11 @@ def winograd_rule(sch: Any, limits: Limits) -> Offer | None:
     if len(rest) != 1:
         return None
     sums = stages[SUMS]
-    _a, _b, _n, tile_rows, tile_columns, _blocks, width = sums.spatial
+    tile_rows = sums.spatial[3]
     by_element = takes_elements(sums, limits)
     all_rows = stages[HALF_INPUT].spatial[1]
-    band = _rows_of_band(sums, limits) if tile_rows == all_rows else all_rows
-    area = Area(min(band, tile_rows) if tile_rows % band == 0 else 1, tile_columns, width)
+    band = _rows_of_band(sums, limits, by_element) if tile_rows == all_rows else all_rows
+    area = _area(band, sums)
     lines, rows = area.tile(limits, by_element=by_element)
     near = replace(area, lines=tile_rows).tiles_near((lines, rows), limits, by_element)
 
@@ -82,24 +83,37 @@ def _divides(chosen: Parameters, tile_rows: int) -> bool:
     return chosen["lines"] == 1 or (chosen["lines"] <= chosen["band"] and tile_rows % chosen["band"] == 0)
 
 
-def _rows_of_band(sums: Block, limits: Limits) -> int:
-    """Rows of tiles in a band, for the least traffic beyond the second-level cache.
+def _rows_of_band(sums: Block, limits: Limits, by_element: bool) -> int:
+    """Rows of tiles in a band, for the least time by an estimate of multiplying and of moving data.
 
-    Every band reads the weights, and a band that outgrows half of the cache writes and reads V and M there. One
-    that outgrew it twice would go to memory.
+    Every band reads the weights, and its last row again where rows are left over. One that outgrows half of the
+    second-level cache writes and reads V and M beyond it; one that outgrew it twice would go to memory. Of bands
+    that are alike the smallest leaves most of the cache to others.
     """
     a, _a, n, tile_rows, tile_columns, blocks, width = sums.spatial
     (inputs,) = sums.reduction
-    weights = 4 * a * a * inputs * blocks * width
-    row = 4 * a * a * tile_columns * (inputs + blocks * width)
+    near, beyond, _farthest = limits.moving
+    weights = a * a * inputs * blocks * width
+    row = a * a * tile_columns * (inputs + blocks * width)
 
-    def traffic(band: int) -> int:
+    def cycles(band: int) -> float:
         bands = n * -(-tile_rows // band)
-        again = weights * bands if weights > limits.l2 // 2 else weights
-        return again + (2 * row * n * tile_rows if band * row > limits.l2 // 2 else 0)
+        area = _area(band, sums)
+        multiplying = area.cost(limits, by_element) * (band // area.lines) * a * a * inputs * blocks / 2
+        moved = bands * weights * (near if 4 * weights <= limits.l2 // 2 else beyond)
+        if 4 * band * row > limits.l2 // 2:
+            moved += 2 * n * tile_rows * row * beyond
+        return bands * multiplying + moved / limits.lanes
 
-    most = max(1, min(tile_rows, 2 * limits.l2 // row))
-    return min(range(1, most + 1), key=lambda band: (traffic(band), band))
+    most = max(1, min(tile_rows, limits.l2 // (2 * row)))
+    estimates = {band: cycles(band) for band in range(1, most + 1)}
+    return next(band for band, estimate in estimates.items() if estimate <= _ALIKE * min(estimates.values()))
+
+
+def _area(band: int, sums: Block) -> Area:
+    """What register tiles cover: a whole band if all bands are full, else a row of it."""
+    tile_rows, tile_columns, _blocks, width = sums.spatial[3:]
+    return Area(min(band, tile_rows) if tile_rows % band == 0 else 1, tile_columns, width)
 
 
 def _apply(sch: Any, stages: dict[str, Block], result: Block, limits: Limits, chosen: Parameters) -> None:

@@ -9,6 +9,7 @@ from tvm import s_tir
 
 from ..kernels.analysis import blocks_of
 from ..kernels.cost import Cost
+from ..kernels.primitives import Schedule
 
 _AXES = 5
 
@@ -27,7 +28,7 @@ def describe(program: Any, cost: Cost, family: str) -> dict[str, Any]:
         "written": cost.bytes_written,
     }
     try:
-        blocks = blocks_of(s_tir.Schedule(program, debug_mask="none"))
+        blocks = blocks_of(Schedule(program))
     except (s_tir.ScheduleError, ValueError):  # written by hand, without blocks
         return made
     made["blocks"] = len(blocks)

@@ -60,11 +60,11 @@ def test_tiles_have_whole_lines_where_weights_are_many(size: int, lines: int, cu
     assert compile_model(proto, "host", tmp_path / "net.so").verified == "passed"
 
 
-def image(size: int) -> Any:
+def image(size: int, channels: int = 16, outputs: int = 32) -> Any:
     """A Winograd convolution of an image of so many rows and columns of tiles."""
-    x = te.placeholder((1, 4 * size + 2, 4 * size + 2, 16), name="x")
-    w = te.placeholder((1, 36, 16, 32), name="w")
-    return te.create_prim_func([x, w, convolution(x, w, (1, 4 * size, 4 * size, 32), 4)])
+    x = te.placeholder((1, 4 * size + 2, 4 * size + 2, channels), name="x")
+    w = te.placeholder((1, 36, channels, outputs), name="w")
+    return te.create_prim_func([x, w, convolution(x, w, (1, 4 * size, 4 * size, outputs), 4)])
 
 
 @pytest.mark.parametrize("band, fits", [(7, True), (2, False), (1, False)])
@@ -74,3 +74,10 @@ def test_lines_of_winograd_stay_in_their_bands(band: int, fits: bool) -> None:
     assert offers(program, target)["winograd"].fits(chosen) == fits
     scheduled = schedule(program, target, Decision("winograd", chosen))
     assert ("does not offer" in scheduled.failures.get("winograd", "")) == (not fits)
+
+
+@pytest.mark.parametrize("size, channels, band", [(40, 16, 1), (7, 128, 7), (5, 128, 5), (10, 64, 2), (3, 256, 3)])
+def test_bands_of_winograd_weigh_what_is_read_and_computed_again(size: int, channels: int, band: int) -> None:
+    """Weights are read for each band, the last one's rows may be another's: few weights need no large bands."""
+    default = offers(image(size, channels, channels), load_target("x86-64-v4"))["winograd"].default
+    assert default["band"] == band
