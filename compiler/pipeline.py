@@ -304,6 +304,7 @@ def lower_model(model: Model, options: Options, clock: Clock | None = None, begu
     Raises:
         UserError: the model cannot be compiled.
     """
+    from .build.constant_bounds import note_bounds
     from .build.extract import Constants
     from .build.lower import lower
     from .build.memory import plan_memory
@@ -346,7 +347,10 @@ def lower_model(model: Model, options: Options, clock: Clock | None = None, begu
         programs |= found
         if prefix:
             clock.lap(f"shapes {number + 1}/{len(sizes)}")
-    programs = share_kernels([version.program for version in versions], programs, constants)
+    hosts = [version.program for version in versions]
+    programs = share_kernels(hosts, programs, constants)
+    if options.target.machine == "x86_64":  # others convert with saturation, and equal kernels would become different
+        programs = note_bounds(hosts, programs)
     dropped = {one.layer: one.channels for one in prepared.dropped}
     return Lowered(versions, programs, axes, dropped, choices.made)
 

@@ -9,6 +9,7 @@ from typing import Any
 import tvm_ffi
 from tvm import ir, tirx
 
+from ..kernels.bounds import BOUNDS
 from ..kernels.in_place import IN_PLACE
 from ..kernels.rule import Decision
 from ..kernels.scalars import SCALARS, is_scalar
@@ -22,7 +23,7 @@ def workload_key(program: Any) -> str:
 
     Neither its name nor its float numbers matter, which layers of one shape differ in: they are as fast as each other.
     """
-    for attribute in (IN_PLACE, SCALARS):
+    for attribute in (IN_PLACE, SCALARS, BOUNDS):
         program = program.without_attr(attribute)
     numbers = {param: tirx.FloatImm(str(param.ty.dtype), 0.0) for param in program.params if is_scalar(param)}
 

@@ -164,6 +164,8 @@ class _Sweep:
         if self._is_implied(before, step):
             self.make("QuantizeLinear", [before.input[0], *node.input[1:]], [result], node.attribute, node.name)
             return True
+        if not step.single and self._clip_in_8_bits(node, before, step):
+            return True
         if step.single and (before.op_type in MOVES or before.op_type == "Concat"):
             return self._before_move(node, before, step)
         return self._whole_steps(node, step)
@@ -178,6 +180,27 @@ class _Sweep:
             return False
         under = bounds[0] == -np.inf or bool((step.rounded(bounds[0]) <= low).all())
         return under and (bounds[1] == np.inf or bool((step.rounded(bounds[1]) >= high).all()))
+
+    def _clip_in_8_bits(self, node: onnx.NodeProto, clip: onnx.NodeProto, step: Step) -> bool:
+        """QuantizeLinear(Clip(x)) → Clip(QuantizeLinear(x)), with bounds in the steps of each channel.
+
+        Kernels compare four times as many 8-bit integers at once. Bounds in one step cost nothing as it is.
+        """
+        (result,), limits = node.output, step.limits()
+        bounds, shape = InSteps(self).bounds(clip), self.values.shape(result)
+        if bounds is None or shape is None or not (step.scale > 0).all():
+            return False
+        column = (-1, *[1] * (len(shape) - 1 - step.axis))
+        needed = []
+        for operator, bound, limit in zip(("Max", "Min"), bounds, limits, strict=True):
+            in_steps = np.clip(step.rounded(bound), *limits) if np.isfinite(bound) else np.asarray(limit)
+            if (in_steps != limit).any():
+                needed.append((operator, in_steps.reshape(column)))
+        names = [self.name(result, f"unclipped{place}", step.elem_type, shape) for place, _ in enumerate(needed)]
+        self.make("QuantizeLinear", [clip.input[0], *node.input[1:]], [names[0]], node.attribute, node.name)
+        for name, then, (operator, in_steps) in zip(names, [*names[1:], result], needed, strict=True):
+            self.make(operator, [name, self.constant(then, "bound", in_steps, step.elem_type)], [then])
+        return True
 
     def _before_move(self, node: onnx.NodeProto, move: onnx.NodeProto, step: Step) -> bool:
         """QuantizeLinear(move(x)) → move(QuantizeLinear(x)), if that is all that the move is for."""

@@ -24,20 +24,31 @@ _LEAST, _MOST = 2.0**-96, 2.0**96  # between these, numbers and their reciprocal
 
 @dataclass(frozen=True)
 class Fact:
-    """What is known of a number: it is an integer of at most `FAR`; it is positive, and its reciprocal is normal."""
+    """What is known of a number: it is an integer of at most `FAR`; it is positive, and its reciprocal is normal.
+
+    Attributes:
+        near: whether it is at most `FAR`.
+    """
 
     whole: bool
     factor: bool
+    near: bool
 
     @staticmethod
     def of(values: Iterable[float]) -> Fact:
         """Of any of some numbers."""
         array = np.array(list(values), np.float64)
-        whole = bool((np.abs(array) < FAR).all() and (np.rint(array) == array).all())
-        return Fact(whole, bool(((array > _LEAST) & (array < _MOST)).all()))
+        near = bool((np.abs(array) < FAR).all())
+        whole = near and bool((np.rint(array) == array).all())
+        return Fact(whole, bool(((array > _LEAST) & (array < _MOST)).all()), near)
 
     def __str__(self) -> str:
-        return f"{'whole' * self.whole} {'factor' * self.factor}"
+        return f"{'whole' * self.whole} {'factor' * self.factor} {'near' * self.near}"
+
+    @property
+    def most(self) -> float:
+        """Its magnitude at most."""
+        return FAR if self.near else np.inf
 
 
 def facts_of(func: Any) -> dict[Any, Fact]:
@@ -45,7 +56,8 @@ def facts_of(func: Any) -> dict[Any, Fact]:
     facts = (func.attrs or {}).get(SCALARS, ())
     numbers = [param for param in func.params if is_scalar(param)]
     return {
-        number: Fact("whole" in str(text), "factor" in str(text)) for number, text in zip(numbers, facts, strict=True)
+        number: Fact(*(word in str(text).split() for word in ("whole", "factor", "near")))
+        for number, text in zip(numbers, facts, strict=True)
     }
 
 

@@ -17,7 +17,7 @@ from ..target import Target
 from .dots import word
 from .llvm_code import ALIGNED
 from .lowering import define_operator, is_call, program_pass, width_of, with_body
-from .requantise import piece
+from .pieces import piece
 from .vectors import shuffle
 from .weight_limit import WORD
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from onnx import helper
+from onnx import TensorProto, helper
 
 from tests.kernels.grid import Array, Case, one, rng_of
 
@@ -208,27 +208,55 @@ def _depthwise() -> Iterator[Case]:
 
 
 def requantised() -> list[Case]:
-    """Filters for each channel with results of 8 bits, beyond them too; the scales are powers of two."""
+    """Filters for each channel, and products, with results of 8 bits, beyond them too; the scales are powers of two."""
     cases = []
     for channels in (16, 24, 64, 80, 100, 120, 144):
         for zero, least in ((0, 0), (121, 0), (128, 130)):
-            name = f"requantised {channels} around {zero} from {least}"
-            x, w = data_of(name, "uint8", 2, channels, 6, 9), weights_of(name, LARGEST, channels, 1, 3, 3)
-            by = np.exp2(-rng_of(name).integers(5, 11, channels)).astype(np.float32)
-            sums = convolved(x, w, 3, 1, group=channels) * by[:, None, None]
-            wanted = np.clip(np.round(sums) + zero, least, 255).astype(np.uint8)
-            constants = {"x_zero": np.array(3, np.uint8), "w": w, "by": by, "one": np.array(1, np.float32)}
-            constants |= {"w_zero": np.zeros(channels, np.int8), "zero": np.array(zero, np.uint8)}
-            constants |= {"least": np.array(least - zero, np.float32)}
-            quantised = ["x", "one", "x_zero", "w", "by", "w_zero", "one", "zero"]
-            nodes = [
-                helper.make_node("QLinearConv", quantised, ["quantised"], group=channels, pads=[1] * 4),
-                helper.make_node("DequantizeLinear", ["quantised", "one", "zero"], ["floats"]),
-                helper.make_node("Clip", ["floats", "least"], ["clipped"]),
-                helper.make_node("QuantizeLinear", ["clipped", "one", "zero"], ["y"]),
-            ]
-            cases.append(Case(name, nodes, {"x": x}, constants, expected=(wanted,)))
+            cases.append(_requantised(channels, channels, zero, least))
+    for channels in (16, 32, 37, 96):
+        cases += [_requantised(channels, 1, zero, least) for zero, least in ((0, 0), (121, 130))]
+    # Beyond 32-bit integers, with factors and with summands that programs are told of or not.
+    for group, bias in ((1, 0.0), (64, 0.0), (1, 3e9), (64, -3e9), (1, 70000.0)):
+        cases.append(_requantised(64, group, 3, 0, powers=(9, 21), bias=bias))
+        cases.append(_requantised(64, group, -5, -128, powers=(-11, -5), bias=bias, dtype="int8"))
     return cases
+
+
+def _requantised(
+    channels: int,
+    group: int,
+    zero: int,
+    least: int,
+    powers: tuple[int, int] = (-11, -5),
+    bias: float = 0.0,
+    dtype: str = "uint8",
+) -> Case:
+    """A convolution, times a power of two for each channel, plus `bias` for every other one, clipped from below."""
+    name = f"requantised {channels} / {group} around {zero} from {least} by 2^{powers} plus {bias}"
+    kernel = 3 if group > 1 else 1
+    x = data_of(name, "uint8", 2, channels, 6, 9)
+    w = weights_of(name, LARGEST, channels, channels // group, kernel, kernel)
+    by = np.exp2(rng_of(name).integers(*powers, channels)).astype(np.float32)[:, None, None]
+    summand = np.where(np.arange(channels) % 2, 0, bias).astype(np.float32)[:, None, None]
+    real = convolved(x, w, 3, kernel // 2, group=group).astype(np.float32) * by + summand
+    wanted = np.clip(np.round(np.maximum(real.astype(np.float64), least - zero)) + zero, *limits_of(dtype))
+    constants = {"x_zero": np.array(3, np.uint8), "w": w, "by": by, "one": np.array(1, np.float32)}
+    constants |= {"zero": np.array(zero, dtype), "least": np.array(least - zero, np.float32), "summand": summand}
+    nodes = [
+        helper.make_node("ConvInteger", ["x", "w", "x_zero"], ["sums"], group=group, pads=[kernel // 2] * 4),
+        helper.make_node("Cast", ["sums"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["floats", "by"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "summand"], ["real"]),
+        helper.make_node("Clip", ["real", "least"], ["clipped"]),
+        helper.make_node("QuantizeLinear", ["clipped", "one", "zero"], ["y"]),
+    ]
+    return Case(name, nodes, {"x": x}, constants, expected=(wanted.astype(dtype),))
+
+
+def limits_of(dtype: str) -> tuple[int, int]:
+    """The least and the greatest integer of a type."""
+    info = np.iinfo(dtype)
+    return int(info.min), int(info.max)
 
 
 def rounded() -> list[Case]:
