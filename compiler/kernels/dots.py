@@ -9,7 +9,7 @@ instructions (dots_x86.py, dots_arm.py), else the products one by one, all exact
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tvm_ffi
@@ -18,7 +18,7 @@ from tvm import ir, sym, tirx
 from ..target import Target
 from . import dots_arm, dots_x86
 from .llvm_code import PAIRS, import_code
-from .lowering import define_operator, is_call, nodes_of, program_pass, width_of, with_body
+from .lowering import define_operator, is_call, nodes_of, program_pass, statements_of, width_of, with_body
 from .vectors import shuffle
 from .weight_limit import WORD
 
@@ -102,7 +102,7 @@ def lower_dots(target: Target) -> Any:
 
 def _begun(sequence: Any) -> Any:
     """Stores of zeros, to which the next store to that place adds a dot product, left out."""
-    statements = list(_flat(sequence))
+    statements = list(statements_of(sequence))
     zeros: dict[tuple[Any, ...], int] = {}
     for number, store in enumerate(statements):
         if not isinstance(store, tirx.BufferStore):
@@ -116,14 +116,6 @@ def _begun(sequence: Any) -> Any:
             statements[number] = tirx.BufferStore(store.buffer, store.value.b, store.indices)
     kept = [statement for statement in statements if statement is not None]
     return sequence if len(kept) == len(statements) else tirx.SeqStmt(kept)
-
-
-def _flat(sequence: Any) -> Iterator[Any]:
-    for statement in sequence:
-        if isinstance(statement, tirx.SeqStmt):
-            yield from _flat(statement)
-        else:
-            yield statement
 
 
 def _added(add: Any, target: Target) -> Any:

@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-import tvm_ffi
 from tvm import ir, s_tir
 
 from .analysis import Block, blocks_of
+from .lowering import nodes_of
 
 _SMALL = 1 << 14  # elements that may be computed before the rest, which takes memory of the kernel's own
 _AGAIN = 4  # times that transcendental functions of one element may be computed
@@ -68,9 +68,8 @@ def inline_once(sch: Any, blocks: Sequence[Block]) -> None:
 
 def _loads(consumer: Any, producer: Any) -> int:
     """How often a block reads what another one writes, for each element."""
-    found: list[Any] = []
-    tvm_ffi.structural_walk(consumer.body, [(ir.TensorLoad, found.append)])
-    return sum(any(load.source.same_as(region.source) for region in producer.writes) for load in found)
+    written = [region.source for region in producer.writes]
+    return len(nodes_of(consumer.body, ir.TensorLoad, lambda load: any(load.source.same_as(one) for one in written)))
 
 
 def _inline(sch: Any, rv: Any) -> None:

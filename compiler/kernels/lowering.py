@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tvm_ffi
@@ -32,6 +32,15 @@ def nodes_of(value: Any, kind: type, test: Callable[[Any], bool] = lambda _: Tru
     found: list[Any] = []
     tvm_ffi.structural_walk(value, [(kind, lambda node: found.append(node) if test(node) else None)])
     return found
+
+
+def statements_of(statement: Any) -> Iterator[Any]:
+    """The statements of a sequence, which may hold sequences; a statement by itself."""
+    if isinstance(statement, tirx.SeqStmt):
+        for part in statement:
+            yield from statements_of(part)
+    else:
+        yield statement
 
 
 def is_call(value: Any, *names: str) -> bool:

@@ -17,6 +17,7 @@ from .analysis import Block, blocks_of
 from .areas import Area, spaces_of
 from .inline import inline_producers
 from .limits import Limits
+from .lowering import nodes_of
 from .overlap import split_overlapping
 from .peel import split_cut
 from .prefetch import mark_for_prefetch
@@ -158,9 +159,7 @@ def _limits(sch: Any, anchor: Block, limits: Limits) -> Limits:
 
 def _converts(sch: Any, block: Block) -> bool:
     """Whether a block does more than to take bits as they are."""
-    casts: list[Any] = []
-    tvm_ffi.structural_walk(sch.get(sch.get_sblock(block.name)).body.value, [(tirx.Cast, casts.append)])
-    return bool(casts)
+    return bool(nodes_of(sch.get(sch.get_sblock(block.name)).body.value, tirx.Cast))
 
 
 def _rows_shared(sch: Any, anchor: Block) -> bool:

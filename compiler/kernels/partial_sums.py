@@ -11,12 +11,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import tvm_ffi
 from tvm import tirx
 
 from .analysis import Block
 from .inline import sums_and_result
 from .limits import Limits
+from .lowering import nodes_of
 from .overlap import split_overlapping
 from .rule import Offer, Parameters
 from .tails import mark_tail
@@ -90,10 +90,7 @@ def _of_weights(sch: Any, anchor: Block) -> tuple[int, int]:
 
 def _ends_alone(sch: Any, anchor: Block) -> bool:
     """Whether the last round has one vector, where others have two."""
-    found: list[Any] = []
-    body = sch.get(sch.get_sblock(anchor.name)).body
-    tvm_ffi.structural_walk(body, [(tirx.LT, found.append)])
-    return bool(found)
+    return bool(nodes_of(sch.get(sch.get_sblock(anchor.name)).body, tirx.LT))
 
 
 def _shared(sch: Any, order: list[Any], alone: list[Any]) -> tuple[list[Any], list[Any]]:

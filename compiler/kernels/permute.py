@@ -14,6 +14,7 @@ from tvm import ir, tirx
 from tvm.script.ir_builder import tirx as T
 
 from .accesses import access_of, write
+from .lowering import nodes_of
 from .nest import Axis, Nest, Values, loops, shared, unrolled
 from .seams import undecided
 from .style import Style
@@ -46,8 +47,7 @@ class Blocks:
 
 def permuted_blocks(nest: Nest, style: Style) -> Blocks | None:
     """The blocks of a nest whose last two axes change places in memory; None if it is no such nest."""
-    loads: list[Any] = []
-    tvm_ffi.structural_walk(nest.store.value, [(ir.TensorLoad, loads.append)])
+    loads = nodes_of(nest.store.value, ir.TensorLoad)
     if len(nest.axes) < 3 or not loads or any(not tvm_ffi.structural_equal(load, loads[0]) for load in loads):
         return None
     outer, row, column = nest.axes[-3:]

@@ -11,7 +11,7 @@ from .lowering import width_of
 from .short_math import is_short
 from .vectors import shuffle
 
-_LANES = 4  # of the least register
+LEAST_LANES = 4  # of a register, of 32 bits each
 
 
 def piece(expr: Any, begin: int, lanes: int) -> Any:
@@ -42,8 +42,8 @@ def joined(vectors: Sequence[Any], lanes: int) -> Any:
     """The first `lanes` lanes of vectors, one after the other."""
     if len(vectors) == 1 and width_of(vectors[0]) == lanes:
         return vectors[0]
-    if len(vectors) == 1 and lanes == _LANES:  # taken as one number, which LLVM need not make of four
+    if len(vectors) == 1 and lanes == LEAST_LANES:  # taken as one number, which LLVM need not make of four
         dtype = str(vectors[0].ty.dtype).partition("x")[0]
-        words = tirx.reinterpret(f"int32x{width_of(vectors[0]) // _LANES}", vectors[0])
+        words = tirx.reinterpret(f"int32x{width_of(vectors[0]) // LEAST_LANES}", vectors[0])
         return tirx.reinterpret(f"{dtype}x{lanes}", shuffle([words], [0]))
     return shuffle(vectors, range(lanes))

@@ -13,6 +13,7 @@ import numpy as np
 from tvm import ir, tirx
 
 from .lowering import width_of
+from .pieces import LEAST_LANES
 from .quotients import quotient_of
 from .scalars import (
     FAR,
@@ -32,7 +33,6 @@ from .scalars import (
 from .short_math import shortened
 
 LIMITS = {"int8": (-128, 127), "uint8": (0, 255)}
-_LANES = 4  # that the widths of vectors are multiples of
 
 Facts = Mapping[Any, Fact]
 
@@ -55,7 +55,7 @@ class Step:
 def step_of(cast: Any, facts: Facts) -> Step | None:
     """What a cast of a vector of floats to 8-bit integers converts, if it has this form."""
     dtype = str(cast.ty.dtype).partition("x")[0]
-    if dtype not in LIMITS or not str(cast.value.ty.dtype).startswith("float32x") or width_of(cast) % _LANES:
+    if dtype not in LIMITS or not str(cast.value.ty.dtype).startswith("float32x") or width_of(cast) % LEAST_LANES:
         return None
     low, high = LIMITS[dtype]
     value, zero = cast.value, _whole(0.0, facts)

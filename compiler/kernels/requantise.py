@@ -17,6 +17,7 @@ from ..target import Target
 from .bounds import bounds_of, magnitude
 from .formulas import WHOLE
 from .lowering import program_pass, width_of, with_body
+from .pieces import LEAST_LANES
 from .quantised_step import Facts, Step, between_bounds, step_of
 from .quotients import multiplies_and_adds
 from .requantise_arm import a32, a64, by_fours
@@ -24,7 +25,6 @@ from .requantise_x86 import WIDEST, by_packing, by_saturation, lanes_that_are_pa
 from .scalars import facts_of, is_known, lanes_with, minus, plus
 
 _LARGEST_INTEGER = 2.0**31 - 2.0**8  # for which rounding errors leave room
-_LEAST_LANES = 4  # of a vector on ARM
 
 
 def requantise(target: Target) -> Any:
@@ -64,7 +64,7 @@ def requantise(target: Target) -> Any:
 
         def on_store(store: Any) -> Any:
             lanes = width_of(store.value)
-            if lanes < _LEAST_LANES or lanes & lanes - 1:
+            if lanes < LEAST_LANES or lanes & lanes - 1:
                 return store
             value = tvm_ffi.structural_map(store.value, [(tirx.Cast, on_cast)])
             return tirx.BufferStore(store.buffer, value, store.indices)

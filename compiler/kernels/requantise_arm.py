@@ -10,12 +10,11 @@ from tvm.tirx import call_llvm_pure_intrin
 
 from .formulas import WHOLE
 from .lowering import width_of
-from .pieces import joined, piece
+from .pieces import LEAST_LANES, joined, piece
 from .quantised_step import LIMITS, Step
 from .scalars import is_known, lanes_with, minus
 from .vectors import shuffle
 
-_LANES = 4  # of a register of 32 bits an element
 _NARROW = 8  # lanes of 16 bits
 
 # Vectors of four floats, what to make of them and its type: the integers in vectors of eight, the last of which may
@@ -26,7 +25,7 @@ Forms = Callable[[Sequence[Any], Step, str], list[Any]]
 def by_fours(cast: Any, step: Step, forms: Forms) -> Any:
     """The integers of a vector."""
     dtype, lanes = str(cast.ty.dtype).partition("x")[0], width_of(cast)
-    parts = [piece(step.value, begin, _LANES) for begin in range(0, lanes, _LANES)]
+    parts = [piece(step.value, begin, LEAST_LANES) for begin in range(0, lanes, LEAST_LANES)]
     return joined(forms(parts, step, dtype), lanes)
 
 

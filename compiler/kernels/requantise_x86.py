@@ -11,12 +11,11 @@ from tvm.tirx import call_llvm_pure_intrin
 
 from ..target import Target
 from .lowering import width_of
-from .pieces import joined, piece
+from .pieces import LEAST_LANES, joined, piece
 from .quantised_step import LIMITS, Facts, Step, between_bounds
 from .scalars import Number, is_known, lanes_with, minus
 from .vectors import shuffle
 
-_LANES = 4  # of the least register
 WIDEST = 16  # of AVX-512's
 
 
@@ -34,7 +33,7 @@ def by_packing(cast: Any, step: Step, facts: Facts, multiply_adds: bool, lanes: 
     """Rounds as `cvtps2dq` does, which makes the least integer of what does not fit one: of the floats only the upper
     bound is needed, and none if it is known that all of them fit."""
     whole = width_of(cast)
-    lanes = lanes if whole % lanes == 0 else _LANES
+    lanes = lanes if whole % lanes == 0 else LEAST_LANES
     value = step.value if fits else between_bounds(step, facts, multiply_adds, f"float32x{whole}", below=False)
     clamped = tirx.Var("clamped", str(value.ty.dtype))  # computed once, however many pieces are taken of it
     vectors = [_round(piece(clamped, begin, lanes)) for begin in range(0, whole, lanes)]
@@ -60,7 +59,7 @@ def by_saturation(cast: Any, step: Step) -> Any:
         return None
     if not is_known(step.high) or step.high < LIMITS["uint8"][1] or not is_known(step.zero) or step.zero < 0:
         return None
-    lanes = next(count for count in (4 * _LANES, 2 * _LANES, _LANES) if whole % count == 0)
+    lanes = next(count for count in (4 * LEAST_LANES, 2 * LEAST_LANES, LEAST_LANES) if whole % count == 0)
     clamped = tirx.Var("clamped", str(step.value.ty.dtype))
     parts = [_round(piece(clamped, begin, lanes)) for begin in range(0, whole, lanes)]
     unsigned = f"uint32x{whole}"
@@ -83,17 +82,17 @@ def _narrowed(vectors: Sequence[Any], zero: Number, dtype: str) -> Any:
     """One, two or four vectors of int32 as one of bytes, with the zero point added on the way."""
     if width_of(vectors[0]) == WIDEST:
         return _narrowed_to_register(vectors, zero, dtype)
-    wide = width_of(vectors[0]) == 2 * _LANES
+    wide = width_of(vectors[0]) == 2 * LEAST_LANES
     if wide and len(vectors) == 1:
-        vectors, wide = [shuffle(vectors, range(at, at + _LANES)) for at in (0, _LANES)], False
+        vectors, wide = [shuffle(vectors, range(at, at + LEAST_LANES)) for at in (0, LEAST_LANES)], False
     halves = [
-        _pack("packssdw", f"int16x{4 * _LANES if wide else 2 * _LANES}", *pair)
+        _pack("packssdw", f"int16x{4 * LEAST_LANES if wide else 2 * LEAST_LANES}", *pair)
         for pair in zip(vectors[::2], vectors[1::2] or vectors, strict=True)
     ]
     halves = _with_zero(halves, zero)
     narrow = "packsswb" if dtype == "int8" else "packuswb"
     if wide and len(halves) == 1:
-        halves, wide = [shuffle(halves, range(at, at + 2 * _LANES)) for at in (0, 2 * _LANES)], False
+        halves, wide = [shuffle(halves, range(at, at + 2 * LEAST_LANES)) for at in (0, 2 * LEAST_LANES)], False
         return shuffle([_pack(narrow, f"{dtype}x16", *halves)], _in_order(2))
     made = _pack(narrow, f"{dtype}x{32 if wide else 16}", halves[0], halves[-1])
     return shuffle([made], _in_order(4)) if wide else made
@@ -121,16 +120,16 @@ def _narrowed_to_register(vectors: Sequence[Any], zero: Number, dtype: str) -> A
 
 
 # Where the elements of two vectors of sixteen are: parts of four, by twos of the first one and of the second.
-_PAIRS_IN_ORDER = [_LANES * part + at for part in (0, 4, 2, 6, 1, 5, 3, 7) for at in range(_LANES)]
+_PAIRS_IN_ORDER = [LEAST_LANES * part + at for part in (0, 4, 2, 6, 1, 5, 3, 7) for at in range(LEAST_LANES)]
 
 
 def _in_order(vectors: int, parts: int = 2) -> list[int]:
     """Where the elements are of vectors whose parts of four were put together, first all first ones."""
     return [
-        (part * vectors + vector) * _LANES + at
+        (part * vectors + vector) * LEAST_LANES + at
         for vector in range(vectors)
         for part in range(parts)
-        for at in range(_LANES)
+        for at in range(LEAST_LANES)
     ]
 
 
@@ -141,5 +140,5 @@ def _pack(name: str, dtype: str, first: Any, second: Any) -> Any:
     return call_llvm_pure_intrin(dtype, wide if bits == 256 else f"llvm.x86.{narrow}", first, second)
 
 
-_ROUND = {_LANES: "sse2.cvtps2dq", 2 * _LANES: "avx.cvt.ps2dq.256"}
+_ROUND = {LEAST_LANES: "sse2.cvtps2dq", 2 * LEAST_LANES: "avx.cvt.ps2dq.256"}
 _MODE_OF_CPU = 4  # rounds as the CPU is set to, to even

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import tvm_ffi
 from tvm import ir, tirx
 
 from .accesses import reads
+from .lowering import nodes_of
 
 _COMBINERS = (tirx.Add, tirx.Max, tirx.Min)
 _ROWS = ("float32", "int8", "uint8")  # what rows may be of; sums and numbers are of float32
@@ -91,9 +91,7 @@ def is_load(node: Any, buffer: Any) -> bool:
 def aligned(stages: Sequence[Stage]) -> bool:
     """Whether stages read each other at their own row and position, and everything else in whole vectors."""
     for stage in stages:
-        loads: list[Any] = []
-        tvm_ffi.structural_walk(stage.value, [(ir.TensorLoad, loads.append)])
-        for load in loads:
+        for load in nodes_of(stage.value, ir.TensorLoad):
             source = next((s for s in stages if s.buffer.same_as(load.source)), None)
             if source is None:
                 continue

@@ -7,7 +7,6 @@ itself; the parts of each vector are ordered before, so that the words come out 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import tvm_ffi
@@ -16,7 +15,7 @@ from tvm import ir, tirx
 from ..target import Target
 from .dots import word
 from .llvm_code import ALIGNED
-from .lowering import define_operator, is_call, program_pass, width_of, with_body
+from .lowering import define_operator, is_call, program_pass, statements_of, width_of, with_body
 from .pieces import piece
 from .vectors import shuffle
 from .weight_limit import WORD
@@ -100,7 +99,7 @@ def _with_words(body: Any, size: int) -> Any:
             known[key] = _registers(taps, width_of(call), made)
         return known[key][int(number)]
 
-    for statement in _flat(body):
+    for statement in statements_of(body):
         plain = isinstance(statement, tirx.BufferStore)
         changed = tvm_ffi.structural_map(statement, [(ir.Call, on_call)]) if plain else statement
         made.append(changed)
@@ -134,14 +133,6 @@ def _interleaved(a: Any, b: Any, part: int) -> list[Any]:
     width, half = width_of(a), part // 2
     firsts = [at for begin in range(0, width, part) for at in range(begin, begin + half)]
     return [shuffle([a, b], [at + more + which for at in firsts for which in (0, width)]) for more in (0, half)]
-
-
-def _flat(statement: Any) -> Iterator[Any]:
-    if isinstance(statement, tirx.SeqStmt):
-        for part in statement:
-            yield from _flat(part)
-    else:
-        yield statement
 
 
 def _as(dtype: str, lanes: int, value: Any) -> Any:
