@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tvm import sym, tirx
+
 from .analysis import Block
 from .inline import sums_and_result
 from .limits import Limits
@@ -23,6 +25,8 @@ from .weight_limit import WORD
 ACCUMULATOR = "words_of_taps"  # the block that this rule recognises, [N, H, W, C] by words and columns
 # Places along a row of an unrolled tile, of which neighbours share words of data: by default, and to try.
 _PLACES, _MOST_PLACES = 8, 16
+# Of the words that a place has to itself in a long tile, so many more it may make in one that leaves registers free.
+_MORE = 0.25
 _MOST_TAPS = 49
 # Vectors of the channels that are left which take as long as a whole tile, which then begins early.
 _LONG_TAIL = 3
@@ -39,14 +43,15 @@ def depthwise_rule(sch: Any, limits: Limits) -> Offer | None:
     if found is None:
         return None
     anchor, result = found
-    columns = anchor.spatial[-2]
+    columns, filter_columns, stride = anchor.spatial[-2], anchor.reduction[-1], _stride(sch, anchor)
     choices = range(1, min(columns, _MOST_PLACES) + 1)
+    worthwhile = max(1, min(_PLACES, math.ceil((filter_columns - stride) / (_MORE * stride))))
 
     def words(places: int) -> int:
         """Words that are made for a row, in which the tiles overlap."""
-        return -(-columns // places) * (places + anchor.reduction[-1] - 1)
+        return -(-columns // places) * ((places - 1) * stride + filter_columns)
 
-    places = min((count for count in choices if count <= _PLACES), key=words)
+    places = min((count for count in choices if count <= worthwhile), key=words)
     tasks = math.prod(anchor.spatial[:2]) // _together(sch, anchor)
     if columns % places == 0:
         tasks *= columns // places
@@ -86,6 +91,15 @@ def _apply(sch: Any, anchor: Block, result: Block, limits: Limits, chosen: Param
     share(sch, task, anchor, limits, blocks if inside else None)
     compute_tile(sch, anchor, depth, width, limits, unroll_reduction=True)
     sch.unroll(sch.get_loops(sch.get_sblock(f"{anchor.name}_update"))[depth])
+
+
+def _stride(sch: Any, anchor: Block) -> int:
+    """Columns of the data between two of the result; one, if their places are not known."""
+    block = sch.get(sch.get_sblock(anchor.name))
+    places = [axis.var for axis in block.iter_vars if axis.iter_type == tirx.IterVar.DataPar]
+    coefficients = sym.detect_linear_equation(block.reads[0].region[2].min, [places[2]])
+    known = len(coefficients) == 2 and isinstance(coefficients[0], tirx.IntImm)
+    return max(1, int(coefficients[0].value)) if known else 1  # a single column may have no place at all
 
 
 def _together(sch: Any, anchor: Block) -> int:

@@ -1,4 +1,4 @@
-"""Convolutions of single pixels, and how they are scheduled."""
+"""Convolutions of single pixels, and how a model's kernel is scheduled."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def pointwise(shape: tuple[int, int, int, int], channels: int) -> onnx.ModelProt
     return model([node("Conv", "x w", "c"), node("Relu", "c", "y")], {"x": list(shape)}, ["y"], {"w": weights})
 
 
-def packed_kernel(proto: onnx.ModelProto, target: str) -> Scheduled:
-    """The one kernel of a model that the rule for packed weights takes."""
+def kernel_of(proto: onnx.ModelProto, target: str, rule: str = "packed") -> Scheduled:
+    """The one kernel of a model that a rule takes."""
     net, resolved = load_model(proto), load_target(target)
     lowered = lower_model(net, resolve(net, target, None, None, False, None, True))
     programs = whole_model(lowered, resolved, None).functions.values()
-    (found,) = (made for one in programs if (made := schedule(one, resolved)).rule == "packed")
+    (found,) = (made for one in programs if (made := schedule(one, resolved)).rule == rule)
     return found
