@@ -174,7 +174,7 @@ def _channels_outside(sch: Any, anchor: Block, tiles: int, limits: Limits) -> bo
     It reads the data again for each block of channels; the other way round, each tile of rows reads all weights
     again. What does not fit half of the second-level cache comes from beyond it every time. Each block of a depthwise
     convolution reads data of its own; if these are whole lines of the cache, its few weights best stay in registers.
-    But much data, of which little is computed, may come from beyond, and no processor foresees such strides.
+    But much data, of which little is computed, may come from beyond, and few processors foresee such strides.
 
     Args:
         tiles: that cover an image's lines and columns.
@@ -182,7 +182,7 @@ def _channels_outside(sch: Any, anchor: Block, tiles: int, limits: Limits) -> bo
     if len(anchor.reduction) == 2:
         images = _operands(sch, anchor)[0]
         near = images.nbytes <= limits.l2 * math.prod(anchor.reduction) // _MANY_TAPS
-        return near and anchor.spatial[-1] * images.itemsize >= _LINE
+        return (near or limits.foresees_strides) and anchor.spatial[-1] * images.itemsize >= _LINE
     data, weights = (buffer.nbytes for buffer in _operands(sch, anchor))
     products = _products(sch, anchor)
     passes = math.prod(anchor.spatial[:-3]) // _lines(sch, anchor) // products * tiles

@@ -8,7 +8,7 @@ import onnx
 from compiler.frontend.prepare import load_model
 from compiler.kernels.schedule import Scheduled, schedule
 from compiler.pipeline import lower_model, resolve
-from compiler.target import load_target
+from compiler.target import Target
 from compiler.tune.subject import whole_model
 from tests.models import model, node
 
@@ -19,10 +19,10 @@ def pointwise(shape: tuple[int, int, int, int], channels: int) -> onnx.ModelProt
     return model([node("Conv", "x w", "c"), node("Relu", "c", "y")], {"x": list(shape)}, ["y"], {"w": weights})
 
 
-def kernel_of(proto: onnx.ModelProto, target: str, rule: str = "packed") -> Scheduled:
+def kernel_of(proto: onnx.ModelProto, target: Target, rule: str = "packed") -> Scheduled:
     """The one kernel of a model that a rule takes."""
-    net, resolved = load_model(proto), load_target(target)
+    net = load_model(proto)
     lowered = lower_model(net, resolve(net, target, None, None, False, None, True))
-    programs = whole_model(lowered, resolved, None).functions.values()
-    (found,) = (made for one in programs if (made := schedule(one, resolved)).rule == rule)
+    programs = whole_model(lowered, target, None).functions.values()
+    (found,) = (made for one in programs if (made := schedule(one, target)).rule == rule)
     return found

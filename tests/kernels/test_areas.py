@@ -55,7 +55,7 @@ def test_whole_lines(lines: int, rows: int, most: int | None, expected: int) -> 
 def test_tiles_have_whole_lines_where_weights_are_many(size: int, lines: int, cut: int, tmp_path: Path) -> None:
     """Which then are loaded half as often; the last tile has what is left."""
     proto = pointwise((2, 480, size, size), 72)
-    parameters = kernel_of(proto, "x86-64-v4").parameters
+    parameters = kernel_of(proto, load_target("x86-64-v4")).parameters
     assert (parameters["lines"], parameters["cut"]) == (lines, cut)
     assert compile_model(proto, "host", tmp_path / "net.so").verified == "passed"
 

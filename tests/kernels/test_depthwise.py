@@ -1,10 +1,13 @@
-"""How many places of depthwise kernels of integers make words of data together."""
+"""Depthwise kernels: how many places make words of integers together, and which loop goes around."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from compiler.target import load_target
 from tests.kernels.pointwise import kernel_of
 from tests.models import model, node
 
@@ -27,4 +30,15 @@ def test_tiles_are_as_long_as_sharing_is_worth(size: int, filter_size: int, stri
     pads = [filter_size // 2] * 4 if filter_size % 2 else [0] * 4
     convolution = node("ConvInteger", "x w", "y", group=64, strides=[stride] * 2, pads=pads)
     proto = model([convolution], {"x": ([1, 64, size, size], "uint8")}, ["y"], {"w": weights})
-    assert kernel_of(proto, "intel-n100", "depthwise").parameters["places"] == places
+    assert kernel_of(proto, load_target("intel-n100"), "depthwise").parameters["places"] == places
+
+
+@pytest.mark.parametrize(
+    "core, size, outside", [("znver5", 112, 1), ("sapphirerapids", 112, 0), ("sapphirerapids", 7, 1)]
+)
+def test_channels_go_around_where_the_data_are_near_or_strides_are_foreseen(core: str, size: int, outside: int) -> None:
+    weights = np.ones((96, 1, 3, 3), np.float32)
+    convolution = node("Conv", "x w", "y", group=96, pads=[1] * 4)
+    proto = model([convolution], {"x": [1, 96, size, size]}, ["y"], {"w": weights})
+    target = replace(load_target("x86-64-v4"), core=core)
+    assert kernel_of(proto, target).parameters["channels_outside"] == outside
