@@ -34,7 +34,8 @@ _SHORT, _SHORT_SUMS = 8, 10
 _MOST_UNROLLED = 49
 _NARROWEST = 4  # lanes
 _MOST_VECTORS = 4
-_WORSE = 1.1  # costs, by the default's, beyond which other widths of blocks are not tried
+# Costs, by another's: of widths of blocks that are taken instead of the usual one, and beyond which none is tried.
+_FAR_BETTER, _WORSE = 0.9, 1.1
 PREFETCH = 64  # rounds of the innermost loop ahead
 PREFETCHES = (0, 16, PREFETCH)
 _LINE = 64  # bytes of a cache line
@@ -59,22 +60,29 @@ def block_width(channels: int, limits: Limits) -> int:
     return min(narrow, limits.lanes)
 
 
-def block_choices(channels: int, lines: int, rows: int, limits: Limits) -> tuple[int, ...]:
-    """Vectors that a block may have instead, 0 for those of `block_width`: those that may be as fast.
+def block_choices(channels: int, lines: int, rows: int, limits: Limits, of_bytes: bool = False) -> tuple[int, ...]:
+    """Vectors that a block may have: the default, then others that may be as fast.
+
+    The default is that of `block_width`, unless another number is far better: more of them where there are few rows,
+    whose sums hide no latency, or three where two waste much of the last block. Of bytes, three do not fill a vector.
 
     Args:
         lines, rows: of the image that tiles cover.
+        of_bytes: whether the numbers are bytes.
     """
     vectors = -(-channels // limits.lanes)
-    derived = block_width(channels, limits) // limits.lanes
 
     def cost(count: int) -> float:
         area = Area(lines, rows, count * limits.lanes)
         return area.cost(limits, limits.by_element) * -(-vectors // count)
 
-    most = _WORSE * cost(derived)
-    others = [n for n in range(1, min(vectors, _MOST_VECTORS) + 1) if n != derived and cost(n) <= most]
-    return (0, *others)
+    derived = block_width(channels, limits) // limits.lanes
+    counts = range(1, min(vectors, _MOST_VECTORS) + 1)
+    filled = -(-vectors // derived) * derived  # with zeros too, of which others may not have more
+    able = [n for n in counts if -(-vectors // n) * n <= filled and (n != 3 or not of_bytes)]
+    best = min(able, key=cost)
+    default = best if cost(best) < _FAR_BETTER * cost(derived) else derived
+    return (default, *(n for n in counts if n != default and cost(n) <= _WORSE * cost(default)))
 
 
 def takes_elements(anchor: Block, limits: Limits) -> bool:

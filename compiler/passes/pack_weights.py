@@ -78,10 +78,12 @@ def choose_block(call: Any, limits: Limits, choices: Choices | None, side: int =
     """
     *_, lines, rows, channels = (1, 1, 1, *shape_of(call))
     image = operator_of(call) == "relax.nn.conv2d"
-    if choices is None or channels <= limits.lanes or (image and int(call.attrs.groups) != 1):
+    if channels <= limits.lanes or (image and int(call.attrs.groups) != 1):
         return limits  # weights of groups come otherwise
-    options = block_choices(channels, -(-lines // side) if image else 1, -(-rows // side), limits)
-    return replace(limits, block_vectors=choices.pick("block", call, 0, options)) if len(options) > 1 else limits
+    of_bytes = str(call.args[0].ty.dtype) in ("int8", "uint8")
+    options = block_choices(channels, -(-lines // side) if image else 1, -(-rows // side), limits, of_bytes)
+    taken = options[0] if choices is None or len(options) == 1 else choices.pick("block", call, options[0], options)
+    return replace(limits, block_vectors=taken)
 
 
 def pack(weight: np.ndarray[Any, Any], width: int) -> np.ndarray[Any, Any]:

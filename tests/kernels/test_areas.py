@@ -13,6 +13,7 @@ from tvm import te
 from compiler import compile_model
 from compiler.kernels.areas import Area, rows_of_tile
 from compiler.kernels.limits import Limits
+from compiler.kernels.packed import block_choices
 from compiler.kernels.rule import Decision
 from compiler.kernels.schedule import offers, schedule
 from compiler.passes.winograd import convolution
@@ -58,6 +59,23 @@ def test_tiles_have_whole_lines_where_weights_are_many(size: int, lines: int, cu
     parameters = kernel_of(proto, load_target("x86-64-v4")).parameters
     assert (parameters["lines"], parameters["cut"]) == (lines, cut)
     assert compile_model(proto, "host", tmp_path / "net.so").verified == "passed"
+
+
+@pytest.mark.parametrize(
+    "channels, size, vectors, of_bytes",
+    [
+        (128, 1, 4, 4),  # two sums wait for each other
+        (257, 1, 3, 2),  # four would add a fifth of zeros
+        (144, 56, 3, 2),  # of ten vectors in twos one is zeros
+        (64, 14, 2, 2),
+        (20, 14, 2, 2),
+        (40, 1, 3, 3),
+    ],
+)
+def test_blocks_are_wider_where_that_is_far_better(channels: int, size: int, vectors: int, of_bytes: int) -> None:
+    choices = [block_choices(channels, size, size, Limits(16, 32), is_bytes) for is_bytes in (False, True)]
+    assert [default for default, *_ in choices] == [vectors, of_bytes]
+    assert all(len(set(some)) == len(some) and 0 not in some for some in choices)
 
 
 def image(size: int, channels: int = 16, outputs: int = 32) -> Any:
