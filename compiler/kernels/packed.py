@@ -40,6 +40,7 @@ PREFETCH = 64  # rounds of the innermost loop ahead
 PREFETCHES = (0, 16, PREFETCH)
 _LINE = 64  # bytes of a cache line
 _MANY_TAPS = 36  # of a filter whose data may fill the second-level cache
+_FEW_TILES = 16  # of a depthwise layer, that each ask for the weights of others; more would ask for the same again
 _MANY_WEIGHTS = 4  # bytes, for each of the data
 
 ACCUMULATOR = "packed_accumulator"  # the block that this rule recognises
@@ -121,6 +122,9 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
     if lines == 1 and weights.nbytes > 2 * limits.l1:  # most is read from beyond L1 again for each tile
         lines = area.whole_lines(rows, room, cap, by_element)
     near = area.tiles_near((lines, rows), room, by_element)
+    outside = _channels_outside(sch, anchor, area.passes((lines, rows)), limits)
+    few = math.prod(anchor.spatial[:-3]) * area.passes((lines, rows)) <= _FEW_TILES
+    asks = not depthwise or (outside and few and weights.itemsize == 4)
     written_out = math.prod(anchor.reduction[1:])  # rounds of the loops inside the first
     unrolled = depthwise and math.prod(anchor.reduction) <= _MOST_UNROLLED
 
@@ -136,9 +140,9 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
             # Whether the last tile has what is left, and does not overlap the one before it.
             "cut": int(rows == area.rows and not area.divides((lines, rows))),
             "unrolled": int(unrolled),
-            "channels_outside": int(_channels_outside(sch, anchor, area.passes((lines, rows)), limits)),
+            "channels_outside": int(outside),
             ROWS_SHARED: int(_rows_shared(sch, anchor)),
-            "prefetch": 0 if depthwise else PREFETCH,
+            "prefetch": PREFETCH if asks else 0,
         },
         {
             **spaces_of(near),

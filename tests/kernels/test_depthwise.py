@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 
 from compiler.target import load_target
@@ -33,12 +34,22 @@ def test_tiles_are_as_long_as_sharing_is_worth(size: int, filter_size: int, stri
     assert kernel_of(proto, load_target("intel-n100"), "depthwise").parameters["places"] == places
 
 
+def float_convolution(size: int) -> onnx.ModelProto:
+    weights = np.ones((96, 1, 3, 3), np.float32)
+    convolution = node("Conv", "x w", "y", group=96, pads=[1] * 4)
+    return model([convolution], {"x": [1, 96, size, size]}, ["y"], {"w": weights})
+
+
 @pytest.mark.parametrize(
     "core, size, outside", [("znver5", 112, 1), ("sapphirerapids", 112, 0), ("sapphirerapids", 7, 1)]
 )
 def test_channels_go_around_where_the_data_are_near_or_strides_are_foreseen(core: str, size: int, outside: int) -> None:
-    weights = np.ones((96, 1, 3, 3), np.float32)
-    convolution = node("Conv", "x w", "y", group=96, pads=[1] * 4)
-    proto = model([convolution], {"x": [1, 96, size, size]}, ["y"], {"w": weights})
     target = replace(load_target("x86-64-v4"), core=core)
-    assert kernel_of(proto, target).parameters["channels_outside"] == outside
+    assert kernel_of(float_convolution(size), target).parameters["channels_outside"] == outside
+
+
+@pytest.mark.parametrize("size, asks", [(7, True), (14, True), (28, False)])
+def test_weights_are_asked_for_ahead_where_few_tiles_read_them(size: int, asks: bool) -> None:
+    found = kernel_of(float_convolution(size), load_target("x86-64-v4"))
+    assert bool(found.parameters["prefetch"]) == asks
+    assert ("prefetch(" in str(found.func)) == asks
