@@ -26,6 +26,7 @@ _CONFIRM_ROUNDS = 80
 _CONFIRMED = 3  # best schedules of a kernel that are measured again
 _SIGNIFICANT = 2.5  # standard errors
 _LEAST_GAIN = 0.01
+_FASTER = 4.0  # than the estimates of a generic target, at most: a core of 6 GHz
 _LEAST_EXPECTED = 5e-4  # of the model's time; kernels that promise less with a batch are left alone
 
 
@@ -206,5 +207,9 @@ class Searcher:
 
 
 def roof_of(search: KernelSearch, settings: Settings, threads: int) -> float:
-    """Seconds that a kernel takes at least on so many cores, as the target's descriptor says."""
-    return seconds_on_one_core(search.workload.cost, settings.target, None) / 2 / threads
+    """Seconds that a kernel takes at least on so many cores, as the target's descriptor says.
+
+    A generic one knows neither clock nor caches: its estimates are of a slow machine, and this may be a fast one.
+    """
+    generic = not settings.target.clusters
+    return seconds_on_one_core(search.workload.cost, settings.target, None) / 2 / threads / (_FASTER if generic else 1)

@@ -19,11 +19,13 @@ from compiler.kernels.rule import Decision
 from compiler.pipeline import lower_model, resolve
 from compiler.runtime.loader import read_manifest
 from compiler.target import load_target
+from compiler.target_model import Cluster
 from compiler.tune.boards import BoardError, LocalBoard, Times
 from compiler.tune.check import check_candidates
 from compiler.tune.features import describe
 from compiler.tune.fleet import Fleet
 from compiler.tune.kernel import KernelSearch
+from compiler.tune.search import roof_of
 from compiler.tune.space import space_of
 from compiler.tune.subject import Subject, kernels_alone, whole_model
 from compiler.tune.trials import Candidate, Plan, Settings, compile_plans, time_candidates
@@ -155,3 +157,15 @@ def test_a_search_ends_when_a_batch_promises_too_little() -> None:
         promised.append(search.expected)
         search.add([])
     assert promised == pytest.approx([2.5e-4 / 2**batch for batch in range(5)]) and search.expected == 0.0
+
+
+def test_generic_targets_leave_room_for_fast_machines() -> None:
+    """Their estimates are of a slow clock, beside which a kernel at 5 GHz would seem to have nothing left to gain."""
+    (search,) = searches_of([(170, 240, 400)])[1]
+    generic = load_target("x86-64-v4")
+    cycles = search.workload.cost.flops / (generic.simd_bits / 32 * 2 * generic.fma_pipes)
+    search.base = cycles / (0.8 * 5e9)  # seconds, at four fifths of what such a core could do
+    search.roof = roof_of(search, Settings(generic), 1)
+    assert not search.finished and search.expected > 0
+    known = replace(generic, clusters=(Cluster("", 1, generic.ghz),))
+    assert roof_of(search, Settings(known), 1) > search.roof
