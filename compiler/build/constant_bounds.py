@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tvm_ffi
 from tvm import ir
 
 from ..kernels.bounds import BOUNDS, class_of, largest
+from ..kernels.lowering import is_call, nodes_of
 from ..kernels.scalars import is_scalar
 from .program import Program, Step, all_programs
 
@@ -39,9 +39,7 @@ def note_bounds(programs: Sequence[Program], functions: Mapping[str, Any]) -> di
 
 
 def _rounds(function: Any) -> bool:
-    names: list[str] = []
-    tvm_ffi.structural_walk(function.body, [(ir.Call, lambda call: names.append(getattr(call.op, "name", "")))])
-    return "tirx.nearbyint" in names
+    return bool(nodes_of(function.body, ir.Call, lambda call: is_call(call, "tirx.nearbyint")))
 
 
 def _arguments(step: Step, function: Any) -> list[int | None]:

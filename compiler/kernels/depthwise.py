@@ -25,7 +25,8 @@ from .weight_limit import WORD
 ACCUMULATOR = "words_of_taps"  # the block that this rule recognises, [N, H, W, C] by words and columns
 # Places along a row of an unrolled tile, of which neighbours share words of data: by default, and to try.
 _PLACES, _MOST_PLACES = 8, 16
-# Of the words that a place has to itself in a long tile, so many more it may make in one that leaves registers free.
+# A place of a long tile makes words for as many columns as the stride; by this share more, if fewer places to a tile
+# leave registers free.
 _MORE = 0.25
 _MOST_TAPS = 49
 # Vectors of the channels that are left which take as long as a whole tile, which then begins early.

@@ -78,12 +78,11 @@ def block_choices(channels: int, lines: int, rows: int, limits: Limits, of_bytes
         return area.cost(limits, limits.by_element) * -(-vectors // count)
 
     derived = block_width(channels, limits) // limits.lanes
-    counts = range(1, min(vectors, _MOST_VECTORS) + 1)
+    costs = {count: cost(count) for count in range(1, min(vectors, _MOST_VECTORS) + 1)}
     filled = -(-vectors // derived) * derived  # with zeros too, of which others may not have more
-    able = [n for n in counts if -(-vectors // n) * n <= filled and (n != 3 or not of_bytes)]
-    best = min(able, key=cost)
-    default = best if cost(best) < _FAR_BETTER * cost(derived) else derived
-    return (default, *(n for n in counts if n != default and cost(n) <= _WORSE * cost(default)))
+    best = min((n for n in costs if -(-vectors // n) * n <= filled and (n != 3 or not of_bytes)), key=costs.__getitem__)
+    default = best if costs[best] < _FAR_BETTER * costs[derived] else derived
+    return (default, *(n for n in costs if n != default and costs[n] <= _WORSE * costs[default]))
 
 
 def takes_elements(anchor: Block, limits: Limits) -> bool:
@@ -122,8 +121,9 @@ def packed_rule(sch: Any, limits: Limits) -> Offer | None:
     if lines == 1 and weights.nbytes > 2 * limits.l1:  # most is read from beyond L1 again for each tile
         lines = area.whole_lines(rows, room, cap, by_element)
     near = area.tiles_near((lines, rows), room, by_element)
-    outside = _channels_outside(sch, anchor, area.passes((lines, rows)), limits)
-    few = math.prod(anchor.spatial[:-3]) * area.passes((lines, rows)) <= _FEW_TILES
+    tiles = area.passes((lines, rows))
+    outside = _channels_outside(sch, anchor, tiles, limits)
+    few = math.prod(anchor.spatial[:-3]) * tiles <= _FEW_TILES
     asks = not depthwise or (outside and few and weights.itemsize == 4)
     written_out = math.prod(anchor.reduction[1:])  # rounds of the loops inside the first
     unrolled = depthwise and math.prod(anchor.reduction) <= _MOST_UNROLLED

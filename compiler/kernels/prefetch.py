@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import tvm_ffi
 from tvm import ir, s_tir, tirx
 
 from .accesses import reads
+from .lowering import nodes_of
 from .marks import rewrite_marked
 from .vectors import index, substitute
 
@@ -54,14 +54,9 @@ def _ask(load: Any) -> Any:
 
 def _first_load(loop: Any, name: str) -> Any:
     """What a round of the loop reads first of a buffer; None if it reads nothing of it."""
-    inner: list[Any] = []
-    realized: list[Any] = []
-    tvm_ffi.structural_walk(loop.body, [(tirx.For, inner.append), (s_tir.SBlockRealize, realized.append)])
-    begin = {each.loop_var: index(0) for each in inner}
-    for realize in realized:
-        loads: list[Any] = []
-        tvm_ffi.structural_walk(realize.block.body, [(ir.TensorLoad, loads.append)])
-        for load in loads:
+    begin = {each.loop_var: index(0) for each in nodes_of(loop.body, tirx.For)}
+    for realize in nodes_of(loop.body, s_tir.SBlockRealize):
+        for load in nodes_of(realize.block.body, ir.TensorLoad):
             if load.source.name == name:
                 axes = zip(realize.block.iter_vars, realize.iter_values, strict=True)
                 values = {axis.var: substitute(value, begin) for axis, value in axes}

@@ -1,15 +1,10 @@
-"""Convolutions of single pixels, and how a model's kernel is scheduled."""
+"""Convolutions of single pixels."""
 
 from __future__ import annotations
 
 import numpy as np
 import onnx
 
-from compiler.frontend.prepare import load_model
-from compiler.kernels.schedule import Scheduled, schedule
-from compiler.pipeline import lower_model, resolve
-from compiler.target import Target
-from compiler.tune.subject import whole_model
 from tests.models import model, node
 
 
@@ -17,12 +12,3 @@ def pointwise(shape: tuple[int, int, int, int], channels: int) -> onnx.ModelProt
     """A convolution of an image of `shape` [N, C, H, W] to so many channels, and a Relu."""
     weights = np.random.default_rng(0).standard_normal((channels, shape[1], 1, 1)).astype(np.float32)
     return model([node("Conv", "x w", "c"), node("Relu", "c", "y")], {"x": list(shape)}, ["y"], {"w": weights})
-
-
-def kernel_of(proto: onnx.ModelProto, target: Target, rule: str = "packed") -> Scheduled:
-    """The one kernel of a model that a rule takes."""
-    net = load_model(proto)
-    lowered = lower_model(net, resolve(net, target, None, None, False, None, True))
-    programs = whole_model(lowered, target, None).functions.values()
-    (found,) = (made for one in programs if (made := schedule(one, target)).rule == rule)
-    return found

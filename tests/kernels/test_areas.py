@@ -18,7 +18,8 @@ from compiler.kernels.rule import Decision
 from compiler.kernels.schedule import offers, schedule
 from compiler.passes.winograd import convolution
 from compiler.target import load_target
-from tests.kernels.pointwise import kernel_of, pointwise
+from tests.kernels.pointwise import pointwise
+from tests.kernels.scheduled import kernel_of
 
 extents = st.integers(1, 60)
 

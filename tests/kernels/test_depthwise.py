@@ -1,4 +1,4 @@
-"""Depthwise kernels: how many places make words of integers together, and which loop goes around."""
+"""Depthwise kernels: how many places make words of integers together, which loop goes around, what is prefetched."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from compiler.target import load_target
-from tests.kernels.pointwise import kernel_of
+from tests.kernels.scheduled import kernel_of
 from tests.models import model, node
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from compiler.build.codegen import lower_kernel
 from compiler.target import load_target
-from tests.kernels.pointwise import kernel_of, pointwise
+from tests.kernels.pointwise import pointwise
+from tests.kernels.scheduled import kernel_of
 
 
 @pytest.mark.parametrize("target", ["x86-64-v4", "x86-64-v3", "raspberry-pi-4"])
