@@ -47,8 +47,8 @@ class Cost:
             and conversions none, and a transcendental function as many as its polynomial has.
         bytes_read: distinct bytes of the parameters that it reads.
         bytes_written: distinct bytes of the parameters that it writes.
-        iterations: of the innermost loops of all blocks together.
-        dtype: of the operands of most multiplications; where there are none, of the first result.
+        iterations: of the innermost loops of all blocks that sum, or write a result; rules inline the others.
+        dtype: of the operands of most multiplications and divisions; where there are none, of the first result.
     """
 
     flops: int
@@ -201,7 +201,8 @@ class _Counter:
             return
         steps = math.prod(axis.count for axis in axes.values())
         self.flops += store.operations * steps
-        self.iterations += steps
+        if store.target.buffer in self.dtypes or any(load.buffer == store.target.buffer for load in store.loads):
+            self.iterations += steps
         self._touch(self.written, store.target, axes)
         for load in store.loads:
             if load.buffer not in store.scope.written and load.buffer != store.target.buffer:
@@ -244,7 +245,7 @@ class _Operations:
     Attributes:
         number: operations of one evaluation.
         loads: every load, those in indices and in bound scalars included.
-        multiplied: types of data that is multiplied, before any conversion; the narrowest of each product.
+        multiplied: types of data that is multiplied or divided, before any conversion; the narrowest of each product.
     """
 
     def __init__(self, bound: Mapping[int, Any]) -> None:
@@ -265,7 +266,7 @@ class _Operations:
             return 0, True
         if isinstance(expr, _BINARY + _COMPARISONS + _LOGIC + _BITS):
             (a, first), (b, second) = self._visit(expr.a), self._visit(expr.b)
-            if isinstance(expr, tirx.Mul):
+            if isinstance(expr, tirx.Mul | tirx.Div):
                 self._product(expr)
             data = first or second
             return a + b + (data and not isinstance(expr, _LOGIC + _BITS)), data
