@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import tvm_ffi
 from tvm import tirx
 from tvm.ir.prim.expr import BitwiseAnd
 
+from ..kernels.lowering import nodes_of
 from ..kernels.written import SCALAR
 
 # LLVM's loop vectoriser drops the mask of an index such as (row & 3) * 5 + column where it makes vectors of a loop
@@ -26,29 +26,19 @@ _NO_SCALARS_IN_VECTORS = "-vectorize-slp:bool=false"
 
 def options_for(module: Any) -> list[str]:
     """For the code of lowered tensor programs, in TVM's spelling."""
-    masked = False
-
-    def on_loop(loop: Any) -> None:
-        nonlocal masked
-        # LLVM leaves loops alone that hold vectors already.
-        masked = masked or (_has_mask(loop.body) and not _has_vectors(loop.body))
-
-    for func in module.functions.values():
-        tvm_ffi.structural_walk(func.body, [(tirx.For, on_loop)])
-    scalar = any(SCALAR in (func.attrs or {}) for func in module.functions.values())
+    functions = list(module.functions.values())
+    # LLVM leaves loops alone that hold vectors already.
+    masked = any(
+        _has_mask(loop.body) and not nodes_of(loop.body, tirx.Ramp)
+        for one in functions
+        for loop in nodes_of(one.body, tirx.For)
+    )
+    scalar = any(SCALAR in (func.attrs or {}) for func in functions)
     return [_NO_LOOP_VECTORS] * masked + [_NO_SCALARS_IN_VECTORS] * scalar
 
 
 def _has_mask(body: Any) -> bool:
-    found: list[Any] = []
-    tvm_ffi.structural_walk(body, [(BitwiseAnd, lambda both: found.append(isinstance(both.b, tirx.IntImm)))])
-    return any(found)
-
-
-def _has_vectors(body: Any) -> bool:
-    found: list[Any] = []
-    tvm_ffi.structural_walk(body, [(tirx.Ramp, found.append)])
-    return bool(found)
+    return bool(nodes_of(body, BitwiseAnd, lambda both: isinstance(both.b, tirx.IntImm)))
 
 
 class _Gate:

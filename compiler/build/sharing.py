@@ -15,6 +15,7 @@ import numpy as np
 import tvm_ffi
 from tvm import ir, tirx
 
+from ..kernels.lowering import nodes_of
 from ..kernels.scalars import SCALARS, Fact
 from .extract import Constants
 from .objects import canonical_form
@@ -97,14 +98,8 @@ def _rewritten(program: Any, change: Callable[[Any], Any]) -> Any:
 
 def _reaches_indices(program: Any) -> bool:
     """Whether numbers decide which elements are read or written: schedules look into that."""
-    found: list[Any] = []
-
-    def on_access(access: Any) -> None:
-        for index in access.indices:
-            tvm_ffi.structural_walk(index, [(tirx.FloatImm, found.append)])
-
-    tvm_ffi.structural_walk(program.body, [((ir.TensorLoad, tirx.BufferStore), on_access)])
-    return bool(found)
+    accesses = [*nodes_of(program.body, ir.TensorLoad), *nodes_of(program.body, tirx.BufferStore)]
+    return any(nodes_of(index, tirx.FloatImm) for access in accesses for index in access.indices)
 
 
 def _columns(group: Sequence[_Member]) -> list[list[int]]:

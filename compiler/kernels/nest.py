@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-import tvm_ffi
 from tvm import ir, s_tir, sym, tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
+from .lowering import nodes_of
 from .vectors import index, install, loop, substitute
 
 Values = dict[Any, Any]  # of variables
@@ -161,8 +161,7 @@ def rewrite_blocks(sch: Any, write: Callable[[Any], bool]) -> None:
 
 
 def _rewritten(part: Any, write: Callable[[Any], bool]) -> Any:
-    found: list[Any] = []
-    tvm_ffi.structural_walk(part, [(s_tir.SBlockRealize, found.append)])
+    found = nodes_of(part, s_tir.SBlockRealize)
     if len(found) != 1 or not isinstance(found[0].predicate, tirx.IntImm):
         return part
     with IRBuilder() as builder:

@@ -19,6 +19,7 @@ from tvm import ir, s_tir, tirx
 
 from .analysis import uses
 from .limits import Limits
+from .lowering import nodes_of
 from .rule import Offer, Parameters
 from .stages import Stage, aligned, extents_of, is_load, stage_of
 from .style import TASKS
@@ -119,8 +120,7 @@ def _inline(sch: Any, shapes: Sequence[tuple[int, ...]]) -> None:
 
 
 def _transcendental(node: Any) -> bool:
-    names: list[str] = []
-    tvm_ffi.structural_walk(node, [(ir.Call, lambda call: names.append(str(getattr(call.op, "name", ""))))])
+    names = (str(getattr(call.op, "name", "")) for call in nodes_of(node, ir.Call))
     return any(name.removeprefix("tirx.") in _TRANSCENDENTAL for name in names)
 
 

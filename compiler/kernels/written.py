@@ -8,6 +8,7 @@ import tvm_ffi
 from tvm import tirx
 
 from .limits import Limits
+from .lowering import nodes_of
 from .rule import Offer, Parameters
 from .vectors import install
 
@@ -20,8 +21,7 @@ SCALAR = "edgec.scalar"
 def written_rule(sch: Any, limits: Limits) -> Offer | None:
     """Programs with annotated loops."""
     func = sch.mod["main"]
-    found: list[Any] = []
-    tvm_ffi.structural_walk(func.body, [(tirx.For, lambda one: found.append(one.annotations))])
+    found = [loop.annotations for loop in nodes_of(func.body, tirx.For)]
     if not any(INDEPENDENT in annotations for annotations in found):
         return None
 

@@ -9,6 +9,7 @@ import tvm_ffi
 from tvm import ir, s_tir, tirx
 
 from ..kernels.float16 import LARGEST, SATURATES
+from ..kernels.lowering import nodes_of
 from ..kernels.packed import ACCUMULATOR, CONVERTED
 from ..kernels.vectors import substitute
 
@@ -84,9 +85,7 @@ def _of(buffers: Mapping[Any, Any], var: Any) -> Any:
 
 
 def _is_written(func: Any, param: Any) -> bool:
-    found: list[Any] = []
-    tvm_ffi.structural_walk(func.body, [(tirx.BufferStore, lambda store: found.append(store.buffer))])
-    return any(buffer.same_as(param) for buffer in found)
+    return bool(nodes_of(func.body, tirx.BufferStore, lambda store: store.buffer.same_as(param)))
 
 
 def narrowed(value: Any, dtype: str) -> Any:

@@ -13,9 +13,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import tvm
-import tvm_ffi
 from tvm import ir, relax, s_tir, tirx
 
+from ..kernels.lowering import nodes_of
 from .constants import constant
 from .narrow_program import LIMITS, WIDE, is_read, narrow_parameters
 from .rewrite import definitions_of, operator_of, rewrite_calls, variables_of
@@ -176,10 +176,8 @@ def _can_store(func: Any, param: Any) -> bool:
 
 def _weights_of(func: Any) -> set[int]:
     """The parameters that are read by anything but element-wise blocks, or there at places that data chooses."""
-    blocks: list[Any] = []
-    tvm_ffi.structural_walk(func.body, [(s_tir.SBlock, blocks.append)])
     plain: list[Any] = []
-    for block in blocks:
+    for block in nodes_of(func.body, s_tir.SBlock):
         sums = any(axis.iter_type == tirx.IterVar.CommReduce for axis in block.iter_vars)
         if isinstance(block.body, tirx.BufferStore) and not sums:
             plain += [load.source for load in _loads(block.body) if not any(map(_loads, load.indices))]
@@ -188,9 +186,7 @@ def _weights_of(func: Any) -> set[int]:
 
 
 def _loads(node: Any) -> list[Any]:
-    found: list[Any] = []
-    tvm_ffi.structural_walk(node, [(ir.TensorLoad, found.append)])
-    return found
+    return nodes_of(node, ir.TensorLoad)
 
 
 def _count(param: Any, sources: Sequence[Any]) -> int:

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import tvm_ffi
 from tvm import tirx
 
+from ..kernels.lowering import nodes_of
 from ..kernels.rule import ALWAYS, AS_RECKONED, NEVER, ROWS_SHARED, SHARED, Decision, Offer
 from ..kernels.schedule import offers, schedule
 from ..target import Target
@@ -67,9 +67,7 @@ def _sharing(program: Any, target: Target, default: Decision) -> tuple[int, ...]
 
 
 def _parallel_loops(func: Any) -> int:
-    kinds: list[Any] = []
-    tvm_ffi.structural_walk(func, [(tirx.For, lambda loop: kinds.append(loop.kind))])
-    return kinds.count(tirx.ForKind.PARALLEL)
+    return len(nodes_of(func, tirx.For, lambda loop: loop.kind == tirx.ForKind.PARALLEL))
 
 
 def _sample(offer: Offer, seed: int) -> list[dict[str, int]]:
