@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from .process import CommandError
 
 # What the system says of a place that cannot take a file; any other error while one is made is not the place's.
 _NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+
+_LEAST_SPACE = 1 << 20  # bytes in the folder for temporary files; with fewer, linkers fail in ways of their own
 
 
 def cache_folder() -> Path:
@@ -63,8 +66,7 @@ def private_folder(out: Path) -> Iterator[Path]:
     Raises:
         UserError: the folder of `out` does not exist or cannot be written to, or the disk is full.
     """
-    if out.is_dir():
-        raise UserError(f"the output {out} is a folder", fix="give a file's name")
+    check_place(out)
     try:
         folder = tempfile.TemporaryDirectory(prefix=".edgec-", dir=out.resolve().parent)
     except OSError as error:
@@ -76,6 +78,16 @@ def private_folder(out: Path) -> Iterator[Path]:
             if error.errno not in _NO_PLACE:
                 raise
             raise _refusal(out, error) from error
+
+
+def check_place(out: Path) -> None:
+    """Raises UserError if there is no place for a file, as far as can be told without writing it."""
+    if out.is_dir():
+        raise UserError(f"the output {out} is a folder", fix="give a file's name")
+    if out.exists() and not out.is_file():
+        raise UserError(f"the output {out} is no plain file, and would be replaced", fix="give another file's name")
+    if not out.resolve().parent.is_dir():
+        raise _refusal(out, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
 
 
 @contextmanager
@@ -92,8 +104,11 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
         if error.errno not in _NO_PLACE:
             raise
         raise _no_scratch(error.strerror or str(error)) from error
-    except CommandError as error:  # of a linker
-        if os.strerror(errno.ENOSPC) not in error.output:
+    except CommandError as error:  # of a linker, which may say why, or crash
+        if (
+            os.strerror(errno.ENOSPC) not in error.output
+            and shutil.disk_usage(tempfile.gettempdir()).free > _LEAST_SPACE
+        ):
             raise
         raise _no_scratch(os.strerror(errno.ENOSPC)) from error
 
@@ -104,7 +119,7 @@ def _no_scratch(why: str) -> UserError:
 
 
 def _refusal(out: Path, error: OSError) -> UserError:
-    fix = "choose another place with -o, or free some space there"
+    fix = "choose another place, or free some space there"
     return UserError(f"cannot write the output: {error.strerror or error}", str(out), fix)
 
 

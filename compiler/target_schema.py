@@ -32,12 +32,12 @@ class Rule:
     pattern: str = r"[^\x00-\x1f\x7f]{0,1000}"
 
 
-_NAME = r"[a-z0-9][a-z0-9._-]{0,62}"
+NAME = r"[a-z0-9][a-z0-9._-]{0,62}"
 _CORE = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 SECTIONS: dict[str, dict[str, Rule]] = {
     "board": {
-        "name": Rule("string", pattern=_NAME),
-        "aliases": Rule("strings", required=False, pattern=_NAME),
+        "name": Rule("string", pattern=NAME),
+        "aliases": Rule("strings", required=False, pattern=NAME),
         "description": Rule("string"),
         "sources": Rule("strings"),
         "estimate": Rule("strings", required=False, pattern=r"[a-z0-9_.]{1,60}"),

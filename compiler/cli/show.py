@@ -15,7 +15,8 @@ def kib(count: int) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    return f"{seconds * 1e3:.3f} ms"
+    """With three digits at least: kernels may take less than a microsecond."""
+    return f"{seconds * 1e3:.3f} ms" if seconds >= 1e-4 or not seconds else f"{seconds * 1e3:.3g} ms"
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UserError
-from ..files import write_text
+from ..files import check_place, write_text
 from ..frontend.prepare import load_model
 from ..frontend.shapes import parse_shapes
 from ..pipeline import QUANTISED, Options, quantize_for, resolve
@@ -23,6 +23,7 @@ from .show import milliseconds, schedules, table
 
 if TYPE_CHECKING:
     from ..build.objects import Workers
+    from ..target import Target
     from ..tune.fleet import Fleet, State
     from ..tune.search import Progress
     from ..tune.session import Result
@@ -119,12 +120,16 @@ def command(
         raise click.UsageError("give a MODEL to tune, or one of --list, --prune, --export and --import")
     if bool(addresses) != (token_file is not None):
         raise click.UsageError("--rpc and --token-file go together: boards want to know the token")
+    if len(set(addresses)) < len(addresses):
+        raise click.UsageError("--rpc names a board twice")
     if (tracker is None) != (key is None):
         raise click.UsageError("--tracker and --key go together: a tracker has boards of many kinds")
     if count_instructions and not static:
         raise click.UsageError("--count-instructions goes with --static: else times are measured")
     if static and (addresses or tracker or workers or report):
         raise click.UsageError("--static measures nothing: leave out --rpc, --tracker, --workers and --report")
+    if report is not None:
+        check_place(report)
     check_options(precision, method=method, metric=metric, max_drop=max_drop, weight_range=weight_range)
     seconds, fixed = parse_budget(budget), parse_shapes(shapes)
     loaded = load_model(model)
@@ -149,6 +154,9 @@ def command(
         with shown(as_json, progress_line) as show:
             try:
                 result = tune(loaded, options, fleet, log, seconds, show, Cache(), compilers)
+            except KeyboardInterrupt:
+                click.echo(f"stopped: what was measured is in {log.folder}; run again to go on", err=True)
+                raise
             except BoardError as error:
                 fix = "what was measured is kept: see to the board, and run again"
                 raise UserError(str(error), str(log.folder), fix) from error
@@ -197,12 +205,28 @@ def _fleet(
     if tracker is not None and key is not None:
         boards += tracker_boards(tracker, key, threads, options.target)
     if not boards:
+        _check_here(options.target, threads)
         boards.append(LocalBoard(threads))
     fleet = Fleet(boards, lambda name, why: click.echo(f"lost {name}: {why}", err=True))
     try:
         yield fleet
     finally:
         fleet.close()
+
+
+def _check_here(target: Target, threads: int) -> None:
+    """Raises UserError if this machine cannot measure for the target."""
+    from ..build.objects import usable_cores
+    from ..target_detect import missing_here
+
+    if missing := missing_here(target):
+        raise UserError(
+            f"{target.name} cannot be measured on this machine, which lacks {', '.join(missing)}",
+            "--target",
+            "name a board that runs `edgec device serve` with --rpc, or estimate with --static",
+        )
+    if threads > usable_cores():
+        raise UserError(f"this machine has {usable_cores()} cores for {threads} threads", "--threads", "give fewer")
 
 
 @contextmanager
@@ -248,6 +272,9 @@ def _print(result: Result, folder: Path) -> None:
                 f"nothing: {board.why}; cool it better, or lower its clock for good",
                 err=True,
             )
+    if not result.calls:
+        click.echo("nothing to tune: there is one schedule for each of the model's kernels, or there are none")
+        return
     if not result.applied:
         click.echo(
             f"nothing is applied: of {result.trials} schedules, none made the whole model faster "

@@ -7,15 +7,19 @@ is a file. Needs NumPy and loader.py alone.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 import queue
 import resource
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Iterator
 
 import numpy as np
 
@@ -25,10 +29,13 @@ else:  # as a file of its own, beside loader.py
     from loader import LoadError, Model
 
 _SEED = 0
-_LEAST_TURNS, _MOST_TURNS = 15, 10000  # of two artifacts
+# Two artifacts are compared in several sittings, as a sitting's memory decides by up to a hundredth which is faster.
+_SITTINGS, _LEAST_SITTINGS = 15, 5
+_CHANCE = 0.04  # that sittings of two equal artifacts seem to agree, at most
+_LEAST_TURNS, _MOST_TURNS = 3, 10000  # of a sitting
 _RUNS_OF_A_TURN = 3  # the fastest counts: the first brings the artifact's code and weights into the caches
-_SIGNIFICANT = 2.5  # standard errors, of which half of the range between quartiles is about one of a single turn
-_PATIENCE = 5  # times as long as asked for, until there are so many turns
+_PATIENCE = 5  # times as long as asked for, until there are so many turns or sittings
+_MOST_COPIED = 16 << 20  # bytes of an artifact; others are in no cache near the core anyway
 _RUNS = 2  # of a version in a round that count, after one that brings its own code and constants into the caches
 
 
@@ -91,13 +98,56 @@ class _Version:
 
 
 def compare(paths: list[str], threads: int, seconds: float) -> dict[str, Any]:
-    """Runs two artifacts of one model in turns for so long, or longer where that makes few turns.
+    """Compares two artifacts of one model for so long, or longer where that makes few turns.
+
+    They run in turns, in several sittings, for each of which they are loaded anew, from copies, now the one and now the
+    other first: where code, weights and tensors lie is another chance each time.
 
     Returns:
-        `medians` of the seconds of each one's turns; `ratio`, the median of the second's time by the first's in a turn,
-        and `noise`, what it may be wrong by;
+        `medians` of the seconds of each one's turns; `ratio` of the second's time to the first's, the median of the
+        sittings' medians, and `noise`, what it may be wrong by;
         `kernels`, that ratio for each kernel that both have, by name.
     """
+    begin = time.perf_counter()
+    medians, ratios, kernels = [], [], []
+    for number in range(_SITTINGS):
+        if number >= _LEAST_SITTINGS and time.perf_counter() - begin > _PATIENCE * seconds:
+            break
+        turned = number % 2 == 1
+        with _copies(paths[::-1] if turned else paths) as copies:
+            times, by_kernel = _sit(copies, threads, seconds / _SITTINGS)
+        if turned:
+            times, by_kernel = times[::-1], {name: 1 / max(ratio, 1e-9) for name, ratio in by_kernel.items()}
+        medians.append(np.median(times, axis=1))
+        ratios.append(float(np.median(times[1] / np.maximum(times[0], 1e-9))))
+        kernels.append(by_kernel)
+    ratio = float(np.median(ratios))
+    return {
+        "medians": np.median(medians, axis=0).tolist(),
+        "ratio": ratio,
+        "noise": sorted(ratios)[-1 - _may_differ(len(ratios))] - ratio,
+        "kernels": {name: float(np.median([sitting[name] for sitting in kernels])) for name in kernels[0]},
+    }
+
+
+def _may_differ(count: int) -> int:
+    """Of so many sittings, those that may see the other artifact ahead: the sign test."""
+    ways = [sum(math.comb(count, n) for n in range(few + 1)) for few in range(count)]
+    return max((few for few in range(count) if ways[few] <= _CHANCE * 2**count), default=0)
+
+
+@contextlib.contextmanager
+def _copies(paths: list[str]) -> Iterator[list[str]]:
+    """Copies in other memory, unless they are large."""
+    if max(map(os.path.getsize, paths)) > _MOST_COPIED:
+        yield paths
+        return
+    with tempfile.TemporaryDirectory(prefix="sitting-", dir=os.path.dirname(paths[0]) or ".") as folder:
+        yield [shutil.copyfile(path, os.path.join(folder, f"{place}.so")) for place, path in enumerate(paths)]
+
+
+def _sit(paths: list[str], threads: int, seconds: float) -> tuple[Any, dict[str, float]]:
+    """Seconds of two artifacts' turns, [2, turns], and the ratio for each kernel that both have."""
     with Model(paths[0], threads) as one, Model(paths[1], threads) as two:
         rng = np.random.default_rng(_SEED)
         words = np.array([*one.manifest.get("strings", ()), "a word that no model knows"], object)
@@ -109,17 +159,15 @@ def compare(paths: list[str], threads: int, seconds: float) -> dict[str, Any]:
         begin, turns = time.perf_counter(), 0
         while turns < _MOST_TURNS:
             spent = (time.perf_counter() - begin) / seconds
-            if turns >= 3 and spent > (1 if turns >= _LEAST_TURNS else _PATIENCE):
+            if turns and spent > (1 if turns >= _LEAST_TURNS else _PATIENCE):
                 break
             for side in sides if turns % 2 else sides[::-1]:
                 side.turn()
             turns += 1
         times = np.array([side.whole() for side in sides])
         before, after = (side.by_kernel() for side in sides)
-    kernels = {name: float(np.median(after[name] / np.maximum(before[name], 1))) for name in before if name in after}
-    low, ratio, high = np.percentile(times[1] / np.maximum(times[0], 1e-9), (25, 50, 75)).tolist()
-    noise = _SIGNIFICANT * (high - low) / 2 / len(times[0]) ** 0.5
-    return {"medians": np.median(times, axis=1).tolist(), "ratio": ratio, "noise": noise, "kernels": kernels}
+    ratios = {name: float(np.median(after[name] / np.maximum(before[name], 1))) for name in before if name in after}
+    return times, ratios
 
 
 class _Side:

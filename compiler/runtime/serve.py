@@ -114,7 +114,7 @@ class Worker:
                 if not part or len(answer) > _MOST_ANSWER:
                     return None
             made = json.loads(answer)
-        except (BrokenPipeError, ValueError):
+        except (BrokenPipeError, ValueError, RecursionError):
             return None
         return made if isinstance(made, dict) else None
 

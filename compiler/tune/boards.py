@@ -13,6 +13,9 @@ import numpy as np
 from ..runtime.serve import Worker
 from .cores import kept_free
 
+_SENSELESS = (ValueError, TypeError, KeyError, AttributeError, ArithmeticError)  # what answers of any kind may raise
+_LEAST_GAIN = 0.002  # of a whole model
+
 
 class BoardError(Exception):
     """The board did not measure: the trial does not run there, or crashed."""
@@ -75,8 +78,8 @@ class Comparison:
 
     @property
     def faster(self) -> bool:
-        """Whether the second one is, beyond the noise."""
-        return self.ratio < 1.0 - self.noise
+        """Whether the second one is, beyond the noise, and by enough to be worth a record."""
+        return self.ratio < 1.0 - max(self.noise, _LEAST_GAIN)
 
 
 class Board(Protocol):
@@ -125,40 +128,45 @@ class LocalBoard:
 def read_answer(answer: Mapping[str, Any], trial: Path) -> list[Times]:
     """The versions in a worker's answer. Raises BoardError for an error, and for what is no such answer."""
     if "error" in answer:
-        raise BoardError(str(answer["error"])[:500])
+        raise BoardError(_printable(answer["error"]))
     try:
         times = [_times(version, _heat(answer)) for version in answer["versions"]]
         if not times:
             raise ValueError("nothing was measured")
         return times
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except _SENSELESS as error:
         raise BoardError(f"no answer to {trial.name} that makes sense: {error}") from None
 
 
 def read_comparison(answer: Mapping[str, Any]) -> Comparison:
     """What a worker found. Raises BoardError for an error, and for what is no such answer."""
     if "error" in answer:
-        raise BoardError(str(answer["error"])[:500])
+        raise BoardError(_printable(answer["error"]))
     try:
         first, second = (float(median) for median in answer["medians"])
         kernels = {str(name): float(ratio) for name, ratio in answer["kernels"].items()}
         comparison = Comparison((first, second), float(answer["ratio"]), kernels, float(answer["noise"]), _heat(answer))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except _SENSELESS as error:
         raise BoardError(f"no answer to a comparison that makes sense: {error}") from None
-    if not all(map(math.isfinite, (first, second, comparison.ratio, comparison.noise, *kernels.values()))):
+    numbers = (first, second, comparison.ratio, comparison.noise, *kernels.values())
+    if not all(map(math.isfinite, numbers)) or min(comparison.ratio, comparison.noise + 1) <= 0:
         raise BoardError("an answer to a comparison with times that are no numbers")
     return comparison
 
 
 def _heat(answer: Mapping[str, Any]) -> Heat:
     temperature = answer.get("temperature")
-    throttled = "".join(filter(str.isprintable, str(answer.get("throttled") or "")))
-    return Heat(None if temperature is None else float(temperature), throttled[:120])
+    return Heat(None if temperature is None else float(temperature), _printable(answer.get("throttled") or "", 120))
+
+
+def _printable(text: Any, most: int = 500) -> str:
+    """What a board says, for the terminal and for records."""
+    return "".join(filter(str.isprintable, str(text)))[:most]
 
 
 def _times(version: Mapping[str, Any], heat: Heat) -> Times:
     seconds = np.array(version["nanoseconds"], np.float64) * 1e-9
     differences = {str(name): float(value) for name, value in version["differences"].items()}
-    if seconds.ndim != 2 or not (seconds >= 0).all() or not len(seconds):
+    if seconds.ndim != 2 or not (np.isfinite(seconds) & (seconds >= 0)).all() or not len(seconds):
         raise ValueError("of another shape")
     return Times(seconds, differences, heat)

@@ -124,7 +124,8 @@ class Fleet:
             except KeyboardInterrupt:
                 # Boards that are interrupted in a measurement would take its answer for that of the next.
                 stopped.set()
-                self._wait(ends)
+                for ended in ends:
+                    ended.wait()
                 raise
         if errors:
             raise errors[0]

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..kernels.rule import Decision
 from .ranking import Ranking
-from .records import Record, current_versions
+from .records import Record
 from .space import Space, distance
 from .workloads import Workload
 
@@ -47,10 +47,10 @@ class KernelSearch:
     stalled: int = 0
 
     def __post_init__(self) -> None:
-        self.tried = {record.decision.text for record in self.records if record.decision}
-        known = [record for record in self.records if record.source == "measured" and record.base]
-        usable = [record for record in known if record.versions == current_versions()]
-        self.base = max(usable, key=lambda record: record.date).base if usable else self.base
+        usable = [record for record in self.records if record.decides]
+        self.tried = {record.decision.text for record in usable if record.decision}
+        timed = [record for record in usable if 0 < record.base < math.inf]
+        self.base = max(timed, key=lambda record: record.date).base if timed else self.base
 
     def add(self, records: Sequence[Record]) -> None:
         """Takes a batch's results."""
@@ -70,7 +70,7 @@ class KernelSearch:
         """Schedules and their times by the default's, the fastest first; of several records the median counts."""
         found: dict[str, tuple[Decision, list[float]]] = {}
         for record in self.records:
-            if record.decision is not None and record.decision != self.space.default:
+            if record.decides and record.decision is not None and record.decision != self.space.default:
                 found.setdefault(record.decision.text, (record.decision, []))[1].append(record.ratio)
         return sorted(((median(ratios), one) for one, ratios in found.values()), key=lambda pair: pair[0])
 
@@ -87,7 +87,7 @@ class KernelSearch:
     def finished(self) -> bool:
         """Whether nothing more is expected of it."""
         near = self.roof and self.base * self.best_ratio < self.roof * _NEAR_ROOF
-        return bool(near) or len(self.tried) >= len(self.space.decisions) or self._promise < self.worth
+        return bool(near) or not self.left or self._promise < self.worth
 
     @property
     def expected(self) -> float:

@@ -27,6 +27,11 @@ def folders(given: Path | None) -> tuple[Path, ...]:
     return (shipped_folder("tuning_logs"), given if given is not None else user_logs())
 
 
+def shipped_log(target: Target) -> Log:
+    """The records of a target that come with edgec."""
+    return Log(shipped_folder("tuning_logs"), target.name)
+
+
 @dataclass(frozen=True)
 class Verdicts:
     """What tuning decided.

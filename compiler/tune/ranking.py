@@ -34,8 +34,9 @@ class Ranking:
     def __init__(self, records: Sequence[Record], others: Sequence[Record] = ()) -> None:
         self._names: list[str] = []
         self._booster: Any = None
-        known = [(r, 1.0) for r in records if r.decision] + [(r, _OF_OTHERS) for r in others if r.decision]
-        known = known[:_MOST_RECORDS]
+        # The last ones are the newest, and this target's matter more.
+        known = [(r, _OF_OTHERS) for r in others if r.decision] + [(r, 1.0) for r in records if r.decision]
+        known = known[-_MOST_RECORDS:]
         if len(known) >= _LEAST_RECORDS:
             self._train(known)
 

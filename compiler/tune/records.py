@@ -7,6 +7,7 @@ starting point for a search, and never applied.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import math
@@ -16,8 +17,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from ..errors import UserError
 from ..kernels.rule import Decision
@@ -29,10 +31,14 @@ ESTIMATED, COUNTED = "static", "counted"  # their sources: of cycles, and of ins
 CHOICE = "choice"  # the rule in records of choices of graph passes, whose parameter `value` is what is chosen
 THROTTLED = "throttled"  # the source of times of a board that lowered its clock meanwhile; nothing is decided by them
 
+_LOCK = ".lock"
 _KINDS = ("trial", "verdict", STATIC)
+_LISTS = ("spatial", "reduction")  # of a record's features
 _MOST_FILE_BYTES = 64 << 20
+MOST_PRUNED_BYTES = 256 << 20  # of a file to take from, or to make smaller
 _MOST_LINE_BYTES = 16 << 10
 _MOST_PARAMETERS, _MOST_EXTENTS, _MOST_TEXT = 32, 32, 200
+_DATE = "%Y-%m-%dT%H:%M:%SZ"
 _DIGITS = frozenset("0123456789abcdef")
 
 
@@ -82,6 +88,14 @@ class Record:
         return self.seconds / self.base if self.base else math.inf
 
     @property
+    def decides(self) -> bool:
+        """Whether it counts for its kernel today: others, of a throttled board or other versions, teach the cost model.
+
+        A schedule that failed counts too.
+        """
+        return self.source == "measured" and self.versions == current_versions()
+
+    @property
     def text(self) -> str:
         """The schedule for people; `default` for none."""
         return self.decision.text if self.decision is not None else "default"
@@ -107,7 +121,7 @@ class Record:
 
 def now() -> str:
     """The date of records."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.now(timezone.utc).strftime(_DATE)
 
 
 def current_versions() -> tuple[str, ...]:
@@ -141,7 +155,7 @@ def parse_line(line: str, where: str) -> Record:
         base=reader.seconds("base"),
         rounds=reader.count("rounds"),
         threads=reader.count("threads"),
-        date=reader.text("date"),
+        date=reader.date("date"),
         source=reader.choice("source", ("measured", THROTTLED, ESTIMATED, COUNTED)),
         failure=reader.text("failure"),
         versions=reader.texts("versions"),
@@ -149,9 +163,13 @@ def parse_line(line: str, where: str) -> Record:
     reader.end()
     if rule == CHOICE and parameters.keys() != {"value"}:
         raise reader.wrong("parameters")
+    if math.isinf(record.base) and not record.failure:  # which any schedule would be faster than
+        raise reader.wrong("base")
     return record
 
 
+_SMALLER = "`edgec tune --prune` makes the records of a folder smaller"
+_PARTS = "take it in parts: its lines may be in any files and order"
 _FIX = "remove the line, or the file: what it holds can be measured again"
 
 
@@ -182,6 +200,14 @@ class _Reader:
     def choice(self, name: str, values: tuple[str, ...]) -> str:
         if (value := self.text(name)) not in values:
             raise self.wrong(name)
+        return value
+
+    def date(self, name: str) -> str:
+        value = self.text(name)
+        try:
+            datetime.strptime(value, _DATE)
+        except ValueError:
+            raise self.wrong(name) from None
         return value
 
     def digits(self, name: str) -> str:
@@ -222,7 +248,9 @@ class _Reader:
         value = self.take(name)
         if not isinstance(value, dict) or len(value) > _MOST_PARAMETERS:
             raise self.wrong(name)
-        for part in value.values():
+        for key, part in value.items():
+            if (key in _LISTS) != isinstance(part, list):
+                raise self.wrong(name)
             numbers = part if isinstance(part, list) else [part] if not isinstance(part, str) else []
             short = len(part) <= _MOST_TEXT if isinstance(part, (str, list)) else True
             if not short or len(numbers) > _MOST_EXTENTS or not all(map(_is_count, numbers)):
@@ -238,20 +266,26 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 62
 
 
-def read_file(path: Path, kind: str = "") -> Iterator[Record]:
-    """The records of a file, or those of one kind; without a last line that a killed process left without its end.
+def read_file(path: Path, kind: str = "", whole: bool = False, most: int | None = None) -> Iterator[Record]:
+    """The records of a file, or those of one kind.
+
+    Args:
+        whole: half a line at the end is an error too; else it is left out, as a process that was killed left it.
+        most: bytes of the file; None for those of a file that is added to.
 
     Raises:
         UserError: the file cannot be read, is too large, or a line is no record.
     """
+    most = most or _MOST_FILE_BYTES
     try:
         with path.open("rb") as file:
-            data = file.read(_MOST_FILE_BYTES + 1)
+            data = file.read(most + 1)
     except OSError as error:
         raise UserError(f"cannot read tuning records: {error.strerror}", str(path)) from error
-    if len(data) > _MOST_FILE_BYTES:
-        raise UserError(f"larger than {_MOST_FILE_BYTES >> 20} MiB", str(path), "`edgec tune --prune` makes it smaller")
-    *lines, _torn = data.split(b"\n")
+    if len(data) > most:
+        raise UserError(f"larger than {most >> 20} MiB", str(path), _SMALLER if most < MOST_PRUNED_BYTES else _PARTS)
+    *lines, last = data.split(b"\n")
+    lines += [last] if whole or _is_record(last) else []
     others = [f'"kind":"{other}"'.encode() for other in _KINDS if kind and other != kind]
     for number, line in enumerate(lines, 1):
         if any(other in line for other in others):  # quicker than to read it
@@ -265,6 +299,14 @@ def read_file(path: Path, kind: str = "") -> Iterator[Record]:
             raise UserError(f"not a tuning record: {error.reason}", where, _FIX) from None
         if text.strip() and (record := parse_line(text, where)).kind in ((kind,) if kind else _KINDS):
             yield record
+
+
+def _is_record(line: bytes) -> bool:
+    try:
+        parse_line(line.decode("utf-8"), "")
+    except (UserError, UnicodeDecodeError):
+        return False
+    return True
 
 
 class Log:
@@ -317,37 +359,34 @@ class Log:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[BinaryIO]:
-    """A file of records, made if it is not there, that nobody else adds to or replaces meanwhile."""
-    while True:
-        with path.open("a+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if not _is_at(file, path):
-                continue  # it was replaced while we waited: what is added to it is lost
+def locked(path: Path) -> Iterator[FileIO]:
+    """A file of records, made if it is not there, that nobody else adds to or replaces meanwhile.
+
+    What is locked is another file beside it, which stays when this one is replaced.
+    """
+    with path.with_name(_LOCK).open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with path.open("a+b", buffering=0) as file:  # a buffer would be written again after an error
             yield file
-            return
-
-
-def _is_at(file: BinaryIO, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _append(path: Path, data: bytes) -> None:
     with locked(path) as file:
         size = file.seek(0, os.SEEK_END)
+        if size + len(data) > _MOST_FILE_BYTES:  # nobody would read it again
+            raise UserError(f"no room for more in {_MOST_FILE_BYTES >> 20} MiB", str(path), _SMALLER)
         if size:
             file.seek(max(0, size - _MOST_LINE_BYTES))
-            tail = file.read()
-            torn = len(tail) - (tail.rfind(b"\n") + 1)
-            if torn:  # of a process that was killed while it wrote
-                file.truncate(size - torn)
-                size -= torn
+            tail = file.readall()
+            last = tail[tail.rfind(b"\n") + 1 :]
+            if _is_record(last):  # of a file that somebody joined
+                data = b"\n" + data
+            elif last:  # of a process that was killed while it wrote
+                size -= len(last)
+                file.truncate(size)
         try:
-            file.write(data)
-            file.flush()
+            if file.write(data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(file.fileno())
         except OSError:
             file.truncate(size)

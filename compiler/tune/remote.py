@@ -108,7 +108,7 @@ class RemoteBoard:
             raise LostError("it stalled in the middle of a message") from error
         except (OSError, EOFError) as error:
             raise LostError(str(error) or "it closed the connection") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise LostError(f"it answered what is not JSON: {error}") from error
         if not isinstance(answer, dict):
             raise LostError("it answered what makes no sense")

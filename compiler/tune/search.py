@@ -111,7 +111,8 @@ class Searcher:
         with one_compiler() as compiler:
             ahead: Future[list[Candidate]] | None = None
             while time.perf_counter() < self.deadline:
-                candidates = ahead.result() if ahead is not None else self._compile(self._plans())
+                # What was planned ahead is nothing where all seemed done before the last batch won.
+                candidates = (ahead.result() if ahead is not None else []) or self._compile(self._plans())
                 if not candidates:
                     break
                 # The next ones, while these are measured.

@@ -23,7 +23,7 @@ from .features import describe
 from .fleet import Fleet, State
 from .graph import Step, choose
 from .kernel import KernelSearch
-from .logs import Verdicts
+from .logs import Verdicts, shipped_log
 from .records import Log, Record, now
 from .search import Progress, Searcher, roof_of
 from .space import space_of
@@ -111,7 +111,7 @@ class Session:
         self.begin, self.budget = time.perf_counter(), budget
         log.check_writable()
         remove_abandoned(SCRATCH)
-        known = log.read("trial")
+        known = [*shipped_log(options.target).read("trial"), *log.read("trial")]
         own = options.target.fingerprint
         self.own = [record for record in known if record.fingerprint == own and record.threads == fleet.threads]
         self.others = [record for record in known if record.fingerprint != own]
@@ -215,11 +215,12 @@ class Session:
         """Keeps of what was found that with which the whole model runs faster."""
         with scratch_folder(SCRATCH) as folder:
             untuned = self._compile(folder / "untuned.so", {})
-            kept = {**chosen, **winners}
+            kept = {key: record for key, record in {**chosen, **winners}.items() if not self._is_applied(key, record)}
+            found = len(kept)
             compared = self._compare(untuned, kept, folder)
             for key in _slower(compared, kept, self.names):
                 del kept[key]
-            if len(kept) < len(chosen) + len(winners):
+            if len(kept) < found:
                 compared = self._compare(untuned, kept, folder)
             if chosen and not compared.faster:
                 kept = {key: record for key, record in kept.items() if key not in chosen}
@@ -240,6 +241,13 @@ class Session:
             calls,
             searcher.bound,
             self.fleet.current_states(),
+        )
+
+    def _is_applied(self, key: str, record: Record) -> bool:
+        """Whether compilations follow it already, as an earlier session found it too."""
+        decided = _verdicts({key: record})
+        return decided.choices.items() <= self.options.choices.items() and all(
+            self.options.decisions.get(key) == decision for decision in decided.decisions.values()
         )
 
     def _compare(self, untuned: Path, kept: Mapping[str, Record], folder: Path) -> Comparison:

@@ -104,7 +104,25 @@ class Candidate:
 
 
 def compile_plans(plans: Sequence[Plan], subject: Subject, settings: Settings, cache: Cache | None) -> list[Candidate]:
-    """Compiles all schedules, on all cores or by the workers. Those that do not fit the program have a failure."""
+    """Compiles all schedules, on all cores or by the workers.
+
+    Those that do not fit the program have a failure, and those that TVM or LLVM cannot compile.
+    """
+    try:
+        return _compile_together(plans, subject, settings, cache)
+    except RuntimeError as error:  # TVM's are such
+        count = sum(len(plan.decisions) for plan in plans)
+        if count == 1:
+            ((search, (decision,)),) = ((plan.search, plan.decisions) for plan in plans if plan.decisions)
+            why = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            return [Candidate(search, decision, {}, f"it does not compile: {why}")]
+    alone = [Plan(plan.search, (decision,)) for plan in plans for decision in plan.decisions]
+    return [made for plan in alone for made in compile_plans([plan], subject, settings, cache)]
+
+
+def _compile_together(
+    plans: Sequence[Plan], subject: Subject, settings: Settings, cache: Cache | None
+) -> list[Candidate]:
     programs, decisions = {}, {}
     for plan in plans:
         for place, decision in enumerate(plan.decisions):
@@ -252,6 +270,7 @@ def _measure(
     with scratch_folder(SCRATCH) as folder:
         path = build_trial(variants, subject.inputs, subject.outputs, settings.target, folder, cache)
         times = fleet.measure(board, lambda: board.measure(path, settings.rounds, settings.seconds))
-    if [one.seconds.shape[1] for one in times] != [len(variant.program.steps) for variant in variants]:
+    rounds = len(times[0].seconds)
+    if [one.seconds.shape for one in times] != [(rounds, len(variant.program.steps)) for variant in variants]:
         raise BoardError("an answer to another trial")
     return times

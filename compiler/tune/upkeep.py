@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
 from ..files import write_text
-from .records import STATIC, Log, Record, current_versions, locked, read_file
+from ..target_schema import NAME
+from .records import MOST_PRUNED_BYTES, STATIC, Log, Record, current_versions, locked, read_file
 
 _TRIALS_KEPT = 24  # of a kernel, the fastest; some slow ones teach the cost model too
 _SLOW_KEPT = 8
@@ -65,7 +67,7 @@ def prune(folder: Path) -> tuple[int, int]:
     before = after = 0
     for path in sorted(folder.glob("*/*.jsonl")):
         with locked(path):
-            records = {record.to_line(): record for record in read_file(path)}
+            records = {record.to_line(): record for record in read_file(path, most=MOST_PRUNED_BYTES)}
             kept = list(_kept(records.values()))
             before, after = before + len(records), after + len(kept)
             write_text(path, "".join(sorted(record.to_line() for record in kept)))
@@ -99,8 +101,8 @@ def import_records(folder: Path, source: Path) -> int:
         UserError: the file is damaged, or a target's name is no name.
     """
     by_target: dict[str, list[Record]] = {}
-    for record in read_file(source):
-        if not record.target.replace("-", "").replace("_", "").isalnum():
+    for record in read_file(source, whole=True, most=MOST_PRUNED_BYTES):
+        if not re.fullmatch(NAME, record.target):
             raise UserError(f"tuning record of a target named {record.target!r:.40}", str(source), "remove the line")
         by_target.setdefault(record.target, []).append(record)
     added = 0

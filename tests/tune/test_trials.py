@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,22 +15,26 @@ from onnx import TensorProto, helper
 from tvm import te, topi
 
 from compiler.build.cache import Cache
-from compiler.build.objects import canonical_form, compile_kernels
+from compiler.build.objects import CompiledKernel, Job, canonical_form, compile_kernels
 from compiler.frontend.prepare import load_model
 from compiler.kernels.rule import Decision
 from compiler.pipeline import lower_model, resolve
 from compiler.runtime.loader import read_manifest
-from compiler.target import load_target
+from compiler.runtime.measure import _may_differ
+from compiler.target import Target, load_target
 from compiler.target_model import Cluster
-from compiler.tune.boards import BoardError, LocalBoard, Times
+from compiler.tune.boards import BoardError, Comparison, LocalBoard, Times, read_answer, read_comparison
 from compiler.tune.check import check_candidates
 from compiler.tune.features import describe
 from compiler.tune.fleet import Fleet
 from compiler.tune.kernel import KernelSearch
-from compiler.tune.search import roof_of
+from compiler.tune.ranking import Ranking
+from compiler.tune.records import THROTTLED, Record
+from compiler.tune.search import Searcher, roof_of
 from compiler.tune.space import space_of
 from compiler.tune.subject import Subject, kernels_alone, whole_model
 from compiler.tune.trials import Candidate, Plan, Settings, compile_plans, time_candidates
+from tests.tune.records import record
 from tests.tune.trials import product
 
 
@@ -169,3 +175,104 @@ def test_generic_targets_leave_room_for_fast_machines() -> None:
     assert not search.finished and search.expected > 0
     known = replace(generic, clusters=(Cluster("", 1, generic.ghz),))
     assert roof_of(search, Settings(known), 1) > search.roof
+
+
+def test_a_schedule_that_does_not_compile_spoils_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = load_target("host")
+    subject, searches = searches_of([(17, 24, 40), (18, 24, 40)])
+    plans = [Plan(search, tuple(Decision("tile", {"rows": rows}) for rows in (1, 2, 4))) for search in searches]
+    culprit = (searches[1].workload.key, 2)
+    really = Job.compile
+
+    def compile_job(job: Job, target: Target) -> CompiledKernel:
+        if job.decision is not None and job.decision.parameters.get("rows") == 2 and "18, 24" in job.program.script():
+            raise RuntimeError("LLVM does not like it")
+        return really(job, target)
+
+    monkeypatch.setattr(Job, "compile", compile_job)
+    candidates = compile_plans(plans, subject, Settings(target), None)
+    failures = {(one.workload.key, one.decision.parameters["rows"]): one.failure for one in candidates}
+    assert len(failures) == 6 and "LLVM does not like it" in failures.pop(culprit)
+    assert not any(failures.values())
+
+
+@pytest.mark.parametrize("changes", [{"source": THROTTLED}, {"versions": ("0", "0", "0")}])
+def test_records_of_other_conditions_decide_nothing(changes: dict[str, Any]) -> None:
+    (search,) = searches_of([(17, 24, 40)])[1]
+    fast = [record(decision=one, seconds=1e-9, base=1e-3, **changes) for one in search.space.decisions]
+    again = KernelSearch(search.workload, search.work, search.space, records=fast)
+    assert again.best_ratio == 1.0 and again.base == 0.0 and not again.fastest()
+    assert again.left == list(search.space.decisions)
+
+
+def test_a_search_goes_on_if_its_last_batch_won() -> None:
+    """Though nothing was expected any more when the next one was planned."""
+    (search,) = searches_of([(170, 240, 400)])[1]
+    search.base, search.roof = 1e-3, 5e-4
+    plans: list[int] = []
+
+    class Sometimes(Searcher):
+        def _plans(self) -> list[Plan]:
+            plans.append(len(plans))
+            chosen = [one for one in search.left if one != search.space.default][: 1 if len(plans) in (1, 3) else 0]
+            search.tried |= {one.text for one in chosen}
+            return [Plan(search, tuple(chosen))] if chosen else []
+
+        def _compile(self, plans: Sequence[Plan]) -> list[Candidate]:
+            return [Candidate(plan.search, decision, {}) for plan in plans for decision in plan.decisions]
+
+        def _measure(self, candidates: Sequence[Candidate], settings: Settings) -> dict[str, list[Record]]:
+            return {}
+
+    board = FakeBoard(lambda parameters: False)
+    fleet = Fleet([board])
+    searcher = object.__new__(Sometimes)
+    searcher.fleet, searcher.deadline, searcher.trials = fleet, math.inf, 0
+    searcher.settings, searcher._tell = Settings(load_target("host")), lambda: None  # type: ignore[method-assign]
+    searcher.run()
+    assert searcher.trials == 2
+
+
+ANSWER = {"versions": [{"nanoseconds": [[1, 2]], "differences": {"y": 0.0}}]}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"versions": [{"nanoseconds": [[10**400]], "differences": {}}]},
+        {"versions": [{"nanoseconds": [[1, 2], [3]], "differences": {}}]},
+        {"versions": [{"nanoseconds": [[float("inf")]], "differences": {}}]},
+        ANSWER | {"temperature": 10**400},
+    ],
+)
+def test_answers_of_trials_that_make_no_sense(answer: dict[str, Any]) -> None:
+    assert read_answer(ANSWER, Path("trial.so"))
+    with pytest.raises(BoardError):
+        read_answer(answer, Path("trial.so"))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"ratio": 0}, {"ratio": 10**400}, {"noise": -1}, {"medians": [1, float("nan")]}, {"error": "a\x1b[2J"}]
+)
+def test_answers_of_comparisons_that_make_no_sense(changes: dict[str, Any]) -> None:
+    answer = {"medians": [1.0, 1.0], "ratio": 1.0, "noise": 0.0, "kernels": {}}
+    assert not read_comparison(answer).faster
+    with pytest.raises(BoardError) as error:
+        read_comparison(answer | changes)
+    assert str(error.value).isprintable()
+
+
+def test_equal_artifacts_are_not_faster(tmp_path: Path) -> None:
+    """Of many sittings some may say so, as long as chance alone makes so few differ in one comparison of 25."""
+    assert [_may_differ(count) for count in (1, 5, 8, 11, 15)] == [0, 0, 1, 2, 3]
+    for ratio, noise, faster in ((0.9, 0.05, True), (0.9, 0.11, False), (0.999, 0.0, False)):
+        assert Comparison((1.0, ratio), ratio, {}, noise).faster == faster
+
+
+def test_the_newest_records_teach(monkeypatch: pytest.MonkeyPatch) -> None:
+    taught: list[Any] = []
+    monkeypatch.setattr(Ranking, "_train", lambda self, known: taught.extend(known))
+    monkeypatch.setattr("compiler.tune.ranking._MOST_RECORDS", 30)
+    mine, others = [record(n) for n in range(25)], [record(100 + n) for n in range(25)]
+    Ranking(mine, others)
+    assert [one for one, _ in taught] == [*others[-5:], *mine]
