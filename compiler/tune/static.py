@@ -68,6 +68,7 @@ class StaticResult:
         estimated, counted: schedules.
         wrong: kernels, some of whose schedules gave other results.
         applied: whether the model is better.
+        left: kernels that the time was too short for.
     """
 
     unit: str
@@ -79,6 +80,7 @@ class StaticResult:
     counted: int
     wrong: Sequence[str]
     applied: bool
+    left: int
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -146,7 +148,7 @@ class _Session:
         self.options, self.before = options.without_estimates(), options.estimated
         self.begin, self.budget = time.perf_counter(), budget
         self.searches: list[_Search] = []
-        self.estimated = self.counted = self.done = 0
+        self.estimated = self.counted = self.done = self.left = 0
         self.wrong: set[str] = set()
 
     def run(self) -> StaticResult:
@@ -176,6 +178,7 @@ class _Session:
 
     def _estimate(self, workloads: Sequence[Workload]) -> None:
         """Ranks schedules, of the kernels with most work first."""
+        self.left = len(workloads)
         share = _ESTIMATING if self.emulator is not None else 1.0
         rng = random.Random(0)
         for workload in sorted(workloads, key=lambda one: -one.calls * one.cost.flops):
@@ -192,6 +195,7 @@ class _Session:
                 search.ranked = [(cost[0] / usual[0], decision) for cost, decision in better]
                 self.searches.append(search)
             self.done += 1
+            self.left -= 1
             self._tell(len(workloads))
 
     def _cost(self, workload: Workload, decision: Decision) -> tuple[float, float] | None:
@@ -251,7 +255,16 @@ class _Session:
         names = {one.workload.key: one.workload.names for one in self.searches}
         wrong = [names[key][0] for key in sorted(self.wrong)]
         return StaticResult(
-            unit, untuned, tuned, verdicts, names, self.estimated, self.counted, wrong, applied and bool(verdicts)
+            unit,
+            untuned,
+            tuned,
+            verdicts,
+            names,
+            self.estimated,
+            self.counted,
+            wrong,
+            applied and bool(verdicts),
+            self.left,
         )
 
     def _unconfirmed(self, verdicts: Mapping[str, Record]) -> list[_Search]:

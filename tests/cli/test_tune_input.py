@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import socket
 import subprocess
@@ -104,6 +105,26 @@ def free_port() -> int:
 
 def test_an_unknown_target(refused: Refused) -> None:
     assert "raspberry-pi-5" in refused("--target", "raspbery-pi-5")
+
+
+def test_a_target_that_is_not_this_machine(place: Place, refused: Refused) -> None:
+    """It is no fault of the schedules: they would be told apart from others for good."""
+    other = "raspberry-pi-5" if platform.machine() == "x86_64" else "x86-64-v2"
+    said = refused("--target", other)
+    assert "cannot be measured on this machine" in said and "--rpc" in said and "--static" in said
+    assert not place.logs.exists()
+
+
+def test_more_threads_than_cores(refused: Refused) -> None:
+    assert "for 9999 threads" in refused("--threads", "9999")
+
+
+def test_no_place_for_the_report(place: Place, refused: Refused) -> None:
+    """Said before the search."""
+    assert "cannot write the output" in refused("--report", place.folder / "missing" / "a.html")
+    os.mkfifo(place.folder / "pipe")
+    assert "is no plain file" in refused("--report", place.folder / "pipe")
+    assert not place.logs.exists()
 
 
 @pytest.mark.parametrize("budget", ["", "0s", "-5m", "ten minutes", "10"])
