@@ -105,10 +105,8 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
             raise
         raise _no_scratch(error.strerror or str(error)) from error
     except CommandError as error:  # of a linker, which may say why, or crash
-        if (
-            os.strerror(errno.ENOSPC) not in error.output
-            and shutil.disk_usage(tempfile.gettempdir()).free > _LEAST_SPACE
-        ):
+        full = shutil.disk_usage(tempfile.gettempdir()).free < _LEAST_SPACE
+        if not full and os.strerror(errno.ENOSPC) not in error.output:
             raise
         raise _no_scratch(os.strerror(errno.ENOSPC)) from error
 

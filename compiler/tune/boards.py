@@ -149,7 +149,7 @@ def read_comparison(answer: Mapping[str, Any]) -> Comparison:
     except _SENSELESS as error:
         raise BoardError(f"no answer to a comparison that makes sense: {error}") from None
     numbers = (first, second, comparison.ratio, comparison.noise, *kernels.values())
-    if not all(map(math.isfinite, numbers)) or min(comparison.ratio, comparison.noise + 1) <= 0:
+    if not all(map(math.isfinite, numbers)) or comparison.ratio <= 0 or comparison.noise < 0:
         raise BoardError("an answer to a comparison with times that are no numbers")
     return comparison
 

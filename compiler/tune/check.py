@@ -41,7 +41,7 @@ def _check(job: Job) -> None:
 def _compare(candidate: Candidate, differences: Mapping[str, float]) -> None:
     limit = _TOLERANCE_OF_16_BITS if "16" in str(candidate.search.work["dtype"]) else _TOLERANCE
     mine = [value for name, value in differences.items() if name.startswith(f"{candidate.workload.key}_")]
-    if not mine or not all(value <= limit for value in mine):  # none is no number
+    if not mine or not all(value <= limit for value in mine):  # no NaN is
         candidate.failure = f"its results differ by {max(mine, default=0.0):.2g}"
 
 

@@ -302,6 +302,8 @@ def read_file(path: Path, kind: str = "", whole: bool = False, most: int | None 
 
 
 def _is_record(line: bytes) -> bool:
+    if len(line) > _MOST_LINE_BYTES:
+        return False
     try:
         parse_line(line.decode("utf-8"), "")
     except (UserError, UnicodeDecodeError):

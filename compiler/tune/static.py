@@ -24,7 +24,8 @@ from ..kernels.schedule import schedule
 from ..pipeline import Options, lower_model
 from .counting import ModelCounter
 from .features import describe
-from .records import COUNTED, ESTIMATED, STATIC, Log, Record
+from .interrupts import Interrupts
+from .records import COUNTED, ESTIMATED, STATIC, Log, Record, current_versions
 from .space import Space, distance, space_of
 from .trials import SCRATCH
 from .workloads import Workload, workloads_of
@@ -131,7 +132,9 @@ def tune_static(
     Raises:
         UserError: the model cannot be compiled, or takes its budget for nothing.
     """
-    return _Session(model, options, log, budget, emulator, report).run()
+    session = _Session(model, options, log, budget, emulator, report)
+    with session.interrupts:
+        return session.run()
 
 
 class _Session:
@@ -149,15 +152,21 @@ class _Session:
         self.begin, self.budget = time.perf_counter(), budget
         self.searches: list[_Search] = []
         self.estimated = self.counted = self.done = self.left = 0
+        self.interrupts = Interrupts()
         self.wrong: set[str] = set()
+        self.looked: set[str] = set()  # kernels some of whose schedules were counted
 
     def run(self) -> StaticResult:
         lowered = lower_model(self.model, replace(self.options, dump=None))
         if self.emulator is not None and lowered.versions[-1].vocabulary:
             raise UserError("instructions of models with strings are not counted", fix="leave out --count-instructions")
-        workloads = [one for one in workloads_of(lowered.versions, lowered.programs) if one.key not in self.tuned]
-        with contextlib.suppress(KeyboardInterrupt):  # what is known is enough
+        tuned = self.tuned
+        workloads = [one for one in workloads_of(lowered.versions, lowered.programs) if one.key not in tuned]
+        try:
             self._estimate(workloads)
+        except KeyboardInterrupt:  # what is known is enough
+            if not self.searches:
+                raise
         if not self.searches and self.done < len(workloads):
             raise UserError(f"within {self.budget:.0f} s no schedule was estimated", "--budget", "give more")
         if self.emulator is not None:
@@ -173,8 +182,13 @@ class _Session:
 
     @property
     def tuned(self) -> set[str]:
-        """Kernels whose schedule was found by measuring already."""
-        return set(self.options.decisions)
+        """Kernels whose schedule was found in a better way already: by measuring, or by counting where we estimate."""
+        if self.emulator is not None:
+            return set(self.options.decisions)
+        own = self.options.target.fingerprint, current_versions()
+        newest = {one.workload: one for one in self.log.read(STATIC) if (one.fingerprint, one.versions) == own}
+        counted = {key for key, one in newest.items() if one.source == COUNTED and one.decision is not None}
+        return counted | self.options.decisions.keys()
 
     def _estimate(self, workloads: Sequence[Workload]) -> None:
         """Ranks schedules, of the kernels with most work first."""
@@ -200,6 +214,7 @@ class _Session:
 
     def _cost(self, workload: Workload, decision: Decision) -> tuple[float, float] | None:
         """Cycles and instructions of a call, estimated; None if the schedule does not fit the program."""
+        self.interrupts.check()
         target = self.options.target
         try:
             made = schedule(workload.program, target, decision)
@@ -221,6 +236,7 @@ class _Session:
                     tried = {key: one.ranked[place][1] for key, one in known.items() if place < len(one.ranked)}
                     if not tried or time.perf_counter() - self.begin > self.budget:
                         break
+                    self.interrupts.check()
                     self._round(counter, tried, known)
                     self._tell(len(self.searches))
             for key, search in known.items():
@@ -235,6 +251,7 @@ class _Session:
     def _round(self, counter: ModelCounter, tried: Mapping[str, Decision], known: Mapping[str, _Search]) -> None:
         """Counts schedules of different kernels in one run; if that fails, in two with half of them."""
         counts = counter.count(tried)
+        self.looked |= set(tried)
         if counts is not None:
             self.counted += len(tried)
             for key, decision in tried.items():
@@ -268,7 +285,7 @@ class _Session:
         )
 
     def _unconfirmed(self, verdicts: Mapping[str, Record]) -> list[_Search]:
-        keys = self.before - verdicts.keys()
+        keys = (self.before if self.emulator is None else self.before & self.looked) - verdicts.keys()
         return [search for search in self.searches if search.workload.key in keys]
 
     def _record(self, search: _Search, unit: str) -> Record:

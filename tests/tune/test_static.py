@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -167,6 +170,36 @@ def test_what_a_count_does_not_confirm_is_taken_back(
     assert not found.decisions and not found.estimated
     artifact = compile_model(network, TARGET, tmp_path / "net.so", verify=False, tuning_logs=logs)
     assert not any("tuned" in kernel for kernel in artifact.manifest["kernels"])
+
+
+@pytest.mark.parametrize(("at", "raises"), [(1, True), (100, False)])
+def test_ctrl_c_keeps_what_is_estimated(
+    at: int, raises: bool, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If there is anything. The convolution with most work has fewer than 100 schedules, and is estimated first."""
+    calls = 0
+
+    def interrupted(program: Any, target: Any) -> Instructions:
+        nonlocal calls
+        calls += 1
+        if calls == at:
+            os.kill(os.getpid(), signal.SIGINT)
+        return count_instructions(program, target)
+
+    monkeypatch.setattr(static, "count_instructions", interrupted)
+    with pytest.raises(KeyboardInterrupt) if raises else contextlib.nullcontext():
+        assert counted(network, tmp_path / "logs", None).left > 0
+    assert calls == at
+
+
+@pytest.mark.usefixtures("loose")
+def test_an_estimate_takes_no_count_back(network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logs = tmp_path / "logs"
+    assert counted(network, logs, FakeEmulator()).applied
+    found = verdicts_for(load_target(TARGET), logs)
+    monkeypatch.setattr(records, "now", lambda: "2099-01-01T00:00:00Z")  # not in the same second
+    assert not counted(network, logs, None).applied
+    assert found.decisions and verdicts_for(load_target(TARGET), logs) == found
 
 
 def record_of(kind: str, rows: int | None, **changes: Any) -> Record:
