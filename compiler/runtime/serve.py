@@ -320,9 +320,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--memory", type=int, default=2048, help="MiB that a measurement may use")
     options = parser.parse_args(arguments)
     try:
-        server = Server(options.host, options.port, read_token(options.token_file), options.memory << 20)
-    except (OSError, ValueError, OverflowError) as error:
+        token = read_token(options.token_file)
+    except (OSError, ValueError) as error:
         parser.error(str(error))
+    try:
+        server = Server(options.host, options.port, token, options.memory << 20)
+    except (OSError, OverflowError) as error:
+        parser.error(f"cannot listen on {options.host}:{options.port}: {getattr(error, 'strerror', None) or error}")
     print(f"edgec device: {platform.machine()}, listening on {options.host}:{server.port}", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         server.serve()

@@ -82,6 +82,9 @@ class RemoteBoard:
                 "--rpc",
                 "give the board's own --target",
             )
+        cpus = about.get("cpus")
+        if isinstance(cpus, int) and self.threads > cpus:
+            raise UserError(f"{self.name} has {cpus} cores for {self.threads} threads", "--threads", "give fewer")
 
     def measure(self, trial: Path, rounds: int, seconds: float) -> list[Times]:
         request = {"operation": "trial", "threads": self.threads, "rounds": rounds, "seconds": seconds}

@@ -115,8 +115,10 @@ def test_a_target_that_is_not_this_machine(place: Place, refused: Refused) -> No
     assert not place.logs.exists()
 
 
-def test_more_threads_than_cores(refused: Refused) -> None:
-    assert "for 9999 threads" in refused("--threads", "9999")
+def test_more_threads_than_cores(place: Place, port: int, refused: Refused) -> None:
+    assert "this machine has" in refused("--threads", "9999")
+    said = refused("--threads", "9999", "--rpc", f"127.0.0.1:{port}", "--token-file", place.token)
+    assert f"127.0.0.1:{port} has" in said and "for 9999 threads" in said
 
 
 def test_no_place_for_the_report(place: Place, refused: Refused) -> None:

@@ -170,6 +170,16 @@ def test_an_interrupt_waits_for_the_boards() -> None:
         signal.raise_signal(signal.SIGINT)
 
 
+def test_an_address_that_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "token").write_text("a token that is long enough")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(SystemExit) as ended:
+            main(["--token-file", str(tmp_path / "token"), "--port", str(port)])
+    assert ended.value.code == 2
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in capsys.readouterr().err
+
+
 def test_a_short_token_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "token").write_text("short\n")
     with pytest.raises(ValueError, match="at least"):
