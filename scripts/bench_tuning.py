@@ -4,8 +4,8 @@
 Of each model and precision, one after the other, so that nothing else runs: the whole model untuned and tuned, in turns
 at the end of the session; how many times as fast its kernels could be at most by the roofline; how many schedules were
 measured, in what time; and how much of the gain of its kernels was there after three tenths of the budget. Records go
-to --logs, from where models find those of the ones before; without it each model starts from none. Samples for int8
-are the seeded inputs.
+to --logs, from where models find those of the ones before; without it each model starts from those alone that come with
+edgec (for `host`, none do). Samples for int8 are the seeded inputs.
 
 Writes OUT.json, with the gain over time, and OUT.md (what is printed).
 """
@@ -46,7 +46,7 @@ Row = dict[str, Any]
 def tune_model(path: Path, shapes: Shapes, precision: str, logs: Path, options: argparse.Namespace) -> Row:
     """Tunes once."""
     from compiler.build.cache import Cache
-    from compiler.tune.boards import LocalBoard
+    from compiler.tune.boards import local_board
     from compiler.tune.fleet import Fleet
     from compiler.tune.records import Log
     from compiler.tune.session import tune
@@ -61,7 +61,7 @@ def tune_model(path: Path, shapes: Shapes, precision: str, logs: Path, options: 
             model, how = quantize_for(model, how, stacked_samples(proto)).compiled(how)
         log = Log(logs, how.target.name)
         known = len(log.read("trial"))
-        fleet, budget = Fleet([LocalBoard(options.threads)]), parse_budget(options.budget)
+        fleet, budget = Fleet([local_board(options.threads, how.target)]), parse_budget(options.budget)
         begin = time.perf_counter()
         try:
             result = tune(model, how, fleet, log, budget, cache=Cache(folder))

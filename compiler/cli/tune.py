@@ -23,7 +23,6 @@ from .show import milliseconds, schedules, table
 
 if TYPE_CHECKING:
     from ..build.objects import Workers
-    from ..target import Target
     from ..tune.fleet import Fleet, State
     from ..tune.search import Progress
     from ..tune.session import Result
@@ -189,7 +188,7 @@ def _fleet(
 ) -> Iterator[Fleet]:
     """This machine, or the boards at the addresses and of the tracker."""
     from ..runtime.serve import read_token
-    from ..tune.boards import Board, LocalBoard
+    from ..tune.boards import Board, local_board
     from ..tune.fleet import Fleet
     from ..tune.remote import RemoteBoard
     from ..tune.tracker import tracker_boards
@@ -205,28 +204,12 @@ def _fleet(
     if tracker is not None and key is not None:
         boards += tracker_boards(tracker, key, threads, options.target)
     if not boards:
-        _check_here(options.target, threads)
-        boards.append(LocalBoard(threads))
+        boards.append(local_board(threads, options.target))
     fleet = Fleet(boards, lambda name, why: click.echo(f"lost {name}: {why}", err=True))
     try:
         yield fleet
     finally:
         fleet.close()
-
-
-def _check_here(target: Target, threads: int) -> None:
-    """Raises UserError if this machine cannot measure for the target."""
-    from ..build.objects import usable_cores
-    from ..target_detect import missing_here
-
-    if missing := missing_here(target):
-        raise UserError(
-            f"{target.name} cannot be measured on this machine, which lacks {', '.join(missing)}",
-            "--target",
-            "name a board that runs `edgec device serve` with --rpc, or estimate with --static",
-        )
-    if threads > usable_cores():
-        raise UserError(f"this machine has {usable_cores()} cores for {threads} threads", "--threads", "give fewer")
 
 
 @contextmanager

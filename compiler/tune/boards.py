@@ -10,7 +10,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..build.objects import usable_cores
+from ..errors import UserError
 from ..runtime.serve import Worker
+from ..target import Target
+from ..target_detect import missing_here
 from .cores import kept_free
 
 _SENSELESS = (ValueError, TypeError, KeyError, AttributeError, ArithmeticError)  # what answers of any kind may raise
@@ -123,6 +127,24 @@ class LocalBoard:
     def _run(self, request: dict[str, Any]) -> dict[str, Any]:
         with kept_free(self.threads):
             return self._worker.run(request)
+
+
+def local_board(threads: int, target: Target) -> LocalBoard:
+    """This machine. Raises UserError if it cannot measure for the target, with so many threads."""
+    if missing := missing_here(target):
+        raise UserError(
+            f"{target.name} cannot be measured on this machine, which lacks {', '.join(missing)}",
+            "--target",
+            "name a board that runs `edgec device serve` with --rpc, or estimate with --static",
+        )
+    check_threads("this machine", usable_cores(), threads)
+    return LocalBoard(threads)
+
+
+def check_threads(name: str, cores: int, threads: int) -> None:
+    """Raises UserError if a board has fewer cores."""
+    if threads > cores:
+        raise UserError(f"{name} has {cores} cores for {threads} threads", "--threads", "give fewer")
 
 
 def read_answer(answer: Mapping[str, Any], trial: Path) -> list[Times]:

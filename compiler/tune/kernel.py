@@ -87,7 +87,7 @@ class KernelSearch:
     def finished(self) -> bool:
         """Whether nothing more is expected of it."""
         near = self.roof and self.base * self.best_ratio < self.roof * _NEAR_ROOF
-        return bool(near) or not self.left or self._promise < self.worth
+        return bool(near) or self._promise < self.worth or not self.left
 
     @property
     def expected(self) -> float:

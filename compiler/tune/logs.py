@@ -10,7 +10,7 @@ from pathlib import Path
 from ..files import shipped_folder, user_folder
 from ..kernels.rule import Decision
 from ..target import Target
-from .records import CHOICE, STATIC, Log, Record, current_versions
+from .records import CHOICE, STATIC, Log, Record
 
 ENVIRONMENT = "EDGEC_TUNING_LOGS"
 
@@ -20,11 +20,6 @@ def user_logs() -> Path:
     if folder := os.environ.get(ENVIRONMENT):
         return Path(folder)
     return user_folder() / "tuning_logs"
-
-
-def folders(given: Path | None) -> tuple[Path, ...]:
-    """The folders of records, the last one's being the newest: the shipped, then the given or the user's."""
-    return (shipped_folder("tuning_logs"), given if given is not None else user_logs())
 
 
 def shipped_log(target: Target) -> Log:
@@ -66,12 +61,12 @@ def verdicts_for(target: Target, given: Path | None = None) -> Verdicts:
     Raises:
         UserError: a file of records is damaged.
     """
-    logs = [Log(folder, target.name) for folder in folders(given)]
+    logs = [shipped_log(target), Log(given if given is not None else user_logs(), target.name)]
 
     def read(kind: str) -> Iterator[Record]:
         for log in logs:
             for record in log.read(kind):
-                if record.fingerprint == target.fingerprint and record.versions == current_versions():
+                if record.applies_to(target):
                     yield record
 
     found = {record.workload: record.decision for record in read("verdict")}

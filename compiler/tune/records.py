@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import json
 import math
 import os
@@ -23,6 +24,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..kernels.rule import Decision
+from ..target import Target
 from ..versions import EDGEC, TVM, llvm_version
 
 FORMAT = 1
@@ -40,6 +42,17 @@ _MOST_LINE_BYTES = 16 << 10
 _MOST_PARAMETERS, _MOST_EXTENTS, _MOST_TEXT = 32, 32, 200
 _DATE = "%Y-%m-%dT%H:%M:%SZ"
 _DIGITS = frozenset("0123456789abcdef")
+
+
+def now() -> str:
+    """The date of records."""
+    return datetime.now(timezone.utc).strftime(_DATE)
+
+
+@functools.lru_cache
+def current_versions() -> tuple[str, ...]:
+    """Those that the times of a schedule depend on."""
+    return (EDGEC, TVM, llvm_version())
 
 
 @dataclass(frozen=True)
@@ -80,7 +93,7 @@ class Record:
     date: str = field(default_factory=lambda: now())
     source: str = "measured"
     failure: str = ""
-    versions: tuple[str, ...] = field(default_factory=lambda: current_versions())
+    versions: tuple[str, ...] = field(default_factory=current_versions)
 
     @property
     def ratio(self) -> float:
@@ -93,7 +106,16 @@ class Record:
 
         A schedule that failed counts too.
         """
-        return self.source == "measured" and self.versions == current_versions()
+        return self.source == "measured" and self.is_current
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it is of these versions of edgec, TVM and LLVM."""
+        return self.versions == current_versions()
+
+    def applies_to(self, target: Target) -> bool:
+        """Whether compilations for the target may follow it, if it is a verdict."""
+        return self.fingerprint == target.fingerprint and self.is_current
 
     @property
     def text(self) -> str:
@@ -117,16 +139,6 @@ class Record:
         for name in ("seconds", "spread", "base"):
             made[name] = float(f"{made[name]:.6g}") if math.isfinite(made[name]) else None
         return json.dumps(made, sort_keys=True, separators=(",", ":")) + "\n"
-
-
-def now() -> str:
-    """The date of records."""
-    return datetime.now(timezone.utc).strftime(_DATE)
-
-
-def current_versions() -> tuple[str, ...]:
-    """Those that the times of a schedule depend on."""
-    return (EDGEC, TVM, llvm_version())
 
 
 def parse_line(line: str, where: str) -> Record:

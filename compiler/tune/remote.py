@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import UserError
 from ..runtime.serve import MOST_SECONDS, PROTOCOL, cut_after, set_timeouts
 from ..target import Target
-from .boards import BoardError, Comparison, LostError, Times, read_answer, read_comparison
+from .boards import BoardError, Comparison, LostError, Times, check_threads, read_answer, read_comparison
 
 _MOST_ANSWER = 16 << 20
 _CONNECT_SECONDS = 10.0
@@ -83,8 +83,8 @@ class RemoteBoard:
                 "give the board's own --target",
             )
         cpus = about.get("cpus")
-        if isinstance(cpus, int) and self.threads > cpus:
-            raise UserError(f"{self.name} has {cpus} cores for {self.threads} threads", "--threads", "give fewer")
+        if isinstance(cpus, int):
+            check_threads(self.name, cpus, self.threads)
 
     def measure(self, trial: Path, rounds: int, seconds: float) -> list[Times]:
         request = {"operation": "trial", "threads": self.threads, "rounds": rounds, "seconds": seconds}

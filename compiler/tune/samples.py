@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 
-from .records import CHOICE, Record, current_versions
+from .records import CHOICE, Record
 from .trials import Settings
 from .workloads import Workload
 
@@ -20,7 +20,7 @@ Measured = tuple[dict[str, float], dict[str, float], int]
 def known_sample(other: Sequence[Workload], base: Sequence[Workload], records: Iterable[Record]) -> Measured | None:
     """What was measured of two models, if it was; kernels that both call equally often are without their times."""
     name = _name_of(other, base)
-    mine = [one for one in records if one.work.get("sample") == name and one.versions == current_versions()]
+    mine = [one for one in records if one.work.get("sample") == name and one.is_current]
     seconds = {record.workload: record.seconds for record in mine}
     if not mine or seconds.keys() != _changed(other, base):
         return None

@@ -24,7 +24,7 @@ from .fleet import Fleet, State
 from .graph import Step, choose
 from .kernel import KernelSearch
 from .logs import Verdicts, shipped_log
-from .records import Log, Record, now
+from .records import CHOICE, Log, Record, now
 from .search import Progress, Searcher, roof_of
 from .space import space_of
 from .subject import Subject, whole_model
@@ -245,10 +245,10 @@ class Session:
 
     def _is_applied(self, key: str, record: Record) -> bool:
         """Whether compilations follow it already, as an earlier session found it too."""
-        decided = _verdicts({key: record})
-        return decided.choices.items() <= self.options.choices.items() and all(
-            self.options.decisions.get(key) == decision for decision in decided.decisions.values()
-        )
+        decision = record.decision
+        if decision is not None and decision.rule == CHOICE:
+            return self.options.choices.get(key) == decision.parameters["value"]
+        return self.options.decisions.get(key) == decision
 
     def _compare(self, untuned: Path, kept: Mapping[str, Record], folder: Path) -> Comparison:
         return compare(untuned, self._compile(folder / "tuned.so", kept), self.fleet)

@@ -25,7 +25,7 @@ from ..pipeline import Options, lower_model
 from .counting import ModelCounter
 from .features import describe
 from .interrupts import Interrupts
-from .records import COUNTED, ESTIMATED, STATIC, Log, Record, current_versions
+from .records import COUNTED, ESTIMATED, STATIC, Log, Record
 from .space import Space, distance, space_of
 from .trials import SCRATCH
 from .workloads import Workload, workloads_of
@@ -151,7 +151,7 @@ class _Session:
         self.options, self.before = options.without_estimates(), options.estimated
         self.begin, self.budget = time.perf_counter(), budget
         self.searches: list[_Search] = []
-        self.estimated = self.counted = self.done = self.left = 0
+        self.estimated = self.counted = self.kernels = self.done = 0
         self.interrupts = Interrupts()
         self.wrong: set[str] = set()
         self.looked: set[str] = set()  # kernels some of whose schedules were counted
@@ -167,7 +167,7 @@ class _Session:
         except KeyboardInterrupt:  # what is known is enough
             if not self.searches:
                 raise
-        if not self.searches and self.done < len(workloads):
+        if not self.searches and self.done < self.kernels:
             raise UserError(f"within {self.budget:.0f} s no schedule was estimated", "--budget", "give more")
         if self.emulator is not None:
             return self._count(self.emulator)
@@ -185,14 +185,13 @@ class _Session:
         """Kernels whose schedule was found in a better way already: by measuring, or by counting where we estimate."""
         if self.emulator is not None:
             return set(self.options.decisions)
-        own = self.options.target.fingerprint, current_versions()
-        newest = {one.workload: one for one in self.log.read(STATIC) if (one.fingerprint, one.versions) == own}
+        newest = {one.workload: one for one in self.log.read(STATIC) if one.applies_to(self.options.target)}
         counted = {key for key, one in newest.items() if one.source == COUNTED and one.decision is not None}
         return counted | self.options.decisions.keys()
 
     def _estimate(self, workloads: Sequence[Workload]) -> None:
         """Ranks schedules, of the kernels with most work first."""
-        self.left = len(workloads)
+        self.kernels = len(workloads)
         share = _ESTIMATING if self.emulator is not None else 1.0
         rng = random.Random(0)
         for workload in sorted(workloads, key=lambda one: -one.calls * one.cost.flops):
@@ -209,8 +208,7 @@ class _Session:
                 search.ranked = [(cost[0] / usual[0], decision) for cost, decision in better]
                 self.searches.append(search)
             self.done += 1
-            self.left -= 1
-            self._tell(len(workloads))
+            self._tell(self.kernels)
 
     def _cost(self, workload: Workload, decision: Decision) -> tuple[float, float] | None:
         """Cycles and instructions of a call, estimated; None if the schedule does not fit the program."""
@@ -281,7 +279,7 @@ class _Session:
             self.counted,
             wrong,
             applied and bool(verdicts),
-            self.left,
+            self.kernels - self.done,
         )
 
     def _unconfirmed(self, verdicts: Mapping[str, Record]) -> list[_Search]:

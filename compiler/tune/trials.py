@@ -108,16 +108,14 @@ def compile_plans(plans: Sequence[Plan], subject: Subject, settings: Settings, c
 
     Those that do not fit the program have a failure, and those that TVM or LLVM cannot compile.
     """
+    alone = [Plan(plan.search, (decision,)) for plan in plans for decision in plan.decisions]
     try:
         return _compile_together(plans, subject, settings, cache)
     except RuntimeError as error:  # TVM's are such
-        count = sum(len(plan.decisions) for plan in plans)
-        if count == 1:
-            ((search, (decision,)),) = ((plan.search, plan.decisions) for plan in plans if plan.decisions)
-            why = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-            return [Candidate(search, decision, {}, f"it does not compile: {why}")]
-    alone = [Plan(plan.search, (decision,)) for plan in plans for decision in plan.decisions]
-    return [made for plan in alone for made in compile_plans([plan], subject, settings, cache)]
+        if len(alone) > 1:
+            return [made for plan in alone for made in compile_plans([plan], subject, settings, cache)]
+        why = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        return [Candidate(plan.search, plan.decisions[0], {}, f"it does not compile: {why}") for plan in alone]
 
 
 def _compile_together(

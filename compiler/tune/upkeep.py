@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..files import write_text
 from ..target_schema import NAME
-from .records import MOST_PRUNED_BYTES, STATIC, Log, Record, current_versions, locked, read_file
+from .records import MOST_PRUNED_BYTES, STATIC, Log, Record, locked, read_file
 
 _TRIALS_KEPT = 24  # of a kernel, the fastest; some slow ones teach the cost model too
 _SLOW_KEPT = 8
@@ -51,7 +51,7 @@ def list_contents(folder: Path) -> list[Contents]:
             trials=sum(record.kind == "trial" for record in records),
             verdicts=sum(record.kind == "verdict" for record in records),
             static=sum(record.kind == STATIC for record in records),
-            usable=len({r.workload for r in records if r.kind == "verdict" and r.versions == current_versions()}),
+            usable=len({r.workload for r in records if r.kind == "verdict" and r.is_current}),
             newest=max(record.date for record in records),
         )
         for key, records in sorted(groups.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,10 @@ from compiler.build.workload_key import workload_key
 from compiler.kernels.cost import cost_of
 from compiler.kernels.rule import Decision
 from compiler.target import load_target
-from compiler.tune.subject import kernels_alone
+from compiler.tune.features import describe
+from compiler.tune.kernel import KernelSearch
+from compiler.tune.space import space_of
+from compiler.tune.subject import Subject, kernels_alone
 from compiler.tune.trial import build_trial
 from compiler.tune.workloads import Argument, Workload
 from tests.networks import model
@@ -53,3 +57,19 @@ def small_trial(folder: Path) -> Path:
     subject = kernels_alone({"product": workload.program}, {"product": made["default"]}, [workload])
     variants = [subject.variant({}), subject.variant({"product": made["other"]})]
     return build_trial(variants, subject.inputs, subject.outputs, target, folder, Cache())
+
+
+def searches_of(sizes: list[tuple[int, int, int]]) -> tuple[Subject, list[KernelSearch]]:
+    """Products, named `product0` and so on."""
+    target = load_target("host")
+    workloads = [
+        replace(product(*size), names=(f"product{place}",), steps=(place,)) for place, size in enumerate(sizes)
+    ]
+    functions = {workload.names[0]: workload.program for workload in workloads}
+    searches = [
+        KernelSearch(workload, describe(workload.program, workload.cost, "tile"), space)
+        for workload in workloads
+        if (space := space_of(workload.program, target)) is not None
+    ]
+    kernels = compile_kernels(functions, target, Cache()).kernels
+    return kernels_alone(functions, kernels, workloads), searches
