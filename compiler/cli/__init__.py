@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from importlib import import_module
@@ -66,8 +67,12 @@ def main() -> None:
     except BrokenPipeError:
         status = OK  # the reader of our output, as `head`, has seen enough
         sys.stderr.close()
-    except Exception:
-        traceback.print_exc()
-        click.echo("error: this is a fault of edgec, please report it with the text above", err=True)
-        status = OUR_ERROR
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            click.echo("error: the disk, or what the output goes to, is full: free some space there", err=True)
+            status = USER_ERROR
+        else:
+            traceback.print_exc()
+            click.echo("error: this is a fault of edgec, please report it with the text above", err=True)
+            status = OUR_ERROR
     sys.exit(status if isinstance(status, int) else OK)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from ..errors import UserError
 from ..files import check_place, write_text
@@ -76,7 +77,9 @@ def parse_budget(text: str) -> float:
     "--report", type=click.Path(path_type=Path), metavar="OUT.html", help="Write a page with the gain over time there."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else.")
+@click.pass_context
 def command(
+    ctx: click.Context,
     model: Path | None,
     target: str,
     budget: str,
@@ -111,8 +114,7 @@ def command(
 
     folder = tuning_logs if tuning_logs is not None else user_logs()
     if listed or pruned or exported or imported:
-        if model is not None:
-            raise click.UsageError("--list, --prune, --export and --import are for records: leave the model out")
+        _check_only(ctx, {"listed", "pruned", "exported", "imported", "tuning_logs", "as_json"})
         _look_after(folder, listed, pruned, exported, imported, as_json)
         return
     if model is None:
@@ -177,6 +179,15 @@ def command(
         _print(result, log.folder)
 
 
+def _check_only(ctx: click.Context, names: Container[str]) -> None:
+    """Refuses other parameters than these."""
+    for parameter in ctx.command.params:
+        given = ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if given and parameter.name not in names:
+            extra = "a model" if isinstance(parameter, click.Argument) else parameter.opts[-1]
+            raise click.UsageError(f"--list, --prune, --export and --import look after records: leave {extra} out")
+
+
 @contextmanager
 def _fleet(
     addresses: tuple[str, ...],
@@ -229,7 +240,8 @@ def _workers(address: str | None) -> Iterator[Workers | None]:
 
 def progress_line(progress: Progress) -> str:
     """What a user waiting wants to know, in a line."""
-    parts = [f"{progress.elapsed:5.0f} of {progress.budget:.0f} s"]
+    left = max(0.0, progress.budget - progress.elapsed)
+    parts = [f"{progress.elapsed:5.0f} s, {left:.0f} s left at most"]
     if progress.kernels:
         parts.append(f"kernels {progress.finished}/{progress.kernels} finished  {progress.trials} schedules tried")
     else:
@@ -258,12 +270,15 @@ def _print(result: Result, folder: Path) -> None:
     if not result.calls:
         click.echo("nothing to tune: there is one schedule for each of the model's kernels, or there are none")
         return
-    if not result.applied:
+    if result.wrong:
+        click.echo(f"nothing is applied: the fastest model's results are wrong: {result.wrong}", err=True)
+    elif not result.applied:
         click.echo(
             f"nothing is applied: of {result.trials} schedules, none made the whole model faster "
             f"(untuned {milliseconds(result.untuned)}, with the best kernels {milliseconds(result.tuned)}; "
             f"{_bound_text(result)})"
         )
+    if not result.applied:
         return
     click.echo(schedules("TIME", result.verdicts, result.names))
     click.echo(

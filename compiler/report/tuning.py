@@ -34,7 +34,8 @@ def tuning_report(title: str, facts: Mapping[str, str], result: Mapping[str, Any
     parts += ["<h2>Kernels that made it</h2>", _kernel_table(result) if result["kernels"] else "<p>None.</p>"]
     parts += ["<h2>The whole model</h2>"]
     if not result["applied"]:
-        parts.append('<p class="warning">It is not faster with the best kernels: nothing is applied.</p>')
+        why = f"Its results are wrong ({result['wrong']})" if result["wrong"] else "It is not faster"
+        parts.append(f'<p class="warning">{escape(why)} with the best kernels: nothing is applied.</p>')
     heads = [("untuned, ms", True), ("tuned, ms", True), ("times as fast", True)]
     times = (f"{1e3 * result[side]:.4f}" for side in ("untuned", "tuned"))
     return page(title, [*parts, table(heads, [[*times, f"{whole:.3f}"]])])

@@ -36,6 +36,7 @@ _LEAST_TURNS, _MOST_TURNS = 3, 10000  # of a sitting
 _RUNS_OF_A_TURN = 3  # the fastest counts: the first brings the artifact's code and weights into the caches
 _PATIENCE = 5  # times as long as asked for, until there are so many turns or sittings
 _MOST_COPIED = 16 << 20  # bytes of an artifact; others are in no cache near the core anyway
+_SLOWEST, _LEAST_PATIENCE = 20.0, 5.0  # times the first version's time, and seconds, after which another one hangs
 _RUNS = 2  # of a version in a round that count, after one that brings its own code and constants into the caches
 
 
@@ -52,8 +53,13 @@ def measure(path: str, threads: int, rounds: int, seconds: float) -> dict[str, A
         *tensors, _ = model.inputs
         inputs = {tensor.name: _values(rng, tensor, 256) for tensor in tensors}
         versions = [_Version(model, inputs, shapes) for shapes in model.manifest["shapes"]]
+        begin = time.perf_counter()
         first = versions[0].results()
-        differences = [version.differences(first) for version in versions]
+        patience = max(_SLOWEST * (time.perf_counter() - begin), _LEAST_PATIENCE)
+        differences = []
+        for version in versions:
+            with _ended_after(patience):
+                differences.append(version.differences(first))
         end, done = time.perf_counter() + seconds, 0
         while done < rounds and (done < 1 or time.perf_counter() < end):
             done += 1
@@ -65,6 +71,18 @@ def measure(path: str, threads: int, rounds: int, seconds: float) -> dict[str, A
             for version, difference in zip(versions, differences)
         ]
     }
+
+
+@contextlib.contextmanager
+def _ended_after(seconds: float) -> Iterator[None]:
+    """Ends this process if it takes so long: who asked need not wait as long as for a job that is only large."""
+    timer = threading.Timer(seconds, os._exit, [1])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class _Version:

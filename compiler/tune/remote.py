@@ -101,9 +101,7 @@ class RemoteBoard:
                 limit = f"{self._most_artifact >> 20} MiB, which {self.name} takes (its --memory)"
                 raise BoardError(f"{len(payload) >> 20} MiB of code and weights are more than {limit}")
         try:
-            self._connection.send_bytes(json.dumps(request).encode())
-            for payload in payloads:
-                self._connection.send_bytes(payload)
+            self._send([json.dumps(request).encode(), *payloads])
             if not self._connection.poll(timeout):
                 raise LostError(f"no answer within {timeout:.0f} seconds")
             answer = json.loads(self._connection.recv_bytes(_MOST_ANSWER))
@@ -118,6 +116,14 @@ class RemoteBoard:
         if answer.get("lost"):
             raise LostError(f"it cannot measure: {answer.get('error')!s:.200}")
         return answer
+
+    def _send(self, messages: Sequence[bytes]) -> None:
+        try:
+            for message in messages:
+                self._connection.send_bytes(message)
+        except (BrokenPipeError, ConnectionResetError):
+            if not self._connection.poll():  # else it said why, and closed the connection
+                raise
 
     def close(self) -> None:
         self._connection.close()

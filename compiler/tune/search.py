@@ -27,6 +27,7 @@ _CONFIRMED = 3  # best schedules of a kernel that are measured again
 _SIGNIFICANT = 2.5  # standard errors
 _LEAST_GAIN = 0.01
 _FASTER = 4.0  # than the estimates of a generic target, at most: a core of 6 GHz
+_SEARCHING = 0.8  # share of a budget; in the rest what was found is confirmed, and the whole model measured
 _LEAST_EXPECTED = 5e-4  # of the model's time; kernels that promise less with a batch are left alone
 
 
@@ -64,7 +65,8 @@ class Searcher:
         searches: its kernels; what earlier sessions measured is in them.
         records: of this target, of other kernels.
         others: records of other machines of that kind, as a start for the model.
-        deadline: on time.perf_counter's clock.
+        begin: of the session, on time.perf_counter's clock.
+        budget: seconds of the session.
         report: called after every batch.
         saved: seconds of a run of the model by choices of graph passes, which are made.
         models: that were measured for them.
@@ -79,7 +81,7 @@ class Searcher:
         log: Log,
         cache: Cache | None,
         begin: float,
-        deadline: float,
+        budget: float,
         records: Sequence[Record] = (),
         others: Sequence[Record] = (),
         report: Callable[[Progress], None] = lambda progress: None,
@@ -89,7 +91,7 @@ class Searcher:
     ) -> None:
         self.subject, self.searches, self.settings = subject, searches, settings
         self.fleet, self.log, self.cache = fleet, log, cache
-        self.begin, self.deadline, self.report = begin, deadline, report
+        self.begin, self.budget, self.deadline, self.report = begin, budget, begin + _SEARCHING * budget, report
         self.records, self.others = records, others
         self.saved, self.models = saved, models
         self.trials = 0
@@ -193,7 +195,7 @@ class Searcher:
     def _tell(self) -> None:
         progress = Progress(
             elapsed=time.perf_counter() - self.begin,
-            budget=self.deadline - self.begin,
+            budget=self.budget,
             kernels=len(self.searches),
             finished=sum(search.finished for search in self.searches),
             models=self.models,

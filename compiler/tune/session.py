@@ -15,7 +15,7 @@ from ..build.objects import Workers
 from ..errors import UserError
 from ..files import scratch_folder
 from ..frontend.prepare import Model
-from ..pipeline import Clock, Lowered, Options, compile_with, lower_model
+from ..pipeline import Artifact, Clock, Lowered, Options, compile_with, lower_model
 from ..runtime.serve import remove_abandoned
 from .boards import Comparison
 from .compare import compare
@@ -30,9 +30,7 @@ from .space import space_of
 from .subject import Subject, whole_model
 from .trials import SCRATCH, Settings
 
-# Shares of the budget: until choices of graph passes are decided, and until the search ends. The rest confirms what was
-# found, and measures the whole model.
-_CHOOSING, _SEARCHING = 0.15, 0.8
+_CHOOSING = 0.15  # share of the budget, for choices of graph passes
 
 
 @dataclass(frozen=True)
@@ -46,11 +44,13 @@ class Result:
         names: of the kernels, by workload; texts of choices, by key.
         curve: the search's progress.
         trials: schedules that were measured.
-        applied: whether the whole model is faster, and the verdicts are in the log.
+        applied: whether the whole model is faster and right, and the verdicts are in the log.
         calls: in a run of the model, by workload.
         bound: how many times as fast the searched kernels would be, were they as fast as the machine computes and
             moves data (the roofline) by its descriptor, whose clock may be a little off.
         boards: that measured, and how they were.
+        wrong: how the fastest model's results differ from a reference's; empty where they do not, or where the target
+            runs neither here nor in an emulator.
     """
 
     untuned: float
@@ -64,6 +64,7 @@ class Result:
     calls: Mapping[str, int]
     bound: float
     boards: Sequence[State] = ()
+    wrong: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -72,6 +73,7 @@ class Result:
             "tuned": self.tuned,
             "ratio": self.ratio,
             "applied": self.applied,
+            "wrong": self.wrong,
             "trials": self.trials,
             "bound": self.bound,
             "kernels": [
@@ -143,7 +145,7 @@ class Session:
                 self.log,
                 self.cache,
                 self.begin,
-                self._until(_SEARCHING),
+                self.budget,
                 [record for record in self.own if record.workload not in mine],
                 self.others,
                 report,
@@ -151,15 +153,12 @@ class Session:
                 self.curve[-1].models if self.curve else 0,
             )
             searcher.measure_defaults()
-            self._check_budget(searches)
+            self._check_budget(searcher)
             searcher.run()
             self.fleet.interrupts.check()
         if searcher is None:
             raise KeyboardInterrupt
         return self._decide(chosen, searcher.confirm(), searcher)
-
-    def _until(self, share: float) -> float:
-        return self.begin + share * self.budget
 
     def _lower(self, choices: Mapping[str, int]) -> Lowered:
         choices = {**self.options.choices, **choices}
@@ -185,7 +184,7 @@ class Session:
     def _choose(self, untuned: Lowered, subject: Subject) -> Iterator[Step]:
         """Finds the options of graph passes that are faster than those that are taken."""
         where = self.settings, self.fleet, self.cache
-        return choose(untuned, subject, self._lower, *where, self._until(_CHOOSING), self.own)
+        return choose(untuned, subject, self._lower, *where, self.begin + _CHOOSING * self.budget, self.own)
 
     def _tell(self, step: Step, saved: float, report: Callable[[Progress], None]) -> None:
         """Tells how far choosing is; `saved` are the seconds by what was chosen before this step."""
@@ -193,7 +192,7 @@ class Session:
             return  # nothing was measured
         progress = Progress(
             elapsed=time.perf_counter() - self.begin,
-            budget=_SEARCHING * self.budget,
+            budget=self.budget,
             models=step.models,
             untuned=step.seconds + saved,
             best=step.seconds - _saved_by(step.best),
@@ -202,9 +201,9 @@ class Session:
         self.curve.append(progress)
         report(progress)
 
-    def _check_budget(self, searches: Sequence[KernelSearch]) -> None:
+    def _check_budget(self, searcher: Searcher) -> None:
         spent = time.perf_counter() - self.begin
-        if spent > _SEARCHING * self.budget and not any(search.records for search in searches):
+        if self.begin + spent > searcher.deadline and not any(search.records for search in searcher.searches):
             raise UserError(
                 f"the budget of {self.budget:.0f} s is too small: to measure the untuned kernels takes {spent:.0f} s",
                 "--budget",
@@ -212,20 +211,20 @@ class Session:
             )
 
     def _decide(self, chosen: Mapping[str, Record], winners: Mapping[str, Record], searcher: Searcher) -> Result:
-        """Keeps of what was found that with which the whole model runs faster."""
+        """Keeps of what was found that with which the whole model runs faster, and right."""
         with scratch_folder(SCRATCH) as folder:
-            untuned = self._compile(folder / "untuned.so", {})
+            untuned = self._compile(folder / "untuned.so", {}, verify=False).path
             kept = {key: record for key, record in {**chosen, **winners}.items() if not self._is_applied(key, record)}
             found = len(kept)
-            compared = self._compare(untuned, kept, folder)
+            compared, wrong = self._compare(untuned, kept, folder)
             for key in _slower(compared, kept, self.names):
                 del kept[key]
             if len(kept) < found:
-                compared = self._compare(untuned, kept, folder)
-            if chosen and not compared.faster:
+                compared, wrong = self._compare(untuned, kept, folder)
+            if not chosen.keys().isdisjoint(kept) and (wrong or not compared.faster):
                 kept = {key: record for key, record in kept.items() if key not in chosen}
-                compared = self._compare(untuned, kept, folder)
-        applied = bool(kept) and compared.faster and not compared.heat.throttled
+                compared, wrong = self._compare(untuned, kept, folder)
+        applied = bool(kept) and compared.faster and not wrong and not compared.heat.throttled
         if applied:
             self.log.append([replace(record, kind="verdict", date=now()) for record in kept.values()])
         verdicts = kept if applied else {}
@@ -241,6 +240,7 @@ class Session:
             calls,
             searcher.bound,
             self.fleet.current_states(),
+            wrong,
         )
 
     def _is_applied(self, key: str, record: Record) -> bool:
@@ -250,21 +250,27 @@ class Session:
             return self.options.choices.get(key) == decision.parameters["value"]
         return self.options.decisions.get(key) == decision
 
-    def _compare(self, untuned: Path, kept: Mapping[str, Record], folder: Path) -> Comparison:
-        return compare(untuned, self._compile(folder / "tuned.so", kept), self.fleet)
+    def _compare(self, untuned: Path, kept: Mapping[str, Record], folder: Path) -> tuple[Comparison, str]:
+        """The speed of the model with what is kept, and what is wrong with its results.
 
-    def _compile(self, out: Path, kept: Mapping[str, Record]) -> Path:
+        Schedules were checked, each kernel alone. Choices of graph passes make other kernels, with other roundings:
+        only the whole model has a reference.
+        """
+        tuned = self._compile(folder / "tuned.so", kept, verify=bool(kept))
+        wrong = str(tuned.manifest["verification"].get("reason", "")) if tuned.verified == "failed" else ""
+        return compare(untuned, tuned.path, self.fleet), wrong
+
+    def _compile(self, out: Path, kept: Mapping[str, Record], verify: bool) -> Artifact:
         verdicts = _verdicts(kept)
         options = replace(
             self.options,
             out=out,
-            verify=False,
+            verify=verify,
             dump=None,
             decisions={**self.options.decisions, **verdicts.decisions},
             choices={**self.options.choices, **verdicts.choices},
         )
-        compile_with(self.model, options, Clock())
-        return out
+        return compile_with(self.model, options, Clock())
 
 
 def tune(

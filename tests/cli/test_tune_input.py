@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import onnx
 import pytest
 
-from compiler.cli import main
+from compiler.cli import main, tune
 from compiler.runtime.serve import Server, Worker
 from compiler.target import load_target
 from compiler.tune import remote
@@ -127,6 +128,22 @@ def test_no_place_for_the_report(place: Place, refused: Refused) -> None:
     os.mkfifo(place.folder / "pipe")
     assert "is no plain file" in refused("--report", place.folder / "pipe")
     assert not place.logs.exists()
+
+
+@pytest.mark.parametrize(
+    "extra, name", [("net.onnx", "a model"), ("--target raspberry-pi-5", "--target"), ("--static", "--static")]
+)
+def test_what_looking_after_records_does_not_take(extra: str, name: str) -> None:
+    with pytest.raises(click.UsageError, match=f"leave {name} out"):
+        tune.command.main(["--list", *extra.split()], standalone_mode=False)
+
+
+def test_output_that_goes_nowhere(place: Place) -> None:
+    command = [sys.executable, "-m", "compiler", "tune", "--list", "--tuning-logs", str(place.logs)]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    check(done.returncode, "", done.stderr)
+    assert "is full" in done.stderr
 
 
 @pytest.mark.parametrize("budget", ["", "0s", "-5m", "ten minutes", "10"])

@@ -21,17 +21,17 @@ from compiler.cli.tune import progress_line
 from compiler.frontend.prepare import load_model
 from compiler.kernels.rule import Decision
 from compiler.passes.choices import Choice
-from compiler.pipeline import lower_model, resolve
+from compiler.pipeline import Artifact, Options, compile_with, lower_model, resolve
 from compiler.target import load_target
 from compiler.tune.boards import Comparison, Times
 from compiler.tune.fleet import Fleet
 from compiler.tune.graph import Sample, _best_options, _calls_of_options, _draw, _models
-from compiler.tune.records import Log
+from compiler.tune.records import CHOICE, Log
 from compiler.tune.search import Progress
 from compiler.tune.session import tune
 from compiler.tune.trials import Settings
 from tests.networks import convnet
-from tests.tune.test_session import FakeBoard
+from tests.tune.fake_board import FakeBoard
 
 CHOICES = {key: Choice(f"kind {key}", 2, (0, 1, 2)) for key in "abcd"}
 USUAL = {key: choice.taken for key, choice in CHOICES.items()}
@@ -165,3 +165,21 @@ def test_progress_and_the_gain_over_time_have_choices_in_them(tmp_path: Path, mo
     assert chosen and saved > 0
     first = next(progress for progress in told if progress.kernels)
     assert first.untuned - first.best == pytest.approx(saved)
+
+
+@pytest.mark.parametrize("wrong", ["choices", "all"])
+def test_what_gives_wrong_results_is_not_applied(wrong: str, tmp_path: Path, monkeypatch: Any) -> None:
+    def compiled(model: Any, options: Options, clock: Any) -> Artifact:
+        made = compile_with(model, options, clock)
+        if options.verify and (options.choices or wrong == "all"):
+            made.manifest["verification"] = {"status": "failed", "reason": "y: error 1"}
+        return made
+
+    monkeypatch.setattr("compiler.tune.session.compile_with", compiled)
+    monkeypatch.setattr("compiler.tune.session.compare", lambda *subjects: Comparison((2e-5, 1e-5), 0.5, {}))
+    model = load_model(convnet())
+    options = resolve(model, "host", None, None, False, None, True, tuning_logs=tmp_path)
+    result = tune(model, options, Fleet([Second()]), Log(tmp_path, "host"), 30.0, cache=Cache())
+    families = {record.work["family"] for record in Log(tmp_path, "host").read("verdict")}
+    assert (result.applied, bool(families)) == ((True, True) if wrong == "choices" else (False, False))
+    assert CHOICE not in families and result.wrong == ("" if wrong == "choices" else "y: error 1")

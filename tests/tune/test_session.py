@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import pytest
 
@@ -17,39 +16,15 @@ from compiler.frontend.prepare import Model, load_model
 from compiler.kernels.rule import Decision
 from compiler.pipeline import Options, lower_model, resolve
 from compiler.target import Target, load_target
-from compiler.tune.boards import Comparison, LocalBoard, Times
+from compiler.tune.boards import Comparison, LocalBoard
 from compiler.tune.fleet import Fleet
 from compiler.tune.logs import verdicts_for
 from compiler.tune.records import CHOICE, Log, Record
 from compiler.tune.session import tune
 from compiler.tune.workloads import workloads_of
 from tests.networks import convnet
+from tests.tune.fake_board import FakeBoard
 from tests.tune.records import record
-
-
-class FakeBoard:
-    """Says that the fewer rows, the faster; and that Winograd is slow."""
-
-    name, threads = "fake", 1
-
-    def __init__(self) -> None:
-        self.trials = 0
-
-    def measure(self, trial: Path, rounds: int, seconds: float) -> list[Times]:
-        from compiler.runtime.loader import read_manifest
-
-        self.trials += 1
-        manifest = read_manifest(trial)
-        kernels = manifest["kernels"]
-        found = []
-        for version in manifest["shapes"]:
-            steps = [kernels[step]["parameters"] if step >= 0 else {} for step in version["steps"]]
-            times = [1e-5 * (1 + sum(parameters.values()) / 100) for parameters in steps]
-            found.append(Times(np.array([times] * rounds), {t["name"]: 0.0 for t in manifest["outputs"]}))
-        return found
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.fixture

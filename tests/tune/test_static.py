@@ -39,6 +39,7 @@ from compiler.tune.static import tune_static
 from compiler.tune.upkeep import list_contents, prune
 from tests.executors import executor_or_skip
 from tests.networks import convnet
+from tests.tune.fake_board import FakeBoard
 from tests.tune.programs import product
 from tests.tune.records import record
 
@@ -238,7 +239,6 @@ def test_measuring_starts_from_what_was_measured_alone(
 ) -> None:
     """Neither the untuned model nor the ranking knows of static records."""
     from compiler.tune import session
-    from tests.tune.test_session import FakeBoard
 
     Log(tmp_path, TARGET).append(
         [record_of(STATIC, 4), record_of("verdict", 3, workload="cd" * 16), record_of("trial", 2)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from compiler.frontend.prepare import load_model
 from compiler.kernels.rule import Decision
 from compiler.pipeline import lower_model, resolve
 from compiler.runtime.loader import read_manifest
+from compiler.runtime.serve import MOST_SECONDS
 from compiler.target import Target, load_target
 from compiler.tune.boards import BoardError, LocalBoard, Times
 from compiler.tune.check import check_candidates
@@ -79,6 +81,23 @@ def test_wrong_results_are_found() -> None:
     board.close()
     right, wrong = candidates
     assert not right.failure and "differ" in wrong.failure
+
+
+def test_a_schedule_that_hangs_costs_seconds() -> None:
+    target = load_target("host")
+    subject, (search,) = searches_of([(17, 24, 40)])
+    x, w = te.placeholder((17, 24), name="x"), te.placeholder((24, 40), name="w")
+    k = te.reduce_axis((0, 1 << 44), name="k")
+    endless = te.compute((17, 40), lambda i, j: te.sum(x[i, k % 24] * w[k % 24, j], k), name="endless")
+    program = canonical_form(te.create_prim_func([x, w, endless], index_dtype_override="int64"))
+    kernels = compile_kernels({"right": search.workload.program, "endless": program}, target, Cache()).kernels
+    candidates = [Candidate(search, search.space.default, {"product0": kernels[name]}) for name in kernels]
+    board, begin = LocalBoard(1), time.monotonic()
+    time_candidates(candidates, subject, Settings(target, rounds=1), Fleet([board]), Cache())
+    board.close()
+    right, hanging = candidates
+    assert not right.failure and "never ended" in hanging.failure
+    assert time.monotonic() - begin < MOST_SECONDS
 
 
 def test_kernels_inside_control_flow_are_measured_as_the_step_they_are_in(tmp_path: Path) -> None:
