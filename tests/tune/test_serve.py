@@ -126,14 +126,6 @@ def test_work_of_a_lost_board_is_done_by_another() -> None:
         fleet.run([1], work, lambda job, reason: None)  # type: ignore[arg-type]
 
 
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Ctrl-C as in the foreground; jobs in the background are born to ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("count", [1, 2])
 def test_an_interrupt_waits_for_what_is_measured(count: int) -> None:

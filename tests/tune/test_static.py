@@ -173,6 +173,7 @@ def test_what_a_count_does_not_confirm_is_taken_back(
     assert not any("tuned" in kernel for kernel in artifact.manifest["kernels"])
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(("at", "raises"), [(1, True), (100, False)])
 def test_ctrl_c_keeps_what_is_estimated(
     at: int, raises: bool, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
