@@ -28,7 +28,7 @@ _SIGNIFICANT = 2.5  # standard errors
 _LEAST_GAIN = 0.01
 _FASTER = 4.0  # than the estimates of a generic target, at most: a core of 6 GHz
 _SEARCHING = 0.8  # share of a budget; in the rest what was found is confirmed, and the whole model measured
-_LEAST_EXPECTED = 5e-4  # of the model's time; kernels that promise less with a batch are left alone
+_LEAST_EXPECTED = 1e-4  # of the model's time; kernels that promise less with a batch are left alone
 
 
 @dataclass(frozen=True, kw_only=True)
