@@ -187,9 +187,25 @@ class Rewriter:
             return None
         return (data, weight) if ws.single or ws.axis == axis else None
 
-    def finish(self, node: onnx.NodeProto, acc: str, scale: Array, bias: str, column: list[int], part: str = "") -> str:
-        """The node's result, or another part, from its sums: their bias, in integers if it is one, and their scale."""
+    def finish(
+        self,
+        node: onnx.NodeProto,
+        acc: str,
+        scale: Array,
+        bias: str,
+        column: list[int],
+        part: str = "",
+        channels: Array | None = None,
+    ) -> str:
+        """The node's result, or another part, from its sums: their bias, in integers if it is one, and their scale.
+
+        Args:
+            channels: which bias and scale belong to each channel of the sums, if not those of the same place.
+        """
         whole = self._whole_bias(bias, scale) if bias else None
+        if channels is not None:
+            whole = whole[channels] if whole is not None else None
+            scale = scale[channels] if scale.ndim else scale
         if whole is not None:
             acc = self.add(node, "biased", "Add", [acc, self.constant(node, "bias", whole.reshape(column))])
         real = self.add(node, "real", "Cast", [acc], to=TensorProto.FLOAT)
@@ -197,6 +213,8 @@ class Rewriter:
         if not bias or whole is not None:
             return self.add(node, part, "Mul", [real, step])
         product = self.add(node, "product", "Mul", [real, step])
+        if channels is not None:
+            bias = self.add(node, "summands", "Gather", [bias, self.constant(node, "channels", channels)])
         if len(column) > 1:
             bias = self.add(node, "bias", "Reshape", [bias, self.constant(node, "column", np.array(column))])
         return self.add(node, part, "Add", [product, bias])

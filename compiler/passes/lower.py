@@ -36,6 +36,7 @@ from .parallel_products import merge_parallel_products
 from .patterns import annotate_patterns
 from .plain_axes import make_axes_plain
 from .plain_buffers import make_buffers_plain
+from .raise_elementwise import raise_elementwise
 from .reciprocals import multiply_by_reciprocals
 from .recurrent import lower_recurrent
 from .rows_as_images import take_rows_as_images
@@ -115,8 +116,10 @@ def phases(
             _sequence(
                 widen_floats,
                 make_axes_plain,
-                take_rows_as_images,
                 expand_transposed_convolutions,
+                raise_elementwise,
+                fold_constants,
+                take_rows_as_images,
                 bound_indices,
             ),
         ),

@@ -138,7 +138,12 @@ TRANSPOSED: list[tuple[list[int], tuple[int, ...], dict[str, Any]]] = [
     ([1, 6, 4, 4], (6, 1, 4, 4), {"group": 6, "strides": [2, 2], "pads": [1, 1, 1, 1]}),
     ([1, 3, 4, 4], (3, 2, 1, 1), {"strides": [2, 2], "output_shape": [8, 8]}),
     ([1, 3, 9], (3, 4, 3), {"strides": [2]}),
+    ([1, 3, 5, 6], (3, 5, 4, 4), {"strides": [2, 2], "pads": [1, 1, 1, 1]}),
+    ([1, 3, 4, 4], (3, 4, 2, 2), {"strides": [2, 2]}),
+    ([1, 4, 3, 4], (4, 5, 3, 3), {"strides": [1, 1], "pads": [2, 2, 2, 2]}),
 ]
+# Those of channels by themselves have a convolution for each place of a block.
+CONVOLUTIONS_OF_TRANSPOSED = len(TRANSPOSED) + 3
 
 
 @pytest.mark.parametrize(("kind", "axis", "zero"), [("int8", None, 0), ("int8", 1, 0), ("uint8", None, 120)])
@@ -152,7 +157,7 @@ def test_transposed_convolutions(kind: str, axis: int | None, zero: int, tmp_pat
         bias = [net.bias(channels, 0.0431)] if index % 2 else []
         net.give(net.op("ConvTranspose", x, w, *bias, **attributes), f"y{index}", 0.0517 * kernel[0])
     left = check(net, {f"x{index}": shape for index, (shape, *_) in enumerate(TRANSPOSED)}, tmp_path)
-    assert left["ConvInteger"] == len(TRANSPOSED)
+    assert left["ConvInteger"] == CONVOLUTIONS_OF_TRANSPOSED
     assert left["ConvTranspose"] == 0
 
 

@@ -233,6 +233,13 @@ def transposed() -> list[Case]:
         c((1, 3, 5, 5), 5, (3, 3), strides=[2, 2], auto_pad="SAME_LOWER"),
         c((1, 5, 5, 5), 16, (3, 3), strides=[2, 2], weight_input=True),
         c((1, 5, 5, 5), 16, (3, 3), strides=[2, 2], dtype="float64"),
+        c((1, 8, 5, 7), 16, (4, 4), strides=[2, 2], pads=[1, 1, 1, 1]),
+        c((2, 8, 5, 4), 8, (4, 4), strides=[2, 2], pads=[1, 1, 1, 1], group=8),
+        c((1, 4, 3, 2), 4, (10, 10), strides=[5, 5], pads=[2, 3, 3, 2], group=4),  # blocks of many places
+        c((1, 3, 4, 5), 5, (3, 4), strides=[2, 1], dilations=[2, 3], pads=[6, 1, 2, 2]),  # more cut than a tap reaches
+        c((1, 1, 3, 3), 1, (7, 7), strides=[4, 4]),
+        c((1, 6, 1, 1), 4, (6, 5), strides=[3, 2]),
+        c((1, 8, 21), 4, (16,), strides=[8], pads=[4, 4]),
         c((1, 3, 9), 5, (4,), strides=[2], pads=[1, 1]),
         c((1, 4, 9), 6, (3,), strides=[3], group=2, output_padding=[2]),
         c((1, 3, 1), 5, (5,), strides=[2]),

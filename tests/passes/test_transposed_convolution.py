@@ -1,4 +1,4 @@
-"""Transposed convolutions become plain ones."""
+"""Transposed convolutions become plain ones, of the kernel's size by its stride."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tvm import relax
 
+from compiler.operators.subpixel import Along, Subpixel
 from compiler.passes.transposed_convolution import expand_transposed_convolutions
 from tests.kernels.grid import floats
-from tests.passes.relax_modules import module, operators, run
+from tests.passes.relax_modules import calls, module, operators, run
 
 
 def transposed(x: Any, w: Any, stride: int, padding: int, dilation: int, extra: int, groups: int) -> Any:
@@ -65,3 +68,41 @@ def test_the_definition_holds(kernel: int, stride: int, padding: int, dilation: 
     assert counts["nn.conv2d"] == 1 and not any("transpose" in name for name in counts)
     (result,) = run(after, x)
     np.testing.assert_allclose(result, transposed(x, w, stride, padding, dilation, extra, groups), atol=1e-4)
+
+
+@pytest.mark.parametrize("kernel,stride,taps", [(4, 2, 2), (3, 2, 2), (2, 2, 1), (1, 3, 1), (5, 1, 5)])
+def test_no_zeros_are_put_between_elements(kernel: int, stride: int, taps: int) -> None:
+    x, w = floats("x", 1, 4, 6, 5), floats("w", 4, 3, kernel, kernel)
+    before = module([(x.shape, "float32")], lambda v: relax.op.nn.conv2d_transpose(v, relax.const(w), stride))
+    (conv,) = calls(expand_transposed_convolutions(before), "nn.conv2d")
+    data, weight = (tuple(int(d) for d in arg.ty.shape) for arg in conv.args)
+    assert data == x.shape
+    assert weight == (stride * stride * 3, 4, taps, taps)
+
+
+def test_channels_by_themselves_have_a_convolution_for_each_place() -> None:
+    x, w = floats("x", 2, 6, 4, 3), floats("w", 6, 1, 4, 4)
+    before = module([(x.shape, "float32")], lambda v: relax.op.nn.conv2d_transpose(v, relax.const(w), 2, 1, groups=6))
+    after = expand_transposed_convolutions(before)
+    assert operators(after)["nn.conv2d"] == 4
+    np.testing.assert_allclose(run(after, x)[0], transposed(x, w, 2, 1, 1, 0, 6), atol=1e-4)
+
+
+@given(st.data())
+def test_any_axis_and_any_window(data: st.DataObject) -> None:
+    """What is wanted may begin before all that the kernel reaches, and end behind it."""
+    size, kernel, stride, dilation = (data.draw(st.integers(1, most)) for most in (6, 6, 5, 3))
+    begin, results = data.draw(st.integers(-7, 12)), data.draw(st.integers(1, 20))
+    x, w = np.arange(1.0, size + 1), np.arange(1.0, kernel + 1) ** 2
+    wanted = np.zeros(results)
+    for i, j in np.ndindex(size, kernel):
+        if 0 <= (place := i * stride + j * dilation - begin) < results:
+            wanted[place] += x[i] * w[j]
+    form = Subpixel((1, 1, kernel), 1, (Along.of(size, kernel, stride, dilation, begin, results),), (dilation,))
+    (along,), (places,) = form.along, form.weight_places
+    longer = np.pad(x, (along.before, along.after))
+    reach = (along.taps - 1) * along.dilation + 1
+    windows = np.lib.stride_tricks.sliding_window_view(longer, reach)[:, :: along.dilation]
+    blocks = windows @ np.append(w, 0.0)[places[:, 0]].T
+    assert blocks.shape == (along.blocks, along.block)
+    assert np.array_equal(blocks.reshape(-1)[along.cut : along.cut + results], wanted)

@@ -1,0 +1,179 @@
+"""Moves what is computed element by element ahead of a rearrangement of a convolution's channels into blocks.
+
+There it joins the convolution's kernel, and there are fewer bytes to rearrange if it makes 8-bit integers. Such
+rearrangements are ONNX's DepthToSpace, and the end of a transposed convolution; see operators/subpixel.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import ir, relax
+
+from .rewrite import definitions_of, operator_of, rewrite_calls, shape_of
+from .sink_transposes import is_elementwise
+
+_LEAST_CHANNELS = 16  # of the convolution; fewer do not fill vectors, and what is rearranged does
+_MOST_CALLS = 20  # between a convolution and the rearrangement
+
+
+@dataclass(frozen=True)
+class _Rearrangement:
+    """[batch, channels, *sizes] as `parts`, transposed and merged.
+
+    Attributes:
+        order: of the parts.
+        whole: the shape in the end.
+        cuts: axis, begin and end of what is sliced from it.
+        channels: of the result, that each of the source's channels belongs to.
+    """
+
+    parts: tuple[int, ...]
+    order: tuple[int, ...]
+    whole: tuple[int, ...]
+    cuts: tuple[tuple[int, int, int], ...]
+    channels: tuple[int, ...]
+
+    def of(self, builder: relax.BlockBuilder, source: Any) -> Any:
+        split = builder.emit(relax.op.reshape(source, self.parts))
+        mixed = builder.emit(relax.op.permute_dims(split, self.order))
+        made = builder.emit(relax.op.reshape(mixed, self.whole))
+        return (
+            builder.emit(relax.op.strided_slice(made, *map(list, zip(*self.cuts, strict=True)))) if self.cuts else made
+        )
+
+
+def raise_elementwise(module: tvm.IRModule) -> tvm.IRModule:
+    """Rewrites `main`; layouts as imported."""
+    if not any(operator_of(value) == "relax.permute_dims" for value in definitions_of(module).values()):
+        return module
+    return relax.transform.DeadCodeElimination()(rewrite_calls(module, _raise))
+
+
+def _raise(builder: relax.BlockBuilder, call: Any) -> Any:
+    name = operator_of(call).removeprefix("relax.")
+    if name in ("nn.batch_norm", "nn.prelu"):
+        return _by_channel(builder, call)
+    return _elementwise(builder, call) if is_elementwise(call) else call
+
+
+def _elementwise(builder: relax.BlockBuilder, call: Any) -> Any:
+    found = [_source(builder, arg) for arg in call.args]
+    sources = [one for one in found if one is not None]
+    if not sources or any(one[1] != sources[0][1] for one in sources):
+        return call
+    moved = sources[0][1]
+    operands = []
+    for arg, source in zip(call.args, found, strict=True):
+        operand = source[0] if source is not None else _for_channels(builder, arg, moved)
+        if operand is None:
+            return call
+        operands.append(operand)
+    return moved.of(builder, builder.emit(ir.Call(call.op, operands, call.attrs, call.ty_args)))
+
+
+def _by_channel(builder: relax.BlockBuilder, call: Any) -> Any:
+    """A batch normalisation or a PReLU, which have vectors with a number for each channel."""
+    found = _source(builder, call.args[0])
+    is_prelu = operator_of(call) == "relax.nn.prelu"
+    if found is None or int(call.attrs.axis) % len(shape_of(call.args[0])) != 1:
+        return call
+    if not is_prelu and bool(call.attrs.training):
+        return call  # statistics of what it gets
+    source, moved = found
+    vectors = [_taken(builder, vector, moved, 0) for vector in list(call.args)[1:]]
+    made = builder.emit(ir.Call(call.op, [source, *vectors], call.attrs, call.ty_args))
+    if is_prelu:
+        return moved.of(builder, made)
+    return relax.Tuple([moved.of(builder, builder.emit(relax.TupleGetItem(made, 0))), *list(call.args)[3:]])
+
+
+def _for_channels(builder: relax.BlockBuilder, arg: Any, moved: _Rearrangement) -> Any:
+    """An operand that is broadcast, as the source needs it; None if it is not the same for all of a channel."""
+    if not isinstance(arg.ty, relax.TensorType):
+        return arg  # a clip's bounds
+    shape, rank = shape_of(arg), len(moved.whole)
+    if math.prod(shape) == 1:
+        return arg
+    channel = len(shape) - rank + 1
+    if channel < 0 or any(size != 1 for axis, size in enumerate(shape) if axis != channel):
+        return None
+    return _taken(builder, arg, moved, channel)
+
+
+def _taken(builder: relax.BlockBuilder, arg: Any, moved: _Rearrangement, axis: int) -> Any:
+    """What belongs to each of the source's channels."""
+    return builder.emit(relax.op.take(arg, relax.const(np.array(moved.channels, np.int64)), axis))
+
+
+def _source(builder: relax.BlockBuilder, expr: Any) -> tuple[Any, _Rearrangement] | None:
+    """x and how it is rearranged, if `expr` is that of a convolution's results."""
+    whole: Any = _bound(builder, expr)
+    cuts: tuple[tuple[int, int, int], ...] = ()
+    if operator_of(whole) == "relax.strided_slice":
+        axes, begins, ends, *steps = ([int(one) for one in arg.fields] for arg in list(whole.args)[1:])
+        if any(axis < 2 for axis in axes) or any(set(one) != {1} for one in steps):
+            return None
+        cuts, whole = tuple(zip(axes, begins, ends, strict=True)), _bound(builder, whole.args[0])
+    mixed: Any = _bound(builder, whole.args[0]) if operator_of(whole) == "relax.reshape" else None
+    split: Any = _bound(builder, mixed.args[0]) if operator_of(mixed) == "relax.permute_dims" else None
+    if operator_of(split) != "relax.reshape" or not mixed.attrs.axes:
+        return None
+    x, parts = split.args[0], shape_of(split)
+    if len(shape_of(x)) < 3 or shape_of(x)[1] < _LEAST_CHANNELS:
+        return None
+    order = tuple(int(axis) % len(parts) for axis in mixed.attrs.axes)
+    if not _is_of_convolution(builder, x):
+        return None
+    channels = _channels(shape_of(x), parts, order, shape_of(whole))
+    return None if channels is None else (x, _Rearrangement(parts, order, shape_of(whole), cuts, channels))
+
+
+def _channels(
+    before: Sequence[int], parts: Sequence[int], order: Sequence[int], whole: Sequence[int]
+) -> tuple[int, ...] | None:
+    """Of the result, the channel that each channel of the source belongs to; None if it belongs to several."""
+    inner = len(parts) - len(before) + 2  # the first spatial axis among the parts
+    if len(before) != len(whole) or inner < 3 or 0 in before:
+        return None
+    if before[0] != parts[0] or tuple(before[2:]) != tuple(parts[inner:]) or order[0] != 0 or whole[0] != before[0]:
+        return None
+    outer, count = [], 1
+    for axis in order[1:]:
+        if count == whole[1]:
+            break
+        outer.append(axis)
+        count *= parts[axis]
+    if count != whole[1] or any(axis >= inner for axis in outer):
+        return None
+    numbers = np.arange(count).reshape([parts[axis] for axis in outer]).transpose(np.argsort(outer))
+    numbers = numbers.reshape([parts[axis] if axis in outer else 1 for axis in range(1, inner)])
+    return tuple(np.broadcast_to(numbers, parts[1:inner]).reshape(-1).tolist())
+
+
+def _is_of_convolution(builder: relax.BlockBuilder, expr: Any) -> bool:
+    """Whether it is a convolution's results, or what is computed of them element by element."""
+    shape = shape_of(expr)
+    for _ in range(_MOST_CALLS):
+        bound = _bound(builder, expr)
+        if isinstance(bound, relax.TupleGetItem):
+            bound = _bound(builder, bound.tuple_value)
+        name = operator_of(bound).removeprefix("relax.")
+        if name.startswith("nn.conv"):
+            return True
+        if not (name in ("nn.batch_norm", "nn.prelu") or is_elementwise(bound)):
+            return False
+        inner = [arg for arg in bound.args if isinstance(arg, relax.Var) and shape_of(arg) == shape]
+        if not inner:
+            return False
+        expr = inner[0]
+    return False
+
+
+def _bound(builder: relax.BlockBuilder, expr: Any) -> Any:
+    return builder.lookup_binding(expr) if isinstance(expr, relax.Var) else None
