@@ -46,6 +46,7 @@ from .sparse_products import use_sparse_products
 from .tables import use_tables
 from .transposed_convolution import expand_transposed_convolutions
 from .views import choose_views
+from .volumes_as_images import take_volumes_as_images
 from .wide_floats import widen_floats
 from .winograd import use_winograd
 
@@ -117,6 +118,7 @@ def phases(
                 widen_floats,
                 make_axes_plain,
                 expand_transposed_convolutions,
+                take_volumes_as_images,
                 raise_elementwise,
                 fold_constants,
                 take_rows_as_images,

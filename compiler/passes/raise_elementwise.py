@@ -16,7 +16,7 @@ import tvm
 from tvm import ir, relax
 
 from .rewrite import definitions_of, operator_of, rewrite_calls, shape_of
-from .sink_transposes import is_elementwise
+from .sink_transposes import is_elementwise, reshape_groups
 
 _LEAST_CHANNELS = 16  # of the convolution; fewer do not fill vectors, and what is rearranged does
 _MOST_CALLS = 20  # between a convolution and the rearrangement
@@ -70,7 +70,7 @@ def _elementwise(builder: relax.BlockBuilder, call: Any) -> Any:
     moved = sources[0][1]
     operands = []
     for arg, source in zip(call.args, found, strict=True):
-        operand = source[0] if source is not None else _for_channels(builder, arg, moved)
+        operand = source[0] if source is not None else _for_channels(builder, arg, moved, len(shape_of(sources[0][0])))
         if operand is None:
             return call
         operands.append(operand)
@@ -93,17 +93,19 @@ def _by_channel(builder: relax.BlockBuilder, call: Any) -> Any:
     return relax.Tuple([moved.of(builder, builder.emit(relax.TupleGetItem(made, 0))), *list(call.args)[3:]])
 
 
-def _for_channels(builder: relax.BlockBuilder, arg: Any, moved: _Rearrangement) -> Any:
-    """An operand that is broadcast, as the source needs it; None if it is not the same for all of a channel."""
+def _for_channels(builder: relax.BlockBuilder, arg: Any, moved: _Rearrangement, rank: int) -> Any:
+    """An operand that is broadcast, for a source of this rank; None if it is not the same for all of a channel."""
     if not isinstance(arg.ty, relax.TensorType):
         return arg  # a clip's bounds
-    shape, rank = shape_of(arg), len(moved.whole)
+    shape = shape_of(arg)
     if math.prod(shape) == 1:
-        return arg
-    channel = len(shape) - rank + 1
+        return builder.emit(relax.op.reshape(arg, ())) if shape else arg
+    channel = len(shape) - len(moved.whole) + 1
     if channel < 0 or any(size != 1 for axis, size in enumerate(shape) if axis != channel):
         return None
-    return _taken(builder, arg, moved, channel)
+    return builder.emit(
+        relax.op.reshape(_taken(builder, arg, moved, channel), [len(moved.channels), *[1] * (rank - 2)])
+    )
 
 
 def _taken(builder: relax.BlockBuilder, arg: Any, moved: _Rearrangement, axis: int) -> Any:
@@ -120,16 +122,14 @@ def _source(builder: relax.BlockBuilder, expr: Any) -> tuple[Any, _Rearrangement
         if any(axis < 2 for axis in axes) or any(set(one) != {1} for one in steps):
             return None
         cuts, whole = tuple(zip(axes, begins, ends, strict=True)), _bound(builder, whole.args[0])
-    mixed: Any = _bound(builder, whole.args[0]) if operator_of(whole) == "relax.reshape" else None
+    mixed: Any = _bound(builder, whole.args[0]) if operator_of(whole) == "relax.reshape" else whole
     split: Any = _bound(builder, mixed.args[0]) if operator_of(mixed) == "relax.permute_dims" else None
     if operator_of(split) != "relax.reshape" or not mixed.attrs.axes:
         return None
     x, parts = split.args[0], shape_of(split)
-    if len(shape_of(x)) < 3 or shape_of(x)[1] < _LEAST_CHANNELS:
+    if len(shape_of(x)) < 3 or shape_of(x)[1] < _LEAST_CHANNELS or not _is_of_convolution(builder, x):
         return None
     order = tuple(int(axis) % len(parts) for axis in mixed.attrs.axes)
-    if not _is_of_convolution(builder, x):
-        return None
     channels = _channels(shape_of(x), parts, order, shape_of(whole))
     return None if channels is None else (x, _Rearrangement(parts, order, shape_of(whole), cuts, channels))
 
@@ -138,22 +138,16 @@ def _channels(
     before: Sequence[int], parts: Sequence[int], order: Sequence[int], whole: Sequence[int]
 ) -> tuple[int, ...] | None:
     """Of the result, the channel that each channel of the source belongs to; None if it belongs to several."""
-    inner = len(parts) - len(before) + 2  # the first spatial axis among the parts
-    if len(before) != len(whole) or inner < 3 or 0 in before:
+    if 0 in before:
         return None
-    if before[0] != parts[0] or tuple(before[2:]) != tuple(parts[inner:]) or order[0] != 0 or whole[0] != before[0]:
+    inner = next((outs for ins, outs in reshape_groups(before, parts) if ins == [1]), None)
+    outer = next((ins for ins, outs in reshape_groups([parts[a] for a in order], whole) if outs == [1]), None)
+    if inner is None or outer is None or not {order[place] for place in outer} <= set(inner):
         return None
-    outer, count = [], 1
-    for axis in order[1:]:
-        if count == whole[1]:
-            break
-        outer.append(axis)
-        count *= parts[axis]
-    if count != whole[1] or any(axis >= inner for axis in outer):
-        return None
-    numbers = np.arange(count).reshape([parts[axis] for axis in outer]).transpose(np.argsort(outer))
-    numbers = numbers.reshape([parts[axis] if axis in outer else 1 for axis in range(1, inner)])
-    return tuple(np.broadcast_to(numbers, parts[1:inner]).reshape(-1).tolist())
+    axes = [order[place] for place in outer]
+    numbers = np.arange(whole[1]).reshape([parts[axis] for axis in axes]).transpose(np.argsort(axes))
+    numbers = numbers.reshape([parts[axis] if axis in axes else 1 for axis in inner])
+    return tuple(np.broadcast_to(numbers, [parts[axis] for axis in inner]).reshape(-1).tolist())
 
 
 def _is_of_convolution(builder: relax.BlockBuilder, expr: Any) -> bool:

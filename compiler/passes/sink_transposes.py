@@ -140,7 +140,7 @@ def _reshape_of_transpose(builder: relax.BlockBuilder, x: Any, axes: Axes, shape
     before = shape_of(x)
     groups = [
         ([axes[i] for i in ins if before[axes[i]] != 1], outs)
-        for ins, outs in _groups([before[a] for a in axes], shape)
+        for ins, outs in reshape_groups([before[a] for a in axes], shape)
     ]
     beside = all(len(ins) == sum(d != 1 for d in before[min(ins) : max(ins) + 1]) for ins, _ in groups if ins)
     channels_last = any(len(before) - 1 in ins for ins, outs in groups if outs == [1])
@@ -153,7 +153,7 @@ def _reshape_of_transpose(builder: relax.BlockBuilder, x: Any, axes: Axes, shape
     return _behind(builder, relax.op.reshape(inner, [shape[o] for o in outs]), _inverse(outs))
 
 
-def _groups(before: Sequence[int], after: Sequence[int]) -> list[tuple[Axes, Axes]]:
+def reshape_groups(before: Sequence[int], after: Sequence[int]) -> list[tuple[Axes, Axes]]:
     """The smallest runs of axes of two shapes that have as many elements, in order; axes of size 1 join any."""
     groups: list[tuple[Axes, Axes]] = []
     i = j = 0

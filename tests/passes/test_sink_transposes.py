@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tvm import relax
 
 from compiler.operators.resample import resample
-from compiler.passes.sink_transposes import _groups, sink_transposes
+from compiler.passes.sink_transposes import reshape_groups, sink_transposes
 from tests.passes.relax_modules import check_equal, module, operators
 
 op = relax.op
@@ -131,7 +131,7 @@ sizes = st.lists(st.sampled_from([1, 2, 3, 4]), min_size=1, max_size=5)
 def test_groups_of_a_reshape_have_equal_sizes(before: list[int], random: Any) -> None:
     after = list(before)
     random.shuffle(after)
-    groups = _groups(before, after)
+    groups = reshape_groups(before, after)
     assert [i for ins, _ in groups for i in ins] == list(range(len(before)))
     assert [j for _, outs in groups for j in outs] == list(range(len(after)))
     for ins, outs in groups:
