@@ -23,6 +23,7 @@ from .few_bits import pack_few_bits
 from .fold_constants import fold_constants
 from .forests import lower_forests
 from .group_norms import fuse_group_norms
+from .groups_apart import take_groups_apart
 from .integer_offsets import fold_integer_offsets
 from .layout import convert_layout
 from .legalize import legalize
@@ -103,6 +104,7 @@ def phases(
         programs = (lower_recurrent, lower_forests, find_nearest)
         for change in (*programs, merge_parallel_products):
             module = change(module, limits)
+        module = take_groups_apart(module, limits, choices)
         module = use_bands(use_winograd(module, limits, stored, choices), limits, choices)
         module = pack_few_bits(module, limits)
         if not stored:
