@@ -8,6 +8,7 @@ import onnx
 
 from .composer import Composer
 from .distances import scanned_distances
+from .einsum import einsum
 from .graph import replace_nodes
 from .grid_sample import grid_sample
 from .shapes import value_table
@@ -23,6 +24,7 @@ def compose_operators(model: onnx.ModelProto) -> bool:
     preview = "ai.onnx.preview.training"
     rules: dict[tuple[str, str], Rule] = {
         ("", "BatchNormalization"): batch_normalization,
+        ("", "Einsum"): einsum,
         ("", "Scan"): scanned_distances,
         ("", "GridSample"): grid_sample,
         ("", "TfIdfVectorizer"): tf_idf,

@@ -22,6 +22,7 @@ class Composer:
 
     def __init__(self, model: onnx.ModelProto, node: onnx.NodeProto, types: Types) -> None:
         self.node, self.types = node, types
+        self._initializers = {tensor.name for tensor in model.graph.initializer}
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         versions = {entry.domain: entry.version for entry in model.opset_import}
@@ -48,6 +49,9 @@ class Composer:
             array = array.astype(onnx.helper.tensor_dtype_to_np_dtype(elem_type))
         self.constants.append(numpy_helper.from_array(array, self._name("constant")))
         return str(self.constants[-1].name)
+
+    def is_constant(self, name: str) -> bool:
+        return name in self._initializers
 
     def type(self, name: str) -> tuple[int, tuple[int, ...] | None]:
         """Element type (0 if unknown) and shape (None if unknown)."""

@@ -103,3 +103,58 @@ def test_a_mirror_around_one_value(shape: list[int]) -> None:
     inside = node("GridSample", "x grid", "y", padding_mode="border", align_corners=1)
     _, wanted = run_reference(model([inside], {"x": shape}, ["y"], {"grid": grid}, opset=16), x)
     np.testing.assert_allclose(run_prepared(prepared(proto), x)["y"], wanted["y"], rtol=1e-5)
+
+
+EQUATIONS: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = [
+    ("bhid,bhjd->bhij", (2, 3, 5, 4), (2, 3, 6, 4)),
+    ("bihd,bjhd->bhij", (2, 5, 3, 4), (2, 6, 3, 4)),
+    ("bnc,chd->bnhd", (2, 3, 4), (4, 5, 6)),
+    ("nchw,oc->nohw", (2, 3, 4, 5), (6, 3)),
+    ("...ij,...jk->...ik", (2, 7, 3, 4), (2, 7, 4, 5)),
+    ("bn...,n->...b", (2, 3, 4, 5), (3,)),
+    ("b...,b...->...b", (2, 3, 4), (2, 3, 4)),
+    ("ij, kj -> i", (3, 4), (5, 4)),
+    ("ij,kl->ik", (3, 4), (5, 6)),
+    ("ijk,k->ji", (2, 3, 4), (4,)),
+    ("bi,bi->b", (2, 3), (2, 3)),
+    ("i,i->", (3,), (3,)),
+    ("i,j->ji", (3,), (1,)),
+    ("ba,ab", (2, 3), (3, 2)),
+    ("Ji,ij", (4, 3), (3, 2)),
+]
+
+
+@pytest.mark.parametrize("constant", ["", "a", "b"])
+@pytest.mark.parametrize(("equation", "left", "right"), EQUATIONS)
+def test_sums_of_products_become_products_of_matrices(
+    equation: str, left: tuple[int, ...], right: tuple[int, ...], constant: str
+) -> None:
+    arrays = {name: np.random.default_rng(0).random(shape, np.float32) for name, shape in (("a", left), ("b", right))}
+    expected = np.einsum(equation, *arrays.values())
+    weights = {name: array for name, array in arrays.items() if name == constant}
+    inputs = {name: array for name, array in arrays.items() if name not in weights}
+    step = node("Einsum", "a b", "y", equation=equation)
+    proto = model([step], {k: list(v.shape) for k, v in inputs.items()}, [value("y", list(expected.shape))], weights)
+    result = prepared(proto).proto
+    assert "Einsum" not in {one.op_type for one in result.graph.node}
+    np.testing.assert_allclose(ReferenceEvaluator(result).run(None, inputs)[0], expected, rtol=1e-5)
+    products = [one for one in result.graph.node if one.op_type == "MatMul"]
+    if constant and products:  # weights of a product that other passes know
+        assert products[0].input[1] in {tensor.name for tensor in result.graph.initializer}
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes"),
+    [("ii,ij->j", [(3, 3), (3, 4)]), ("ij,jk,kl->il", [(2, 3), (3, 4), (4, 5)]), ("ij->ji", [(2, 3)])],
+)
+def test_other_sums_stay(equation: str, shapes: list[tuple[int, ...]]) -> None:
+    names = list("abc")[: len(shapes)]
+    inputs = {
+        name: np.random.default_rng(0).random(shape, np.float32) for name, shape in zip(names, shapes, strict=True)
+    }
+    expected = np.einsum(equation, *inputs.values())
+    step = node("Einsum", " ".join(names), "y", equation=equation)
+    proto = model([step], {k: list(v.shape) for k, v in inputs.items()}, [value("y", list(expected.shape))])
+    result = prepared(proto).proto
+    assert [one.op_type for one in result.graph.node] == ["Einsum"]
+    same_as_the_reference(proto, inputs)
