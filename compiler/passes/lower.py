@@ -17,6 +17,7 @@ from .broadcast_products import end_before_broadcasts
 from .choices import Choices
 from .copies import lower_copies
 from .denormals import drop_denormals
+from .dilated_convolutions import take_dilations_apart
 from .eight_bit_edges import dequantise_for_each_reader, keep_eight_bits
 from .explicit_padding import make_padding_explicit
 from .few_bits import pack_few_bits
@@ -121,6 +122,7 @@ def phases(
                 make_axes_plain,
                 expand_transposed_convolutions,
                 take_volumes_as_images,
+                lambda module: take_dilations_apart(module, limits, stored),
                 raise_elementwise,
                 fold_constants,
                 take_rows_as_images,

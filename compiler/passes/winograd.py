@@ -13,6 +13,7 @@ is needed, to divide it by 9 is to multiply it by a whole number, and what is le
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -138,42 +139,47 @@ def _nbytes(m: int, inputs: int, outputs: int) -> int:
     return 4 * (m + 2) ** 2 * inputs * outputs
 
 
-def choose_tile(shape: Sequence[int], inputs: int, speed: float = 1, size: int = 4) -> int:
+def choose_tile(shape: Sequence[int], inputs: int, speed: float = 1, size: int = 4, plain: float | None = None) -> int:
     """M for a convolution from `inputs` channels to `shape` [N, H, W, O]; 0 where the plain way is better.
 
     Args:
         speed: how many times faster than float32 the plain way multiplies.
         size: bytes of a transformed weight.
+        plain: multiply-adds of the plain way, if it is not that convolution.
     """
     n, height, width, outputs = shape
-    best, least = 0, 9.0 * n * height * width * inputs * outputs / (_GAIN * speed)
+    best, least = 0, _plain(shape, inputs, plain) / (_GAIN * speed)
     for m, most in _MOST_BYTES.items():
-        tiles = n * -(-height // m) * -(-width // m)
+        tiles = -(-height // m) * -(-width // m)  # of an image, which are the rows of a product
         positions = (m + 2) ** 2
         if not tiles or positions * inputs * outputs * size > most:
             continue
         products = positions * inputs * outputs * max(1.0, _FEW_ROWS / tiles)
-        cost = tiles * (products + _TRANSFORM[m] * (inputs + outputs) / 2)
+        cost = n * tiles * (products + _TRANSFORM[m] * (inputs + outputs) / 2)
         if cost < least:
             best, least = m, cost
     return best
 
 
-def integer_tile(shape: Sequence[int], inputs: int, limits: Limits) -> int:
-    """M for a convolution of 8-bit integers from `inputs` channels to `shape` [N, H, W, O]; 0 if it is done plainly."""
+def integer_tile(shape: Sequence[int], inputs: int, limits: Limits, plain: float | None = None) -> int:
+    """The same of 8-bit integers."""
     if limits.multiplies_pairs:
-        return 2 if _pays_in_pairs(shape, inputs) else 0
-    return choose_tile(shape, inputs, _BYTES_SPEED, 2) if limits.partial_sums and limits.by_element else 0
+        return 2 if _pays_in_pairs(shape, inputs, plain) else 0
+    return choose_tile(shape, inputs, _BYTES_SPEED, 2, plain) if limits.partial_sums and limits.by_element else 0
 
 
-def _pays_in_pairs(shape: Sequence[int], inputs: int) -> bool:
+def _plain(shape: Sequence[int], inputs: int, plain: float | None) -> float:
+    return 9.0 * math.prod(shape) * inputs if plain is None else plain
+
+
+def _pays_in_pairs(shape: Sequence[int], inputs: int, plain: float | None) -> bool:
     n, height, width, outputs = shape
-    tiles, positions = n * -(-height // 2) * -(-width // 2), 16
+    tiles, positions = -(-height // 2) * -(-width // 2), 16
     if not tiles or 2 * positions * inputs * outputs > _MOST_BYTES[4] or not 2 <= inputs <= _INTEGER_INPUTS:
         return False
     products = positions * inputs * outputs * max(1.0, _FEW_ROWS / tiles)
-    plain = 9.0 * n * height * width * inputs * outputs
-    return tiles * (products + _INTEGER_TRANSFORM * (inputs + outputs) / 2) * _GAIN < plain
+    cost = n * tiles * (products + _INTEGER_TRANSFORM * (inputs + outputs) / 2)
+    return cost * _GAIN < _plain(shape, inputs, plain)
 
 
 def _fits_32_bits(weight: Matrix, m: int) -> bool:
