@@ -211,7 +211,7 @@ def _patterns(
 
 def _seconds(subject: Subject, times: Times) -> dict[str, float]:
     """Medians, by workload."""
-    return {workload.key: float(np.median(times.of(workload.steps))) for workload in subject.workloads}
+    return {one.key: one.share * float(np.median(times.of(one.steps))) for one in subject.workloads}
 
 
 def _best_options(

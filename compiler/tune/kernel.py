@@ -15,7 +15,7 @@ from ..kernels.rule import Decision
 from .ranking import Ranking
 from .records import Record
 from .space import Space, distance
-from .workloads import Workload
+from .workloads import LEAST_LEFT, Workload
 
 _EXPLORED = 0.25  # share of a batch that is near the best, whatever the model thinks
 _NEAR_ROOF = 1.04  # no search this near to the roofline
@@ -75,6 +75,11 @@ class KernelSearch:
         return sorted(((median(ratios), one) for one, ratios in found.values()), key=lambda pair: pair[0])
 
     @property
+    def least(self) -> float:
+        """Seconds of a call that may be left."""
+        return self.roof if self.workload.share == 1.0 else min(self.roof, LEAST_LEFT * self.base)
+
+    @property
     def seconds(self) -> float:
         """Of all calls in a run of the model, as fast as is known."""
         return self.base * self.best_ratio * self.workload.calls
@@ -86,7 +91,7 @@ class KernelSearch:
     @property
     def finished(self) -> bool:
         """Whether nothing more is expected of it."""
-        near = self.roof and self.base * self.best_ratio < self.roof * _NEAR_ROOF
+        near = self.least and self.base * self.best_ratio < self.least * _NEAR_ROOF
         return bool(near) or self._promise < self.worth or not self.left
 
     @property
@@ -97,7 +102,7 @@ class KernelSearch:
     @property
     def _promise(self) -> float:
         """The share above the roofline, halved by each batch that brought nothing."""
-        headroom = 1.0 - min(1.0, self.roof / max(self.base * self.best_ratio, 1e-12))
+        headroom = 1.0 - min(1.0, self.least / max(self.base * self.best_ratio, 1e-12))
         return self.seconds * headroom * 0.5 ** (1 + self.stalled)
 
     def propose(self, ranking: Ranking, count: int, rng: random.Random) -> list[Decision]:

@@ -145,7 +145,7 @@ class Searcher:
         """How many times as fast as by their defaults the kernels are at most, by the roofline."""
         calls = [(search, search.workload.calls) for search in self.searches]
         untuned = sum(search.base * count for search, count in calls)
-        least = sum(min(search.roof, search.base) * count for search, count in calls)
+        least = sum(min(search.least, search.base) * count for search, count in calls)
         return untuned / least if least else 1.0
 
     def _plans(self) -> list[Plan]:

@@ -12,6 +12,7 @@ from ..build.cache import Cache
 from ..build.objects import CompiledKernel, compile_kernels
 from ..build.program import Program, Step, Value, all_programs
 from ..frontend.prepare import Tensor
+from ..kernels.estimate import seconds_on_one_core
 from ..pipeline import Lowered
 from ..target import Target
 from .trial import Variant
@@ -52,8 +53,24 @@ def whole_model(lowered: Lowered, target: Target, cache: Cache | None) -> Subjec
     names = {step.kernel for one in all_programs(version.program) for step in one.steps if step.kernel is not None}
     functions = {name: program for name, program in lowered.programs.items() if name in names}
     kernels = compile_kernels(functions, target, cache).kernels
-    workloads = workloads_of(lowered.versions, lowered.programs)
+    workloads = _with_shares(workloads_of(lowered.versions, lowered.programs), version.program, target)
     return Subject(version.program, version.inputs, version.outputs, functions, kernels, tuple(workloads))
+
+
+def _with_shares(workloads: Sequence[Workload], program: Program, target: Target) -> list[Workload]:
+    """Kernels inside control flow are timed as the step that it is, which they share by estimate."""
+    own = {workload.key: seconds_on_one_core(workload.cost, target) for workload in workloads}
+    together = {number: 0.0 for number, step in enumerate(program.steps) if step.flow}
+    for workload in workloads:
+        for number in workload.steps:
+            if number in together:
+                together[number] += own[workload.key]
+
+    def share(workload: Workload) -> float:
+        parts = [own[workload.key] / together[n] if n in together else 1.0 for n in workload.steps]
+        return sum(parts) / len(parts)
+
+    return [replace(workload, share=share(workload)) for workload in workloads]
 
 
 def kernels_alone(

@@ -19,7 +19,7 @@ from .kernel import KernelSearch
 from .records import THROTTLED, Record
 from .subject import Subject
 from .trial import Variant, build_trial
-from .workloads import Workload
+from .workloads import LEAST_LEFT, Workload
 
 SCRATCH = "edgec-tune-"  # what the names of a tuner's temporary folders begin with
 
@@ -79,10 +79,14 @@ class Candidate:
         before = np.maximum(default.of(steps), 1e-9)
         ratios = mine.of(steps) / before
         low, middle, high = np.percentile(ratios, (25, 50, 75))
-        self.base, self.rounds = float(np.median(before)) / len(steps), len(ratios)
+        step, self.rounds = float(np.median(before)) / len(steps), len(ratios)
+        self.base = self.workload.share * step
         self.throttled = bool(mine.heat.throttled)
-        # By the default's time in the same rounds: what changes the machine's speed changes both.
-        self.seconds, self.spread = self.base * float(middle), self.base * float(high - low) / 2
+        # By the default's time in the same rounds: what changes the machine's speed changes both. What a step of
+        # control flow gains, this kernel of it does.
+        own = self.base - step * (1.0 - float(middle))
+        self.seconds = own if self.workload.share == 1.0 else max(own, LEAST_LEFT * self.base)
+        self.spread = step * float(high - low) / 2
 
     def record(self, settings: Settings, threads: int) -> Record:
         """For the log."""

@@ -18,6 +18,10 @@ from ..kernels.in_place import IN_PLACE
 
 Array = np.ndarray[Any, Any]
 
+# Of the time that a kernel inside control flow is thought to take, what may be left of it: nobody knows what ran in the
+# step, and how often.
+LEAST_LEFT = 0.5
+
 
 @dataclass(frozen=True)
 class Argument:
@@ -47,6 +51,7 @@ class Workload:
         arguments: of its first call.
         steps: of the program for each of its calls; those inside control flow count once, for the step that it is.
         cost: of a call.
+        share: of its steps' time, by estimate; below 1 if other kernels are in the same step of control flow.
     """
 
     key: str
@@ -55,6 +60,7 @@ class Workload:
     arguments: tuple[Argument, ...]
     steps: tuple[int, ...]
     cost: Cost
+    share: float = 1.0
 
     @property
     def calls(self) -> int:

@@ -44,6 +44,15 @@ def test_generic_targets_leave_room_for_fast_machines() -> None:
     assert roof_of(search, Settings(known), 1) > search.roof
 
 
+def test_kernels_inside_control_flow_are_searched_though_their_share_seems_small() -> None:
+    """By estimate they may have less of the step's time than they need at least, as not all of it runs."""
+    (search,) = searches_of([(170, 240, 400)])[1]
+    search.base, search.roof = 1e-6, 2e-6
+    assert search.finished
+    search.workload = replace(search.workload, share=0.1)
+    assert not search.finished and search.expected > 0
+
+
 @pytest.mark.parametrize("changes", [{"source": THROTTLED}, {"versions": ("0", "0", "0")}])
 def test_records_of_other_conditions_decide_nothing(changes: dict[str, Any]) -> None:
     (search,) = searches_of([(17, 24, 40)])[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +105,7 @@ def test_kernels_inside_control_flow_are_measured_as_the_step_they_are_in(tmp_pa
     body = helper.make_graph(
         [
             helper.make_node("MatMul", ["h", "w"], ["product"]),
-            helper.make_node("Tanh", ["product"], ["h_out"]),
+            helper.make_node("Softmax", ["product"], ["h_out"]),
             helper.make_node("Identity", ["go"], ["go_out"]),
         ],
         "body",
@@ -147,6 +148,21 @@ def test_kernels_inside_control_flow_are_measured_as_the_step_they_are_in(tmp_pa
     flow = next(number for number, step in enumerate(subject.program.steps) if step.flow)
     assert any(flow in candidate.workload.steps for candidate in candidates)
     assert all(0 < candidate.seconds < 1 and not candidate.failure for candidate in candidates)
+    inside = [workload for workload in subject.workloads if flow in workload.steps]
+    assert len(inside) > 1
+    assert sum(workload.share * workload.calls for workload in inside) == pytest.approx(1.0)
+    assert all(workload.share == 1.0 for workload in subject.workloads if flow not in workload.steps)
+
+
+def test_what_a_step_of_control_flow_gains_is_its_changed_kernels() -> None:
+    _, (search, *_) = searches_of([(17, 24, 40)])
+    search.workload = replace(search.workload, steps=(0,), share=0.25)
+    candidate = Candidate(search, search.space.default, {})
+    default, mine = (Times(np.full((3, 1), seconds), {}) for seconds in (8e-6, 7.5e-6))
+    candidate.take(mine, default)
+    assert (candidate.base, candidate.seconds) == (pytest.approx(2e-6), pytest.approx(1.5e-6))
+    candidate.take(Times(np.full((3, 1), 1e-6), {}), default)  # more than it was thought to have
+    assert candidate.seconds == pytest.approx(1e-6)
 
 
 def test_a_schedule_that_does_not_compile_spoils_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
