@@ -42,10 +42,10 @@ class _Rearrangement:
     def of(self, builder: relax.BlockBuilder, source: Any) -> Any:
         split = builder.emit(relax.op.reshape(source, self.parts))
         mixed = builder.emit(relax.op.permute_dims(split, self.order))
-        made = builder.emit(relax.op.reshape(mixed, self.whole))
-        return (
-            builder.emit(relax.op.strided_slice(made, *map(list, zip(*self.cuts, strict=True)))) if self.cuts else made
-        )
+        made = mixed if shape_of(mixed) == self.whole else builder.emit(relax.op.reshape(mixed, self.whole))
+        if not self.cuts:
+            return made
+        return builder.emit(relax.op.strided_slice(made, *map(list, zip(*self.cuts, strict=True))))
 
 
 def raise_elementwise(module: tvm.IRModule) -> tvm.IRModule:

@@ -28,17 +28,20 @@ def _visit(builder: relax.BlockBuilder, call: Any) -> Any:
     if operator_of(call) != "relax.nn.conv3d" or 0 in shape_of(call):
         return call
     data, weight = call.args
-    (batch, channels, _, height, width), depth = shape_of(data), shape_of(call)[2]
+    (batch, channels, given, height, width), depth = shape_of(data), shape_of(call)[2]
     padding, strides, dilations = (
         [int(v) for v in values] for values in (attrs.padding, attrs.strides, attrs.dilation)
     )
     images = builder.emit(relax.op.permute_dims(data, _SWAPPED))
     if padding[0] or padding[3]:
         images = builder.emit(relax.op.nn.pad(images, [0, 0, padding[0], padding[3], *[0] * 6]))
+    begins = {tap: tap * dilations[0] for tap in range(shape_of(weight)[2])}
+    reach = (depth - 1) * strides[0] + 1
+    # Those that stand over no margin alone.
+    inside = [tap for tap, begin in begins.items() if padding[0] - reach < begin < padding[0] + given] or [0]
     total = None
-    for tap in range(shape_of(weight)[2]):
-        begin = tap * dilations[0]
-        end = begin + (depth - 1) * strides[0] + 1
+    for tap in inside:
+        begin, end = begins[tap], begins[tap] + reach
         under = builder.emit(relax.op.strided_slice(images, [1], [begin], [end], [strides[0]]))
         made = relax.op.nn.conv2d(
             builder.emit(relax.op.reshape(under, [batch * depth, channels, height, width])),

@@ -24,14 +24,14 @@ op = relax.op
         ((1, 4, 7, 5, 5), (6, 2, 2, 3, 3), {"groups": 2, "dilation": [3, 2, 1], "strides": [2, 2, 1]}),
         ((3, 5, 2, 3, 4), (7, 5, 1, 1, 1), {}),
         ((1, 1, 1, 1, 1), (1, 1, 1, 1, 1), {}),
-        ((2, 2, 1, 3, 3), (4, 2, 3, 3, 3), {"padding": 1}),  # most taps stand over margins alone
+        ((2, 2, 2, 3, 3), (4, 2, 5, 3, 3), {"padding": [4, 1, 1, 1, 1, 1], "strides": [2, 1, 1]}),
     ],
 )
 def test_results_stay(shape: tuple[int, ...], weight: tuple[int, ...], attributes: dict[str, Any]) -> None:
     w = relax.const(floats("w", *weight))
     before = module([(shape, "float32")], lambda x: op.nn.conv3d(x, w, **attributes))
     after = take_volumes_as_images(before)
-    assert operators(after)["nn.conv3d"] == 0 and operators(after)["nn.conv2d"] == weight[2]
+    assert operators(after)["nn.conv3d"] == 0 < operators(after)["nn.conv2d"]
     check_equal(before, after, floats("x", *shape))
 
 
@@ -48,4 +48,21 @@ def test_what_follows_is_computed_of_images() -> None:
     after = raise_elementwise(take_volumes_as_images(before))
     for call in [*calls(after, "nn.relu"), calls(after, "add")[-1]]:
         assert tuple(int(d) for d in call.args[0].ty.shape) == (8, 16, 5, 6)
+    check_equal(before, after, floats("x", *shape))
+
+
+@pytest.mark.parametrize("padding,taps", [([1, 0, 0, 1, 0, 0], 1), ([0, 0, 0, 2, 0, 0], 1), ([2, 0, 0, 2, 0, 0], 3)])
+def test_taps_over_margins_alone_are_left_out(padding: list[int], taps: int) -> None:
+    w, shape = relax.const(floats("w", 4, 2, 3, 3, 3)), (2, 2, 1, 3, 3)
+    before = module([(shape, "float32")], lambda x: op.nn.conv3d(x, w, padding=padding))
+    after = take_volumes_as_images(before)
+    assert operators(after)["nn.conv2d"] == taps
+    check_equal(before, after, floats("x", *shape))
+
+
+def test_nothing_but_margins() -> None:
+    w, shape = relax.const(floats("w", 4, 2, 1, 3, 3)), (1, 2, 1, 3, 3)
+    before = module([(shape, "float32")], lambda x: op.nn.conv3d(x, w, padding=[1, 0, 0, 0, 0, 0], strides=[2, 1, 1]))
+    after = take_volumes_as_images(before)
+    assert operators(after)["nn.conv2d"] == 1
     check_equal(before, after, floats("x", *shape))
