@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
@@ -209,8 +210,14 @@ def test_peers_agree(tmp_path: Path, name: str) -> None:
         pytest.skip(runtimes.PEERS[name].missing)
     onnx.save(scaling_model(1), tmp_path / "scale.onnx")
     x = np.array([[1, -2, 3]], np.float32)
+    before = process_cores()
     run = runtimes.load(name, Case(tmp_path / "scale.onnx", {"x": x}, {"y": (1, 3)}, 1, tmp_path))
     assert disagreement(["y"], [x * [1, 2, 3]], [np.asarray(run()[0], np.float64)]) is None
+    assert process_cores() == before  # all of them run in one thread, in turns
+
+
+def process_cores() -> set[int]:
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 
 
 def test_a_model_that_cannot_be_compiled_is_a_row(tmp_path: Path) -> None:

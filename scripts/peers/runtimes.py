@@ -8,6 +8,7 @@ when the model is loaded.
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -175,6 +176,7 @@ def _tvm(case: Case) -> Run:
     module = from_onnx(onnx.load(case.path), keep_params_in_input=False)
     executable = tvm.compile(module, tvm.target.Target({"kind": "llvm", "num-cores": case.threads}))
     machine = relax.VirtualMachine(executable, tvm.cpu())
+    os.environ["TVM_BIND_THREADS"] = "0"  # it would leave this thread, which runs the others too, on one core
     tvm.get_global_func("runtime.config_threadpool")(1, case.threads)
     order = [str(param.name) for param in module["main"].params]
     inputs = [tvm.runtime.tensor(case.inputs[name]) for name in order]

@@ -16,12 +16,6 @@ CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else
 pytestmark = pytest.mark.skipif(len(CORES) < 2, reason="there is one core, or none can be chosen")
 
 
-@pytest.fixture(autouse=True)
-def _all_cores() -> None:
-    """Other tests of this process may have left this thread on some of them."""
-    os.sched_setaffinity(0, CORES)
-
-
 def cores_of_this_thread() -> list[int]:
     return sorted(os.sched_getaffinity(threading.get_native_id()))
 
