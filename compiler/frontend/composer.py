@@ -22,7 +22,7 @@ class Composer:
 
     def __init__(self, model: onnx.ModelProto, node: onnx.NodeProto, types: Types) -> None:
         self.node, self.types = node, types
-        self._initializers = {tensor.name for tensor in model.graph.initializer}
+        self._graph = model.graph
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         versions = {entry.domain: entry.version for entry in model.opset_import}
@@ -51,7 +51,7 @@ class Composer:
         return str(self.constants[-1].name)
 
     def is_constant(self, name: str) -> bool:
-        return name in self._initializers
+        return any(tensor.name == name for tensor in self._graph.initializer)
 
     def type(self, name: str) -> tuple[int, tuple[int, ...] | None]:
         """Element type (0 if unknown) and shape (None if unknown)."""

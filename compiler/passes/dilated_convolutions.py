@@ -11,12 +11,11 @@ import math
 from typing import Any
 
 import tvm
-from tvm import relax
+from tvm import ir, relax
 
 from ..kernels.limits import Limits
-from .numbers import computes_in
-from .rewrite import operator_of, rewrite_calls, shape_of
-from .winograd import choose_tile, integer_tile
+from .rewrite import cut, operator_of, rearrange, rewrite_calls, shape_of
+from .winograd import default_tile
 
 _REARRANGED = 8.0  # multiply-adds that moving an element there, or a result back, takes the time of
 
@@ -33,23 +32,20 @@ def take_dilations_apart(module: tvm.IRModule, limits: Limits, stored: str | Non
 def _pays(call: Any, limits: Limits, stored: str | None) -> bool:
     if operator_of(call) != "relax.nn.conv2d" or 0 in shape_of(call):
         return False
-    data, weight = call.args
-    attrs, types = call.attrs, [str(value.ty.dtype) for value in (call, data, weight)]
+    attrs, weight = call.attrs, call.args[1]
     layouts = [str(attrs.data_layout), str(attrs.kernel_layout)]
     if layouts != ["NCHW", "OIHW"] or int(attrs.groups) != 1 or any(int(stride) != 1 for stride in attrs.strides):
         return False
     outputs, inputs, *kernel = shape_of(weight)
+    if not isinstance(weight, ir.GenericConst):
+        return False  # Winograd's algorithm transforms it at compile time
     if kernel != [3, 3] or all(int(d) == 1 for d in attrs.dilation):
         return False
     batch, _, height, width = shape_of(call)
     down, across = (int(d) for d in attrs.dilation)
     images = [batch * down * across, -(-height // down), -(-width // across), outputs]
     plain = 9.0 * batch * height * width * inputs * outputs - _REARRANGED * math.prod(images[:3]) * (inputs + outputs)
-    if types[0] == "int32":
-        narrow = types[2] == "int8" and types[1] in ("uint8", "int8")
-        return narrow and bool(integer_tile(images, inputs, limits, plain))
-    speed = 2 if computes_in(stored, limits) else 1
-    return types[0] == "float32" and bool(choose_tile(images, inputs, speed, plain=plain))
+    return bool(default_tile(call, images, inputs, limits, stored, plain))
 
 
 def _apart(builder: relax.BlockBuilder, call: Any) -> Any:
@@ -61,14 +57,21 @@ def _apart(builder: relax.BlockBuilder, call: Any) -> Any:
     wanted = down * (rows + 2), across * (columns + 2)
     ends = [size - before - given for size, before, given in zip(wanted, (top, left), shape_of(data)[2:], strict=True)]
     data = builder.emit(relax.op.nn.pad(data, [0, 0, 0, 0, top, ends[0], left, ends[1]]))
-    split = builder.emit(relax.op.reshape(data, [batch, channels, rows + 2, down, columns + 2, across]))
-    mixed = builder.emit(relax.op.permute_dims(split, [0, 3, 5, 1, 2, 4]))
-    images = builder.emit(relax.op.reshape(mixed, [batch * down * across, channels, rows + 2, columns + 2]))
+    images = rearrange(
+        builder,
+        data,
+        [batch, channels, rows + 2, down, columns + 2, across],
+        [0, 3, 5, 1, 2, 4],
+        [batch * down * across, channels, rows + 2, columns + 2],
+    )
     made = builder.emit(relax.op.nn.conv2d(images, weight, out_dtype=call.attrs.out_dtype))
     outputs = shape_of(made)[1]
-    split = builder.emit(relax.op.reshape(made, [batch, down, across, outputs, rows, columns]))
-    mixed = builder.emit(relax.op.permute_dims(split, [0, 3, 4, 1, 5, 2]))
-    whole = builder.emit(relax.op.reshape(mixed, [batch, outputs, rows * down, columns * across]))
-    if (rows * down, columns * across) == (height, width):
-        return whole
-    return builder.emit(relax.op.strided_slice(whole, [2, 3], [0, 0], [height, width]))
+    whole = rearrange(
+        builder,
+        made,
+        [batch, down, across, outputs, rows, columns],
+        [0, 3, 4, 1, 5, 2],
+        [batch, outputs, rows * down, columns * across],
+    )
+    sizes = [(2, height, rows * down), (3, width, columns * across)]
+    return cut(builder, whole, [(axis, 0, wanted) for axis, wanted, made in sizes if wanted != made])

@@ -12,7 +12,7 @@ from typing import Any
 import tvm
 from tvm import ir, relax, tirx
 
-from .rewrite import definitions_of, operator_of, readers_of, rewrite_calls, shape_of, variables_of
+from .rewrite import bound_to, definitions_of, operator_of, readers_of, rewrite_calls, shape_of, variables_of
 from .views import fusion_groups
 
 _EIGHT_BITS = ("int8", "uint8")
@@ -53,7 +53,7 @@ def _is_step(builder: relax.BlockBuilder, call: Any) -> bool:
         return str(call.args[0].ty.dtype) in _EIGHT_BITS and str(call.ty.dtype) == "float32"
     if name not in ("relax.subtract", "relax.multiply") or not isinstance(call.args[1], ir.GenericConst):
         return False
-    bound: Any = builder.lookup_binding(call.args[0]) if isinstance(call.args[0], relax.Var) else None
+    bound: Any = bound_to(builder, call.args[0])
     return bound is not None and _is_step(builder, bound)
 
 

@@ -15,7 +15,7 @@ import tvm
 from tvm import ir, relax, tirx
 
 from .constants import constant
-from .rewrite import operator_of, rewrite_calls
+from .rewrite import bound_to, operator_of, rewrite_calls
 
 # Results beyond this size are left to run time, unless they are about as large as what they are made of;
 # weights that are dequantised grow fourfold.
@@ -109,7 +109,7 @@ _SIGNS = {"relax.add": 1, "relax.subtract": -1}
 def _joined(builder: relax.BlockBuilder, call: Any) -> Any:
     """x + a - b with constants a and b as one sum, of 32-bit integers; None of anything else."""
     x, last = call.args
-    inner: Any = builder.lookup_binding(x) if isinstance(x, relax.Var) else None
+    inner: Any = bound_to(builder, x)
     if str(call.ty.dtype) != "int32" or operator_of(inner) not in _SIGNS:
         return None
     values = [_constant(arg) for arg in (inner.args[1], last)]

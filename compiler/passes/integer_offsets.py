@@ -15,7 +15,7 @@ import tvm
 from tvm import ir, relax
 
 from .constants import constant
-from .rewrite import operator_of, rewrite_calls
+from .rewrite import bound_to, operator_of, rewrite_calls
 
 Array = np.ndarray[Any, Any]
 
@@ -37,7 +37,7 @@ def _fold(builder: relax.BlockBuilder, call: Any) -> Any:
     if any(array.dtype != np.float32 for array in (bias, scale)):
         return call
     total, offset = converted.args[0], np.zeros((), np.int32)
-    difference = _definition(builder, total)
+    difference = bound_to(builder, total)
     if operator_of(difference) == "relax.subtract" and isinstance(difference.args[1], ir.GenericConst):
         total, offset = difference.args[0], difference.args[1].value.numpy()
     if str(total.ty.dtype) != "int32" or isinstance(total, ir.GenericConst):
@@ -62,15 +62,11 @@ def _exact(bias: Array, scale: Array) -> Array:
     return counts * scale.astype(np.float64) + 0.0 if near.all() else bias.astype(np.float64)  # no zero below zero
 
 
-def _definition(builder: relax.BlockBuilder, value: Any) -> Any:
-    return builder.lookup_binding(value) if isinstance(value, relax.Var) else None
-
-
 def _with_constant(builder: relax.BlockBuilder, call: Any, operator: str) -> tuple[Any, Array | None]:
     """What else an operator with a constant reads, as it is computed, and the constant; None if it is none such."""
     if operator_of(call) != operator:
         return None, None
     for one, other in (call.args, call.args[::-1]):
         if isinstance(one, ir.GenericConst) and isinstance(other, relax.Var):
-            return _definition(builder, other), one.value.numpy()
+            return bound_to(builder, other), one.value.numpy()
     return None, None

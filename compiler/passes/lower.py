@@ -122,6 +122,7 @@ def phases(
                 make_axes_plain,
                 expand_transposed_convolutions,
                 take_volumes_as_images,
+                fold_constants,
                 lambda module: take_dilations_apart(module, limits, stored),
                 raise_elementwise,
                 fold_constants,

@@ -15,7 +15,7 @@ import numpy as np
 import tvm
 from tvm import ir, relax
 
-from .rewrite import definitions_of, operator_of, rewrite_calls, shape_of
+from .rewrite import bound_to, cut, definitions_of, operator_of, rearrange, rewrite_calls, shape_of
 from .sink_transposes import is_elementwise, reshape_groups
 
 _LEAST_CHANNELS = 16  # of the convolution; fewer do not fill vectors, and what is rearranged does
@@ -40,12 +40,7 @@ class _Rearrangement:
     channels: tuple[int, ...]
 
     def of(self, builder: relax.BlockBuilder, source: Any) -> Any:
-        split = builder.emit(relax.op.reshape(source, self.parts))
-        mixed = builder.emit(relax.op.permute_dims(split, self.order))
-        made = mixed if shape_of(mixed) == self.whole else builder.emit(relax.op.reshape(mixed, self.whole))
-        if not self.cuts:
-            return made
-        return builder.emit(relax.op.strided_slice(made, *map(list, zip(*self.cuts, strict=True))))
+        return cut(builder, rearrange(builder, source, self.parts, self.order, self.whole), self.cuts)
 
 
 def raise_elementwise(module: tvm.IRModule) -> tvm.IRModule:
@@ -115,15 +110,15 @@ def _taken(builder: relax.BlockBuilder, arg: Any, moved: _Rearrangement, axis: i
 
 def _source(builder: relax.BlockBuilder, expr: Any) -> tuple[Any, _Rearrangement] | None:
     """x and how it is rearranged, if `expr` is that of a convolution's results."""
-    whole: Any = _bound(builder, expr)
+    whole: Any = bound_to(builder, expr)
     cuts: tuple[tuple[int, int, int], ...] = ()
     if operator_of(whole) == "relax.strided_slice":
         axes, begins, ends, *steps = ([int(one) for one in arg.fields] for arg in list(whole.args)[1:])
         if any(axis < 2 for axis in axes) or any(set(one) != {1} for one in steps):
             return None
-        cuts, whole = tuple(zip(axes, begins, ends, strict=True)), _bound(builder, whole.args[0])
-    mixed: Any = _bound(builder, whole.args[0]) if operator_of(whole) == "relax.reshape" else whole
-    split: Any = _bound(builder, mixed.args[0]) if operator_of(mixed) == "relax.permute_dims" else None
+        cuts, whole = tuple(zip(axes, begins, ends, strict=True)), bound_to(builder, whole.args[0])
+    mixed: Any = bound_to(builder, whole.args[0]) if operator_of(whole) == "relax.reshape" else whole
+    split: Any = bound_to(builder, mixed.args[0]) if operator_of(mixed) == "relax.permute_dims" else None
     if operator_of(split) != "relax.reshape" or not mixed.attrs.axes:
         return None
     x, parts = split.args[0], shape_of(split)
@@ -154,9 +149,9 @@ def _is_of_convolution(builder: relax.BlockBuilder, expr: Any) -> bool:
     """Whether it is a convolution's results, or what is computed of them element by element."""
     shape = shape_of(expr)
     for _ in range(_MOST_CALLS):
-        bound = _bound(builder, expr)
+        bound = bound_to(builder, expr)
         if isinstance(bound, relax.TupleGetItem):
-            bound = _bound(builder, bound.tuple_value)
+            bound = bound_to(builder, bound.tuple_value)
         name = operator_of(bound).removeprefix("relax.")
         if name.startswith("nn.conv"):
             return True
@@ -167,7 +162,3 @@ def _is_of_convolution(builder: relax.BlockBuilder, expr: Any) -> bool:
             return False
         expr = inner[0]
     return False
-
-
-def _bound(builder: relax.BlockBuilder, expr: Any) -> Any:
-    return builder.lookup_binding(expr) if isinstance(expr, relax.Var) else None

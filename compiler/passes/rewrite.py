@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tvm
@@ -31,6 +31,24 @@ def fuse_elementwise(module: tvm.IRModule, prefixes: str | tuple[str, ...]) -> t
         if variable.name_hint.startswith(prefixes):
             module.update_func(variable, function.with_attr("op_pattern", _FUSES_ELEMENTWISE))
     return module
+
+
+def bound_to(builder: relax.BlockBuilder, expr: Any) -> Any:
+    """What a variable that the builder has emitted stands for; None of a parameter, and of anything else."""
+    return builder.lookup_binding(expr) if isinstance(expr, relax.Var) else None
+
+
+def rearrange(
+    builder: relax.BlockBuilder, source: Any, parts: Sequence[int], order: Sequence[int], whole: Sequence[int]
+) -> Any:
+    """`source` reshaped to `parts`, transposed, and reshaped to `whole`."""
+    made = builder.emit(relax.op.permute_dims(builder.emit(relax.op.reshape(source, parts)), order))
+    return made if shape_of(made) == tuple(whole) else builder.emit(relax.op.reshape(made, whole))
+
+
+def cut(builder: relax.BlockBuilder, source: Any, cuts: Sequence[tuple[int, int, int]]) -> Any:
+    """What lies in `source` from begin to end along each of some axes: (axis, begin, end)."""
+    return builder.emit(relax.op.strided_slice(source, *map(list, zip(*cuts, strict=True)))) if cuts else source
 
 
 def shape_of(expr: Any) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ import tvm
 from tvm import ir, relax
 
 from .constants import constant
-from .rewrite import definitions_of, operator_of, rewrite_calls, shape_of
+from .rewrite import bound_to, definitions_of, operator_of, rewrite_calls, shape_of
 from .sink_transposes import is_elementwise
 
 
@@ -49,9 +49,7 @@ def _conv1d(builder: relax.BlockBuilder, call: Any) -> Any:
         weight = constant(weight.value.numpy().reshape(kernel))
     else:
         weight = builder.emit(relax.op.reshape(weight, kernel))
-    image, size = _image(builder, data), (images, channels, *along(width, 1))
-    if image is None or shape_of(image) != size:
-        image = builder.emit(relax.op.reshape(data if image is None else image, size))
+    image = _sized(builder, data, (images, channels, *along(width, 1)))
     before, after = (int(pad) for pad in attrs.padding)
     made = relax.op.nn.conv2d(
         image,
@@ -87,16 +85,23 @@ def _elementwise(builder: relax.BlockBuilder, call: Any) -> Any:
         if arg in tensors and shape_of(arg):
             outer, channels, width = (1,) * (3 - len(shape_of(arg))) + shape_of(arg)
             size = (outer, channels, width, 1) if column else (outer, channels, 1, width)
-            if image is None or shape_of(image) != size:
-                image = builder.emit(relax.op.reshape(arg if image is None else image, size))
+            image = _sized(builder, arg, size)
         operands.append(arg if image is None else image)
     made = builder.emit(ir.Call(call.op, operands, call.attrs, call.ty_args))
     return builder.normalize(relax.op.reshape(made, shape_of(call)))
 
 
+def _sized(builder: relax.BlockBuilder, rows: Any, size: tuple[int, ...]) -> Any:
+    """An image of this size with what rows have, without a reshape if they are the rows of such a one."""
+    image = _image(builder, rows)
+    if image is None:
+        image = rows
+    return image if shape_of(image) == size else builder.emit(relax.op.reshape(image, size))
+
+
 def _image(builder: relax.BlockBuilder, expr: Any) -> Any:
     """The image [n, c, 1, w] or [n, c, w, 1] that an expression is the rows of; None if it is something else."""
-    bound: Any = builder.lookup_binding(expr) if isinstance(expr, relax.Var) else None
+    bound: Any = bound_to(builder, expr)
     if operator_of(bound) != "relax.reshape" or len(shape_of(bound)) != 3:
         return None
     images, channels, width = shape_of(bound)

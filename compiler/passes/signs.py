@@ -14,7 +14,7 @@ from tvm import ir, relax
 
 from ..kernels.limits import Limits
 from .constants import constant
-from .rewrite import operator_of, rewrite_calls
+from .rewrite import bound_to, operator_of, rewrite_calls
 
 _MOVES = frozenset(
     f"relax.{name}"
@@ -100,12 +100,12 @@ class _Signs:
 
     def _quantised(self, builder: relax.BlockBuilder, call: Any) -> Any:
         """clip(x + zero) cast to the bad type, as the good one."""
-        clip: Any = builder.lookup_binding(call.args[0]) if isinstance(call.args[0], relax.Var) else None
+        clip: Any = bound_to(builder, call.args[0])
         low, high = (int(limit) for limit in (np.iinfo(self.bad).min, np.iinfo(self.bad).max))
         if operator_of(clip) != "relax.clip" or [float(arg.value) for arg in clip.args[1:]] != [low, high]:
             return None
         x = clip.args[0]
-        shift: Any = builder.lookup_binding(x) if isinstance(x, relax.Var) else None
+        shift: Any = bound_to(builder, x)
         zero = np.asarray(self.step, str(x.ty.dtype))
         if operator_of(shift) == "relax.add" and isinstance(shift.args[1], ir.GenericConst):
             x, zero = shift.args[0], np.asarray(shift.args[1].value.numpy() + zero)

@@ -18,7 +18,7 @@ from ..operators.define import attributes_of, axes_of
 from ..operators.dynamic_range import DYNAMIC_RANGE, dynamic_range
 from ..operators.group_norm import GROUP_NORM, epsilon_of, groups_of
 from ..operators.resample import RESAMPLE
-from .rewrite import operator_of, rewrite_calls, shape_of
+from .rewrite import bound_to, operator_of, rewrite_calls, shape_of
 
 Axes = list[int]
 
@@ -69,7 +69,7 @@ def _sink(builder: relax.BlockBuilder, call: Any) -> Any:
 
 def _source(builder: relax.BlockBuilder, expr: Any) -> tuple[Any, Axes] | None:
     """x and axes, if `expr` is permute_dims(x, axes), or the reshape that this is of an image of one pixel."""
-    bound: Any = builder.lookup_binding(expr) if isinstance(expr, relax.Var) else None
+    bound: Any = bound_to(builder, expr)
     name = operator_of(bound)
     if name == "relax.permute_dims":
         return bound.args[0], _axes(bound)
@@ -117,7 +117,7 @@ def _composed(builder: relax.BlockBuilder, call: Any) -> Any:
 
 def _reshaped(builder: relax.BlockBuilder, call: Any) -> Any:
     x, shape = call.args[0], shape_of(call)
-    bound: Any = builder.lookup_binding(x) if isinstance(x, relax.Var) else None
+    bound: Any = bound_to(builder, x)
     if operator_of(bound) == "relax.reshape":
         x = bound.args[0]
     if shape_of(x) == shape:

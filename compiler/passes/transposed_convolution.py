@@ -10,7 +10,7 @@ import tvm
 from tvm import relax
 
 from ..operators.subpixel import Along, Subpixel
-from .rewrite import operator_of, rewrite_calls, shape_of
+from .rewrite import cut, operator_of, rearrange, rewrite_calls, shape_of
 
 _RANK = {"relax.nn.conv1d_transpose": 1, "relax.nn.conv2d_transpose": 2, "relax.nn.conv3d_transpose": 3}
 _LAYOUT = {1: ("NCW", "OIW"), 2: ("NCHW", "OIHW"), 3: ("NCDHW", "OIDHW")}
@@ -52,12 +52,8 @@ def _expand(builder: relax.BlockBuilder, call: Any) -> Any:
         apart = [builder.emit(relax.op.reshape(one, [batch, groups, 1, *sizes])) for one in made]
         blocks = builder.emit(relax.op.concat(apart, 2))
     if form.rearranges:
-        split = builder.emit(relax.op.reshape(blocks, [batch, *form.parts]))
-        mixed = builder.emit(relax.op.permute_dims(split, form.order))
-        blocks = builder.emit(relax.op.reshape(mixed, [batch, *form.whole]))
-    if form.cuts:
-        blocks = builder.emit(relax.op.strided_slice(blocks, *map(list, zip(*form.cuts, strict=True))))
-    return blocks
+        blocks = rearrange(builder, blocks, [batch, *form.parts], form.order, [batch, *form.whole])
+    return cut(builder, blocks, form.cuts)
 
 
 def _at(builder: relax.BlockBuilder, weight: Any, places: Any) -> Any:

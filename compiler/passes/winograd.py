@@ -114,15 +114,13 @@ def use_winograd(
         if not isinstance(weight, ir.GenericConst) or [int(d) for d in weight.ty.shape][:2] != [3, 3]:
             return call
         shape, inputs = [int(d) for d in call.ty.shape], int(weight.ty.shape[2])
+        m = default_tile(call, shape, inputs, limits, stored)
         if dtype == "int32":
-            narrow = str(weight.ty.dtype) == "int8" and str(call.args[0].ty.dtype) in ("uint8", "int8")
-            m = integer_tile(shape, inputs, limits) if narrow else 0
             kernel = weight.value.numpy()
             if not m or not (limits.multiplies_pairs or _fits_32_bits(kernel, m)):
                 return call
             form = PAIRS if limits.multiplies_pairs else WIDE
             return _of_integers(builder, call.args[0], kernel, shape, m, form, limits)
-        m = choose_tile(shape, inputs, 2 if computes_in(stored, limits) else 1)
         if choices is not None:
             possible = [n for n in _MOST_BYTES if _nbytes(n, inputs, shape[3]) <= _MOST]
             m = choices.pick("winograd", call, m, (0, *possible))
@@ -137,6 +135,17 @@ def use_winograd(
 def _nbytes(m: int, inputs: int, outputs: int) -> int:
     """Of the transformed weights of a convolution of float32."""
     return 4 * (m + 2) ** 2 * inputs * outputs
+
+
+def default_tile(
+    call: Any, shape: Sequence[int], inputs: int, limits: Limits, stored: str | None, plain: float | None = None
+) -> int:
+    """M by default, as `choose_tile` has it, for a conv2d of the types of this one; 0 of types that have no kernel."""
+    result, data, weight = (str(value.ty.dtype) for value in (call, *call.args))
+    if result == "float32":
+        return choose_tile(shape, inputs, 2 if computes_in(stored, limits) else 1, plain=plain)
+    narrow = result == "int32" and weight == "int8" and data in ("uint8", "int8")
+    return integer_tile(shape, inputs, limits, plain) if narrow else 0
 
 
 def choose_tile(shape: Sequence[int], inputs: int, speed: float = 1, size: int = 4, plain: float | None = None) -> int:

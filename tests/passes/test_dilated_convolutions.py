@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from tvm import relax
 
 from compiler.kernels.limits import limits_of
 from compiler.passes.dilated_convolutions import take_dilations_apart
+from compiler.passes.lower import phases
 from compiler.passes.raise_elementwise import raise_elementwise
 from compiler.target import load_target
-from tests.kernels.grid import floats
+from tests.kernels.grid import floats, rng_of
 from tests.passes.relax_modules import calls, check_equal, module, operators
 
 op = relax.op
@@ -70,3 +72,22 @@ def test_what_follows_joins_the_convolution() -> None:
 )
 def test_others_stay_as_they_are(shape: tuple[int, ...], outputs: int, attributes: dict[str, Any]) -> None:
     assert operators(take_dilations_apart(build(shape, outputs, **attributes), LIMITS)) == {"nn.conv2d": 1}
+
+
+def test_weights_of_run_time_stay_as_they_are() -> None:
+    shapes = [((1, 16, 24, 32), "float32"), ((24, 16, 3, 3), "float32")]
+    before = module(shapes, lambda x, weight: op.nn.conv2d(x, weight, dilation=2))
+    assert operators(take_dilations_apart(before, LIMITS)) == {"nn.conv2d": 1}
+
+
+def test_dequantised_weights_are_constant() -> None:
+    """As a quantised model has them."""
+    weight = relax.const(rng_of("w").integers(-127, 128, (24, 16, 3, 3), np.int8))
+    scale, zero = relax.const(np.float32(0.01)), relax.const(np.int8(0))
+    before = module(
+        [((1, 16, 24, 32), "float32")],
+        lambda x: op.nn.conv2d(x, op.dequantize(weight, scale, zero), padding=2, dilation=2),
+    )
+    after = phases(LIMITS)[0].run(before)
+    (conv,) = calls(after, "nn.conv2d")
+    assert [int(d) for d in conv.attrs.dilation] == [1, 1]
