@@ -204,6 +204,9 @@ def _fleet(
     from ..tune.remote import RemoteBoard
     from ..tune.tracker import tracker_boards
 
+    def tell(text: str) -> None:
+        click.echo(text, err=True)
+
     boards: list[Board] = []
     if token_file is not None:
         try:
@@ -215,8 +218,8 @@ def _fleet(
     if tracker is not None and key is not None:
         boards += tracker_boards(tracker, key, threads, options.target)
     if not boards:
-        boards.append(local_board(threads, options.target))
-    fleet = Fleet(boards, lambda name, why: click.echo(f"lost {name}: {why}", err=True))
+        boards.append(local_board(threads, options.target, tell))
+    fleet = Fleet(boards, lambda name, why: tell(f"lost {name}: {why}"))
     try:
         yield fleet
     finally:
@@ -270,19 +273,20 @@ def _print(result: Result, folder: Path) -> None:
     if not result.calls:
         click.echo("nothing to tune: there is one schedule for each of the model's kernels, or there are none")
         return
+    start = f"with {result.already} decisions of before" if result.already else "untuned"
     if result.wrong:
         click.echo(f"nothing is applied: the fastest model's results are wrong: {result.wrong}", err=True)
     elif not result.applied:
         click.echo(
             f"nothing is applied: of {result.trials} schedules, none made the whole model faster "
-            f"(untuned {milliseconds(result.untuned)}, with the best kernels {milliseconds(result.tuned)}; "
+            f"({start} {milliseconds(result.untuned)}, with the best kernels {milliseconds(result.tuned)}; "
             f"{_bound_text(result)})"
         )
     if not result.applied:
         return
     click.echo(schedules("TIME", result.verdicts, result.names))
     click.echo(
-        f"untuned {milliseconds(result.untuned)}, tuned {milliseconds(result.tuned)}: {1 / result.ratio:.3f} times as "
+        f"{start} {milliseconds(result.untuned)}, tuned {milliseconds(result.tuned)}: {1 / result.ratio:.3f} times as "
         f"fast ({_bound_text(result)}); {len(result.verdicts)} decisions, {result.trials} schedules tried; records in "
         f"{folder}"
     )

@@ -33,7 +33,7 @@ def tune_without_board(model: Model, options: Options, log: Log, seconds: float,
     how = "counted in an emulator" if count else "estimated"
     tried = f"{result.estimated} schedules estimated" + (f", {result.counted} counted" if count else "")
     if result.left:
-        click.echo(f"the time was over before {result.left} kernels were looked at: give a larger --budget", err=True)
+        click.echo(f"the time was over before {result.left} kernels were done: give a larger --budget", err=True)
     if not result.applied:
         click.echo(f"nothing is applied: of {tried}, none is clearly better")
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from ..runtime.serve import Worker
 from ..target import Target
 from ..target_detect import missing_here
 from .cores import kept_free
+from .turns import own_turn
 
 _SENSELESS = (ValueError, TypeError, KeyError, AttributeError, ArithmeticError)  # what answers of any kind may raise
 _LEAST_GAIN = 0.002  # of a whole model
@@ -107,11 +108,12 @@ class LocalBoard:
 
     Args:
         threads: of the kernels.
+        tell: called with a line for the user when another session measures here, too.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, tell: Callable[[str], None] = lambda text: None) -> None:
         self.name, self.threads = "this machine", threads
-        self._worker = Worker()
+        self._worker, self._tell, self._told = Worker(), tell, False
 
     def measure(self, trial: Path, rounds: int, seconds: float) -> list[Times]:
         request = {"operation": "trial", "paths": [str(trial)], "threads": self.threads, "rounds": rounds}
@@ -125,11 +127,16 @@ class LocalBoard:
         self._worker.end()
 
     def _run(self, request: dict[str, Any]) -> dict[str, Any]:
-        with kept_free(self.threads):
+        with own_turn(self._wait), kept_free(self.threads):
             return self._worker.run(request)
 
+    def _wait(self) -> None:
+        if not self._told:
+            self._tell("another session measures on this machine: they take turns, and both take longer")
+        self._told = True
 
-def local_board(threads: int, target: Target) -> LocalBoard:
+
+def local_board(threads: int, target: Target, tell: Callable[[str], None] = lambda text: None) -> LocalBoard:
     """This machine. Raises UserError if it cannot measure for the target, with so many threads."""
     if missing := missing_here(target):
         raise UserError(
@@ -138,7 +145,7 @@ def local_board(threads: int, target: Target) -> LocalBoard:
             "name a board that runs `edgec device serve` with --rpc, or estimate with --static",
         )
     check_threads("this machine", usable_cores(), threads)
-    return LocalBoard(threads)
+    return LocalBoard(threads, tell)
 
 
 def check_threads(name: str, cores: int, threads: int) -> None:

@@ -27,7 +27,8 @@ _CONFIRMED = 3  # best schedules of a kernel that are measured again
 _SIGNIFICANT = 2.5  # standard errors
 _LEAST_GAIN = 0.01
 _FASTER = 4.0  # than the estimates of a generic target, at most: a core of 6 GHz
-_SEARCHING = 0.8  # share of a budget; in the rest what was found is confirmed, and the whole model measured
+# Shares of a budget, at most and at least; and the seconds that what comes after it takes.
+_SEARCHING, _LEAST_SEARCHING, _ENDING = 0.8, 0.25, 25.0
 _LEAST_EXPECTED = 1e-4  # of the model's time; kernels that promise less with a batch are left alone
 
 
@@ -91,7 +92,8 @@ class Searcher:
     ) -> None:
         self.subject, self.searches, self.settings = subject, searches, settings
         self.fleet, self.log, self.cache = fleet, log, cache
-        self.begin, self.budget, self.deadline, self.report = begin, budget, begin + _SEARCHING * budget, report
+        self.begin, self.budget, self.report = begin, budget, report
+        self.deadline = begin + seconds_to_search(budget)
         self.records, self.others = records, others
         self.saved, self.models = saved, models
         self.trials = 0
@@ -207,6 +209,11 @@ class Searcher:
         )
         self.curve.append(progress)
         self.report(progress)
+
+
+def seconds_to_search(budget: float) -> float:
+    """Of a session; in the rest what was found is confirmed, and the whole model measured."""
+    return max(_LEAST_SEARCHING * budget, min(_SEARCHING * budget, budget - _ENDING))
 
 
 def roof_of(search: KernelSearch, settings: Settings, threads: int) -> float:

@@ -39,6 +39,7 @@ class Result:
 
     Attributes:
         untuned, tuned: medians of seconds of the whole model, measured in turns.
+        already: decisions of earlier sessions that `untuned` follows, too.
         ratio: median of the tuned by the untuned time of the same turn.
         verdicts: what is applied from now on, by workload or choice.
         names: of the kernels, by workload; texts of choices, by key.
@@ -63,6 +64,7 @@ class Result:
     applied: bool
     calls: Mapping[str, int]
     bound: float
+    already: int = 0
     boards: Sequence[State] = ()
     wrong: str = ""
 
@@ -72,6 +74,7 @@ class Result:
             "untuned": self.untuned,
             "tuned": self.tuned,
             "ratio": self.ratio,
+            "already": self.already,
             "applied": self.applied,
             "wrong": self.wrong,
             "trials": self.trials,
@@ -119,6 +122,7 @@ class Session:
         self.others = [record for record in known if record.fingerprint != own]
         self.settings = Settings(options.target, workers=workers)
         self.names: dict[str, Sequence[str]] = {}
+        self.already = 0
         self.curve: list[Progress] = []
         self._begun = Begun()
 
@@ -126,6 +130,8 @@ class Session:
         """Tunes. Raises UserError if the budget is too small to measure anything."""
         untuned = self._lower({})
         subject = whole_model(untuned, self.options.target, self.cache)
+        keys = {*untuned.choices, *(workload.key for workload in subject.workloads)}
+        self.already = len(keys & {*self.options.decisions, *self.options.choices})
         chosen: dict[str, Record] = {}
         searcher: Searcher | None = None
         with contextlib.suppress(KeyboardInterrupt):  # what is measured is confirmed as if the time were over
@@ -239,6 +245,7 @@ class Session:
             applied,
             calls,
             searcher.bound,
+            self.already,
             self.fleet.current_states(),
             wrong,
         )

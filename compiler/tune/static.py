@@ -69,7 +69,7 @@ class StaticResult:
         estimated, counted: schedules.
         wrong: kernels, some of whose schedules gave other results.
         applied: whether the model is better.
-        left: kernels that the time was too short for.
+        left: kernels that the time was too short for, or for all schedules of.
     """
 
     unit: str
@@ -155,6 +155,7 @@ class _Session:
         self.interrupts = Interrupts()
         self.wrong: set[str] = set()
         self.looked: set[str] = set()  # kernels some of whose schedules were counted
+        self.estimating = ""  # the kernel that the time was too short to estimate all schedules of
 
     def run(self) -> StaticResult:
         lowered = lower_model(self.model, replace(self.options, dump=None))
@@ -192,22 +193,27 @@ class _Session:
     def _estimate(self, workloads: Sequence[Workload]) -> None:
         """Ranks schedules, of the kernels with most work first."""
         self.kernels = len(workloads)
-        share = _ESTIMATING if self.emulator is not None else 1.0
+        deadline = self.begin + (_ESTIMATING if self.emulator is not None else 1.0) * self.budget
         rng = random.Random(0)
         for workload in sorted(workloads, key=lambda one: -one.calls * one.cost.flops):
-            if time.perf_counter() - self.begin > share * self.budget:
+            if time.perf_counter() > deadline:
                 break
             space = space_of(workload.program, self.options.target)
             usual = self._cost(workload, space.default) if space is not None else None
             if space is not None and usual is not None:
                 search = _Search(workload, space, usual[0])
-                costs = [(self._cost(workload, decision), decision) for decision in _candidates(space, rng)]
+                costs = []
+                for decision in _candidates(space, rng):
+                    if time.perf_counter() > deadline:
+                        self.estimating = workload.key
+                        break
+                    costs.append((self._cost(workload, decision), decision))
                 # No more of either: a model of pipes is wrong more easily than a count, which knows no pipes.
                 better = [(cost, one) for cost, one in costs if cost and cost[0] <= usual[0] and cost[1] <= usual[1]]
                 better.sort(key=lambda one: one[0][1 if self.emulator is not None else 0])
                 search.ranked = [(cost[0] / usual[0], decision) for cost, decision in better]
                 self.searches.append(search)
-            self.done += 1
+            self.done += not self.estimating
             self._tell(self.kernels)
 
     def _cost(self, workload: Workload, decision: Decision) -> tuple[float, float] | None:
@@ -283,7 +289,8 @@ class _Session:
         )
 
     def _unconfirmed(self, verdicts: Mapping[str, Record]) -> list[_Search]:
-        keys = (self.before if self.emulator is None else self.before & self.looked) - verdicts.keys()
+        looked = self.before - {self.estimating} if self.emulator is None else self.before & self.looked
+        keys = looked - verdicts.keys()
         return [search for search in self.searches if search.workload.key in keys]
 
     def _record(self, search: _Search, unit: str) -> Record:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -70,6 +71,12 @@ def test_the_page_loads_nothing_and_has_the_numbers() -> None:
         ("half of the estimated gain after", "40 s"),
     ):
         assert [name, value] in rows, name
+
+
+def test_a_model_that_was_tuned_before_is_not_called_untuned() -> None:
+    heads = [row for row in rows_of(page_of(made().to_dict())[0]) if row[-1] == "times as fast"]
+    again = [row for row in rows_of(page_of(replace(made(), already=7).to_dict())[0]) if row[-1] == "times as fast"]
+    assert heads[0][0] == "untuned, ms" and again[0][0] == "with 7 decisions of before, ms"
 
 
 def test_the_curve_goes_through_its_points() -> None:

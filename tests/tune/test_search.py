@@ -16,7 +16,7 @@ from compiler.tune.fleet import Fleet
 from compiler.tune.kernel import KernelSearch
 from compiler.tune.ranking import Ranking
 from compiler.tune.records import THROTTLED, Record
-from compiler.tune.search import Searcher, roof_of
+from compiler.tune.search import Searcher, roof_of, seconds_to_search
 from compiler.tune.trials import Candidate, Plan, Settings
 from tests.tune.records import record
 from tests.tune.trials import searches_of
@@ -96,3 +96,8 @@ def test_the_newest_records_teach(monkeypatch: pytest.MonkeyPatch) -> None:
     mine, others = [record(n) for n in range(25)], [record(100 + n) for n in range(25)]
     Ranking(mine, others)
     assert [one for one, _ in taught] == [*others[-5:], *mine]
+
+
+@pytest.mark.parametrize(("budget", "searching"), [(600.0, 480.0), (100.0, 75.0), (40.0, 15.0), (20.0, 5.0)])
+def test_a_small_budget_has_time_for_the_end(budget: float, searching: float) -> None:
+    assert seconds_to_search(budget) == searching

@@ -55,6 +55,9 @@ def test_verdicts_are_followed_by_later_compilations(network: Path, tmp_path: Pa
     assert not any("tuned" in kernel for kernel in plain.manifest["kernels"])
     assert any("tuned" in kernel for kernel in tuned.manifest["kernels"])
     assert tuned.verified == plain.verified == "passed"
+    assert result.already == 0
+    second = tune(model, options_for(model, logs), Fleet([FakeBoard()]), Log(logs, "host"), 60.0, cache=Cache())
+    assert second.already == len(result.verdicts)
     again = compile_model(network, out=tmp_path / "again.so", tuning_logs=logs)
     assert again.path.read_bytes() == tuned.path.read_bytes()
 

@@ -173,6 +173,24 @@ def test_what_a_count_does_not_confirm_is_taken_back(
     assert not any("tuned" in kernel for kernel in artifact.manifest["kernels"])
 
 
+def test_the_time_may_be_over_amid_a_kernel(network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the kernel, those schedules count that were estimated, and nothing of before is taken back."""
+    seconds = 0.0
+
+    def cost(self: Any, workload: Any, decision: Decision) -> tuple[float, float]:
+        nonlocal seconds
+        seconds += 1.0
+        return (80.0 if decision.parameters.get("channels_outside") and seconds < 60 else 100.0), 100.0
+
+    monkeypatch.setattr(static._Session, "_cost", cost)
+    monkeypatch.setattr(static.time, "perf_counter", lambda: seconds)
+    monkeypatch.setattr(static, "_MOST_ESTIMATED", 1000)
+    logs, model = tmp_path / "logs", load_model(network)
+    results = [tune_static(model, options_for(model, logs), Log(logs, TARGET), budget, None) for budget in (40.0, 3.0)]
+    assert results[0].applied and results[0].left > 0 and results[0].estimated <= 42
+    assert verdicts_for(load_target(TARGET), logs).estimated == results[0].verdicts.keys()
+
+
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(("at", "raises"), [(1, True), (100, False)])
 def test_ctrl_c_keeps_what_is_estimated(
