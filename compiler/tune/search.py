@@ -28,7 +28,7 @@ _SIGNIFICANT = 2.5  # standard errors
 _LEAST_GAIN = 0.01
 _FASTER = 4.0  # than the estimates of a generic target, at most: a core of 6 GHz
 # Shares of a budget, at most and at least; and the seconds that what comes after it takes.
-_SEARCHING, _LEAST_SEARCHING, _ENDING = 0.8, 0.25, 25.0
+_SEARCHING, _LEAST_SEARCHING, _ENDING = 0.8, 0.5, 25.0
 _LEAST_EXPECTED = 1e-4  # of the model's time; kernels that promise less with a batch are left alone
 
 

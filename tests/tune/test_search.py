@@ -98,6 +98,6 @@ def test_the_newest_records_teach(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [one for one, _ in taught] == [*others[-5:], *mine]
 
 
-@pytest.mark.parametrize(("budget", "searching"), [(600.0, 480.0), (100.0, 75.0), (40.0, 15.0), (20.0, 5.0)])
+@pytest.mark.parametrize(("budget", "searching"), [(600.0, 480.0), (100.0, 75.0), (60.0, 35.0), (20.0, 10.0)])
 def test_a_small_budget_has_time_for_the_end(budget: float, searching: float) -> None:
     assert seconds_to_search(budget) == searching
