@@ -27,11 +27,23 @@ REFERENCE = {
     "Erf": np.vectorize(math.erf, otypes=[np.float64]),
     "Log": np.log,
     "Sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "Sin": np.sin,
+    "Cos": np.cos,
 }
 # The promises of compiler/kernels/vector_math.py.
 RELATIVE = {"Exp": 1.2e-7, "Tanh": 3.5e-7, "Sigmoid": 2.5e-7}
-ABSOLUTE = {"Erf": 4.5e-7}
-RANGES = [(-110, 95), (-5, 5), (-0.01, 0.01), (0.5, 2), (1e-30, 1e-20), (1e20, 3e38), (-20, 20)]
+ABSOLUTE = {"Erf": 4.5e-7, "Sin": 1.3e-7, "Cos": 1.3e-7}
+RANGES = [
+    (-110, 95),
+    (-5, 5),
+    (-0.01, 0.01),
+    (0.5, 2),
+    (1e-30, 1e-20),
+    (1e20, 3e38),
+    (-20, 20),
+    (-12867, 12867),
+    (-20000, 20000),
+]
 
 
 def network() -> onnx.ModelProto:
@@ -81,6 +93,21 @@ def test_infinities_nans_and_zeros_are_those_of_libm(loaded: Model) -> None:
         np.testing.assert_array_equal(results["Sigmoid"][:4], [np.nan, 1, 0, 0.5])
 
 
+def test_sines_of_all_magnitudes_in_one_vector(loaded: Model) -> None:
+    x = np.exp(np.random.default_rng(0).uniform(-80, 88, COUNT)).astype(np.float32)
+    x[::2] *= -1
+    x[:8] = [np.nan, np.inf, -np.inf, 0.0, 1e-40, 12867.0, 12868.0, 3.4e38]
+    results = loaded.run({"x": x})
+    np.testing.assert_array_equal(results["Sin"][:4], [np.nan, np.nan, np.nan, 0])
+    np.testing.assert_array_equal(results["Cos"][:5], [np.nan, np.nan, np.nan, 1, 1])
+    argument = x[3:].astype(np.float64)
+    np.testing.assert_allclose(results["Sin"][3:], np.sin(argument), rtol=0, atol=1.3e-7)
+    np.testing.assert_allclose(results["Cos"][3:], np.cos(argument), rtol=0, atol=1.3e-7)
+    small = np.abs(argument) < 3
+    np.testing.assert_allclose(results["Sin"][3:][small], np.sin(argument[small]), rtol=1.5e-7)
+    assert max(np.abs(results[op][3:]).max() for op in ("Sin", "Cos")) <= 1
+
+
 def test_the_exponential_of_softmax(tmp_path: Path) -> None:
     value = helper.make_tensor_value_info
     shape = [COUNT, 16]  # a row that the rule for them takes
@@ -116,11 +143,11 @@ def test_constants_inside_a_kernel(tmp_path: Path) -> None:
             np.testing.assert_allclose(results[op], reference(np.pad(x, (3, 40))), rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("function", [tirx.exp, tirx.tanh, tirx.erf, tirx.log, tirx.sigmoid, tirx.nearbyint, tirx.sqrt])
-def test_loops_over_them_are_vectors(function: Any) -> None:
+@pytest.mark.parametrize("name", ["exp", "tanh", "erf", "log", "sigmoid", "sin", "cos", "nearbyint", "sqrt"])
+def test_loops_over_them_are_vectors(name: str) -> None:
     """Not left to LLVM's vectoriser, which some kernels must do without."""
     x = te.placeholder((64,), "float32", name="x")
-    sch = s_tir.Schedule(te.create_prim_func([x, te.compute((64,), lambda i: function(x[i]), name="y")]))
+    sch = s_tir.Schedule(te.create_prim_func([x, te.compute((64,), lambda i: getattr(tirx, name)(x[i]), name="y")]))
     _, lane = sch.split(sch.get_loops(sch.get_sblock("y"))[0], [None, 16])
     sch.vectorize(lane)
     stores: list[Any] = []
