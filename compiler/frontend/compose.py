@@ -19,19 +19,25 @@ from .training import adagrad, adam, batch_normalization, momentum
 Rule = Callable[[Composer], Sequence[str] | None]
 
 
-def compose_operators(model: onnx.ModelProto) -> bool:
-    """Replaces the nodes that a rule covers, in a model of operator set 13 or newer; returns whether there are any."""
-    preview = "ai.onnx.preview.training"
-    rules: dict[tuple[str, str], Rule] = {
-        ("", "BatchNormalization"): batch_normalization,
-        ("", "Einsum"): einsum,
-        ("", "Scan"): scanned_distances,
-        ("", "GridSample"): grid_sample,
-        ("", "TfIdfVectorizer"): tf_idf,
-        (preview, "Adagrad"): adagrad,
-        (preview, "Adam"): adam,
-        (preview, "Momentum"): momentum,
-    }
+_PREVIEW = "ai.onnx.preview.training"
+_RULES: dict[tuple[str, str], Rule] = {
+    ("", "BatchNormalization"): batch_normalization,
+    ("", "Einsum"): einsum,
+    ("", "TfIdfVectorizer"): tf_idf,
+    (_PREVIEW, "Adagrad"): adagrad,
+    (_PREVIEW, "Adam"): adam,
+    (_PREVIEW, "Momentum"): momentum,
+}
+_OF_PROGRAMS: dict[tuple[str, str], Rule] = {("", "GridSample"): grid_sample, ("", "Scan"): scanned_distances}
+
+
+def compose_operators(model: onnx.ModelProto, programs: bool = True) -> bool:
+    """Replaces the nodes that a rule covers, in a model of operator set 13 or newer; returns whether there are any.
+
+    Args:
+        programs: whether by nodes of programs of our own, too.
+    """
+    rules = _RULES | _OF_PROGRAMS if programs else _RULES
     graph = model.graph
     nodes: list[onnx.NodeProto] = []
     types = value_table(graph)

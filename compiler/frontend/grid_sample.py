@@ -1,8 +1,7 @@
-"""GridSample as gathers of pixels with all of their channels, whose weights are computed once for all of these."""
+"""GridSample as sums of pixels with all of their channels, for which places and weights are computed once."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from dataclasses import dataclass
 from onnx import TensorProto
 
 from .composer import Composer
+from .domains import PROGRAMS
+from .programs import type_attributes
 
 _TYPES = (TensorProto.FLOAT, TensorProto.DOUBLE)
 _MOST_PIXELS = 16  # that a result is made of
@@ -27,46 +28,26 @@ def grid_sample(to: Composer) -> Sequence[str] | None:
     (batch, channels, *sizes), results = shape, places[1:-1]
     mode, padding = (to.attributes[name].decode() for name in ("mode", "padding_mode"))
     axes = [_Axis(to, elem_type, size, mode, padding, bool(to.attributes["align_corners"])) for size in sizes]
-    if axes[0].count ** len(axes) > _MOST_PIXELS or batch * math.prod(sizes) >= 1 << 31:
+    if axes[0].count ** len(axes) > _MOST_PIXELS:
         return None
     data, grid = to.node.input
-    rows = to.reshape(to("Transpose", data, perm=[0, *range(2, len(shape)), 1]), -1, channels)
-    taps = [axis.taps(_coordinate(to, grid, len(sizes) - 1 - i, batch)) for i, axis in enumerate(axes)]
-    total = ""
-    for pixel in itertools.product(*taps):
-        index = _index(to, [place for place, _ in pixel], sizes, batch)
-        value = to("Gather", rows, index, axis=0)
-        for weight in _product(to, [weight for _, weight in pixel if weight]):
-            value = to("Mul", value, to.reshape(weight, -1, 1))
-        total = to("Add", total, value) if total else value
-    whole = to.reshape(total, batch, *results, channels)
+    taps = [tap for i, axis in enumerate(axes) for tap in axis.taps(_coordinate(to, grid, len(sizes) - 1 - i, batch))]
+    made = to(
+        "Sample",
+        to("Transpose", data, perm=[0, *range(2, len(shape)), 1]),
+        *(to("Cast", place, to=TensorProto.INT32) for place, _ in taps),
+        *(weight for _, weight in taps if weight),
+        domain=PROGRAMS,
+        taps=[axis.count for axis in axes],
+        **type_attributes((elem_type, (batch, math.prod(results), channels))),
+    )
+    whole = to.reshape(made, batch, *results, channels)
     return [to("Transpose", whole, perm=[0, len(sizes) + 1, *range(1, len(sizes) + 1)])]
 
 
 def _coordinate(to: Composer, grid: str, place: int, batch: int) -> str:
     """One of a grid's coordinates, [batch, results]."""
     return to.reshape(to("Gather", grid, to.constant(place), axis=-1), batch, -1)
-
-
-def _index(to: Composer, places: Sequence[str], sizes: Sequence[int], batch: int) -> str:
-    """Of pixels among all of the batch, [batch · results]."""
-    index = ""
-    for place, size in zip(places, sizes, strict=True):
-        number = to("Cast", place, to=TensorProto.INT32)
-        further = to("Mul", index, to.constant(size, TensorProto.INT32)) if index else ""
-        index = to("Add", further, number) if index else number
-    if batch > 1:
-        first = [[image * math.prod(sizes)] for image in range(batch)]
-        index = to("Add", index, to.constant(first, TensorProto.INT32))
-    return to.reshape(index, -1)
-
-
-def _product(to: Composer, weights: Sequence[str]) -> Sequence[str]:
-    """One weight in the place of several; none where there are none."""
-    made = ""
-    for weight in weights:
-        made = to("Mul", made, weight) if made else weight
-    return [made] if made else []
 
 
 @dataclass(frozen=True)

@@ -258,20 +258,27 @@ def _canonical(
 
 
 def settle(
-    proto: onnx.ModelProto, where: str, expand: Callable[[onnx.ModelProto], onnx.ModelProto] | None = None
+    proto: onnx.ModelProto,
+    where: str,
+    expand: Callable[[onnx.ModelProto], onnx.ModelProto] | None = None,
+    programs: bool = True,
 ) -> onnx.ModelProto:
-    """Infers, simplifies and expands until nothing changes."""
+    """Infers, simplifies and expands until nothing changes.
+
+    Args:
+        programs: whether nodes of programs of our own may stand for others.
+    """
     rounds = _ROUNDS
     while rounds:
         rounds -= 1
         make_canonical(proto.graph, opset_of(proto))
         proto = infer_shapes(proto, where)
         changed = expand is not None and any([move_edges(proto), use_integers(proto)])
-        changed = find_few_bits(proto) or changed
+        changed = (programs and find_few_bits(proto)) or changed
         changed = simplify(proto) or changed
         if expand is not None:
             changed = eliminate_sequences(proto) or changed
-            changed = compose_operators(proto) or changed
+            changed = compose_operators(proto, programs) or changed
             changed = widen_formulas(proto) or changed
             before = proto
             proto = expand(proto)

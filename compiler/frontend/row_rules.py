@@ -256,6 +256,8 @@ def _one_hot(walk: Walk, node: onnx.NodeProto) -> Rows | None:
 
 def _own_program(walk: Walk, node: onnx.NodeProto) -> Rows | None:
     """They take rows along the first axis of their first input, and make rows along the first axis of their results."""
+    if node.op_type == "Sample":
+        return None  # whose places have rows of their own, too
     others = any(walk.of(name).axis is not None for name in node.input[1:])
     return Rows(0) if walk.of(node.input[0]) == Rows(0) and not others else None
 

@@ -27,9 +27,9 @@ def float_model(model: Model, shapes: Mapping[str, Sequence[int]] | None = None)
         fused = any(node.domain == _FUSED for node in proto.graph.node)
         return expand_bodies(proto, {}, model.name) if fused else proto
 
-    proto = settle(upgraded(model.proto, shapes or {}, model.name), model.name, expand)
+    proto = settle(upgraded(model.proto, shapes or {}, model.name), model.name, expand, programs=False)
     fold_affine(proto)
-    proto = settle(proto, model.name)
+    proto = settle(proto, model.name, programs=False)
     name_nodes(proto.graph)
     return replace(model, proto=proto, path=None)
 

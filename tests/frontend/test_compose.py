@@ -9,8 +9,7 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from compiler.verify.reference import run_reference
-from tests.frontend.checks import prepared, run_prepared, same_results
+from tests.frontend.checks import prepared, same_results
 from tests.models import model, node, value
 
 TRAINING = "ai.onnx.preview.training"
@@ -90,19 +89,6 @@ def test_n_grams(mode: str, shape: list[int], dtype: str, least: int, most: int,
     proto = model([operator], {"x": (shape, dtype)}, [value("y", [*shape[:-1], 6])])
     for seed in range(4):
         same_results(proto, seed)
-
-
-@pytest.mark.parametrize("shape", [[1, 2, 1, 5], [1, 1, 4, 1], [2, 1, 1, 1]])
-def test_a_mirror_around_one_value(shape: list[int]) -> None:
-    pytest.importorskip("onnxruntime", reason="the reference for samples of grids")
-    grid = np.random.default_rng(3).uniform(-1, 1, (shape[0], 3, 2, 2)).astype(np.float32)
-    one = node("GridSample", "x grid", "y", padding_mode="reflection", align_corners=1)
-    proto = model([one], {"x": shape}, ["y"], {"grid": grid}, opset=16)
-    x = {"x": np.random.default_rng(4).random(shape).astype(np.float32)}
-    # Within the image nothing is reflected.
-    inside = node("GridSample", "x grid", "y", padding_mode="border", align_corners=1)
-    _, wanted = run_reference(model([inside], {"x": shape}, ["y"], {"grid": grid}, opset=16), x)
-    np.testing.assert_allclose(run_prepared(prepared(proto), x)["y"], wanted["y"], rtol=1e-5)
 
 
 EQUATIONS: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = [

@@ -14,6 +14,7 @@ from compiler.quantize.post_training import quantize
 from compiler.quantize.settings import Settings
 from compiler.verify.artifact import verify
 from tests.models import model, node
+from tests.quantize.convolutions import noise, run, samples, weights
 from tests.quantize.lopsided import lopsided, pictures
 
 SAMPLES = pictures(8)
@@ -73,3 +74,21 @@ def test_what_is_asked_for_is_checked(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="one size for each dimension"):
         compiler.compile_model(lopsided(), shapes={"x": (range(1, 3), 3, 12, 12)}, **common)
     assert not (tmp_path / "m.so").exists()
+
+
+def test_operators_with_programs_of_our_own(tmp_path: Path) -> None:
+    """They stand in what the compiler makes of a model, not in what is quantised, which it reads like a file."""
+    nodes = [
+        node("Conv", "x w", "c", pads=[1, 1, 1, 1]),
+        node("GridSample", "c grid", "s", padding_mode="border"),
+        node("Conv", "s v", "y"),
+    ]
+    grid = np.random.default_rng(0).uniform(-1, 1, (1, 6, 7, 2)).astype(np.float32)
+    constants = weights(w=(16, 3, 3, 3), v=(8, 16, 1, 1)) | {"grid": grid}
+    proto = model(nodes, {"x": [1, 3, 8, 9]}, ["y"], constants, opset=16)
+    feeds = samples(proto, 4)
+    made = compiler.compile_model(proto, out=tmp_path / "net.so", precision="int8", calibration=iter(feeds))
+    assert made.verified == "passed" and made.manifest["accuracy"]["layers_quantised"] == 2
+    with compiler.load(made.path) as loaded:
+        for one in feeds:
+            assert noise(run(proto, one)["y"], loaded.run(one)["y"]) > 30

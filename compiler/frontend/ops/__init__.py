@@ -50,6 +50,7 @@ from .reduce_log_sum_exp import reduce_log_sum_exp
 from .resize import resize
 from .reverse_sequence import reverse_sequence
 from .roi_align import roi_align
+from .sample import sample
 from .sign import sign
 from .tensor_scatter import tensor_scatter
 from .thresholded_relu import thresholded_relu
@@ -122,5 +123,6 @@ OWN_CONVERTERS: dict[str, dict[str, Converter]] = {
         "GRU": recurrent_of_integers,
         "LSTM": recurrent_of_integers,
         "RNN": recurrent_of_integers,
+        "Sample": sample,
     },
 }
