@@ -122,6 +122,7 @@ def compile_model(
     max_drop: float | None = None,
     tuning_logs: str | os.PathLike[str] | None = None,
     weight_range: str | None = None,
+    threads: int | None = None,
 ) -> Artifact:
     """Compiles an ONNX model into a native module.
 
@@ -148,13 +149,14 @@ def compile_model(
         tuning_logs: folder of tuning records, in place of the user's own; see `tune.logs`.
         weight_range: `target`, which is the default, for 8-bit weights as small as the target's fastest kernels want
             them where it has no dot products of 8 bits; `whole` for all that 8 bits can hold.
+        threads: that it will run with: tuning records count that were measured with as many; None for all.
 
     Raises:
         UserError: the input is at fault, or `max_drop` cannot be kept; nothing was written.
     """
     clock = Clock(progress)
     model = load_model(source)
-    options = resolve(model, target, out, shapes, verify, dump, cache, precision, tuning_logs)
+    options = resolve(model, target, out, shapes, verify, dump, cache, precision, tuning_logs, threads)
     if precision in QUANTISED:
         clock.lap("read")
         quantised = quantize_for(model, options, calibration, method, metric, max_drop, None, weight_range)
@@ -179,6 +181,7 @@ def resolve(
     cache: bool,
     precision: str = "fp32",
     tuning_logs: str | os.PathLike[str] | None = None,
+    threads: int | None = None,
 ) -> Options:
     """The options of a compilation with every default filled in; see `compile_model`."""
     if precision not in PRECISIONS:
@@ -187,7 +190,7 @@ def resolve(
     from .tune.logs import verdicts_for
 
     found = target if isinstance(target, Target) else load_target(target)
-    verdicts = verdicts_for(found, Path(tuning_logs) if tuning_logs is not None else None)
+    verdicts = verdicts_for(found, Path(tuning_logs) if tuning_logs is not None else None, threads)
     return Options(
         found,
         Path(out) if out is not None else Path(f"{model.name}.so"),

@@ -56,7 +56,7 @@ def tune_model(path: Path, shapes: Shapes, precision: str, logs: Path, options: 
         proto = fix_model(onnx.load(path), shapes)
         onnx.save(proto, folder / path.name)
         model = load_model(folder / path.name)
-        how = resolve(model, options.target, None, {}, False, None, True, precision, logs)
+        how = resolve(model, options.target, None, {}, False, None, True, precision, logs, options.threads)
         if precision == "int8":
             model, how = quantize_for(model, how, stacked_samples(proto)).compiled(how)
         log = Log(logs, how.target.name)

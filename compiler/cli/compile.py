@@ -46,6 +46,11 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Folder of tuning records, in place of your own; those that come with edgec count too.",
 )
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 9999),
+    help="Threads that it will run with: tuning records count that were measured with as many; all by default.",
+)
 @click.option("--dump", type=click.Path(path_type=Path), help="Folder for the graph after each phase.")
 @click.option("--no-verify", is_flag=True, help="Do not compare the result with a reference.")
 @click.option("--no-cache", is_flag=True, help="Compile every kernel anew.")
@@ -66,6 +71,7 @@ def command(
     layers: int,
     report: Path | None,
     tuning_logs: Path | None,
+    threads: int | None,
     dump: Path | None,
     no_verify: bool,
     no_cache: bool,
@@ -78,7 +84,7 @@ def command(
     if calibration is not None and precision not in (*QUANTISED, "fp16"):
         loaded = calibrate(loaded, read_samples(calibration, loaded.proto))
     clock.lap("read")
-    options = resolve(loaded, target, out, fixed, not no_verify, dump, not no_cache, precision, tuning_logs)
+    options = resolve(loaded, target, out, fixed, not no_verify, dump, not no_cache, precision, tuning_logs, threads)
     if precision == "fp16":
         options = replace(options, samples=calibration)
     if not as_json:

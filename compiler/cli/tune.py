@@ -134,7 +134,7 @@ def command(
     check_options(precision, method=method, metric=metric, max_drop=max_drop, weight_range=weight_range)
     seconds, fixed = parse_budget(budget), parse_shapes(shapes)
     loaded = load_model(model)
-    options = resolve(loaded, target, None, fixed, False, None, True, precision, tuning_logs)
+    options = resolve(loaded, target, None, fixed, False, None, True, precision, tuning_logs, threads)
     with contextlib.ExitStack() as stack:
         fleet = None if static else stack.enter_context(_fleet(addresses, token_file, tracker, key, threads, options))
         compilers = stack.enter_context(_workers(workers))

@@ -51,12 +51,16 @@ class Verdicts:
         )
 
 
-def verdicts_for(target: Target, given: Path | None = None) -> Verdicts:
+def verdicts_for(target: Target, given: Path | None = None, threads: int | None = None) -> Verdicts:
     """What records say of a target.
 
     Only verdicts of this very target, and of these versions of edgec, TVM and LLVM, count. Of several the newest does;
     the user's are newer than those that come with edgec. Those of kind STATIC count for kernels of which nothing was
     measured.
+
+    Args:
+        given: the user's folder of records; None for the usual one.
+        threads: verdicts count that were measured with as many; None for all.
 
     Raises:
         UserError: a file of records is damaged.
@@ -69,7 +73,8 @@ def verdicts_for(target: Target, given: Path | None = None) -> Verdicts:
                 if record.applies_to(target):
                     yield record
 
-    found = {record.workload: record.decision for record in read("verdict")}
+    verdicts = [record for record in read("verdict") if threads in (None, record.threads)]
+    found = {record.workload: record.decision for record in verdicts}
     static = {record.workload: record.decision for record in read(STATIC)}
     measured = {*found, *(record.workload for record in read("trial"))} if static else set()
     estimated = static.keys() - measured

@@ -13,14 +13,19 @@ from ..files import user_folder
 def own_turn(wait: Callable[[], None]) -> Iterator[None]:
     """Nothing else that asks for a turn measures meanwhile, in this process or another of the user's.
 
-    A turn ends with the process that has it, however that ends.
+    A turn ends with the process that has it, however that ends. Where the user's folder cannot be written to, as in
+    some containers, everyone measures at once.
 
     Args:
         wait: called first if another has its turn.
     """
-    folder = user_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "measuring.lock").open("ab") as file:
+    try:
+        user_folder().mkdir(parents=True, exist_ok=True)
+        file = (user_folder() / "measuring.lock").open("ab")
+    except OSError:
+        yield
+        return
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

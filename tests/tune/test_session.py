@@ -8,9 +8,11 @@ from typing import Any
 
 import onnx
 import pytest
+from click.testing import CliRunner
 
 from compiler import compile_model
 from compiler.build.cache import Cache
+from compiler.cli.compile import command as compile_command
 from compiler.errors import UserError
 from compiler.frontend.prepare import Model, load_model
 from compiler.kernels.rule import Decision
@@ -134,6 +136,10 @@ def test_an_artifact_says_which_choices_were_decided(network: Path, tmp_path: Pa
     assert made.manifest["choices"] == {choice.text: other} and made.verified == "passed"
     plain = compile_model(network, out=tmp_path / "plain.so", tuning_logs=tmp_path / "none")
     assert "choices" not in plain.manifest
+    arguments = [str(network), "-o", str(tmp_path / "again.so"), "--tuning-logs", str(tmp_path / "logs"), "--no-verify"]
+    for threads, count in (("1", 1), ("2", 0)):  # the record is of one
+        done = CliRunner().invoke(compile_command, [*arguments, "--threads", threads])
+        assert done.exit_code == 0 and done.output.count("1 choice of graph passes") == count
 
 
 def test_layers_of_one_shape_are_one_workload(tmp_path: Path) -> None:
@@ -143,3 +149,14 @@ def test_layers_of_one_shape_are_one_workload(tmp_path: Path) -> None:
     steps = [step.kernel for step in lowered.versions[0].program.steps if step.kernel is not None]
     assert sum(workload.calls for workload in workloads) == len(steps)
     assert len({workload.key for workload in workloads}) == len(workloads)
+
+
+def test_verdicts_of_as_many_threads(tmp_path: Path) -> None:
+    host, one = load_target("host"), verdict("ab" * 16, Decision("packed", {"rows": 3}), load_target("host"))
+    date = "2026-11-22T00:00:00Z"
+    two = replace(one, threads=2, date=date, decision=Decision("packed", {"rows": 5}))
+    other = replace(two, workload="cd" * 16)
+    Log(tmp_path, "host").append([one, two, other])
+    for threads, rows in ((1, [3]), (2, [5, 5]), (3, []), (None, [5, 5])):
+        found = verdicts_for(host, tmp_path, threads).decisions
+        assert [decision.parameters["rows"] for decision in found.values()] == rows

@@ -70,3 +70,10 @@ def test_a_process_that_is_killed_leaves_its_turn_to_others() -> None:
         assert holder.wait() != 0
     with own_turn(lambda: pytest.fail("nobody has it")):
         pass
+
+
+def test_nowhere_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "file"))
+    with own_turn(lambda: pytest.fail("nobody measures")):
+        pass
