@@ -256,7 +256,7 @@ def _sin_of_moderate(x: Any, half: float) -> Any:
         return r
 
     def signed(z: Any, r: Any) -> Any:
-        sine = let(r * r, lambda s: horner(s, _SIN) * s * r + r)
+        sine = clamp(let(r * r, lambda s: horner(s, _SIN) * s * r + r), -1.0, 1.0)  # what is rounded may be above
         last = tirx.reinterpret(integer, z) + tirx.const(int(half > 0), integer)
         sign = tirx.shift_left(last, tirx.const(31, integer))
         return tirx.reinterpret(str(x.ty.dtype), tirx.bitwise_xor(tirx.reinterpret(integer, sine), sign))

@@ -105,7 +105,16 @@ def test_sines_of_all_magnitudes_in_one_vector(loaded: Model) -> None:
     np.testing.assert_allclose(results["Cos"][3:], np.cos(argument), rtol=0, atol=1.3e-7)
     small = np.abs(argument) < 3
     np.testing.assert_allclose(results["Sin"][3:][small], np.sin(argument[small]), rtol=1.5e-7)
-    assert max(np.abs(results[op][3:]).max() for op in ("Sin", "Cos")) <= 1
+
+
+def test_sines_around_their_zeros_and_extremes(loaded: Model) -> None:
+    rng = np.random.default_rng(0)
+    x = (rng.integers(1, 8192, COUNT) * rng.choice([-np.pi / 2, np.pi / 2], COUNT)).astype(np.float32)
+    x = (x.view(np.int32) + rng.integers(-3, 4, COUNT, np.int32)).view(np.float32)  # and their neighbours
+    results = loaded.run({"x": x})
+    for op in ("Sin", "Cos"):
+        np.testing.assert_allclose(results[op], REFERENCE[op](x.astype(np.float64)), rtol=0, atol=1.3e-7)
+        assert np.abs(results[op]).max() <= 1  # of which there are arcs, and roots of what is left
 
 
 def test_the_exponential_of_softmax(tmp_path: Path) -> None:
